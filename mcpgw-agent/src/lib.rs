@@ -1,0 +1,21 @@
+//! The node agent of mcpgw.
+//!
+//! Two flows, and nothing else crosses:
+//!
+//! - **Control**: [`source`] → [`resources::Desired`] → [`datapath`] (kernel maps, listeners) and →
+//!   [`policy::Plan`], which the proxy reads through an `ArcSwap`.
+//! - **Call**: [`proxy`] accepts → [`identity`] from the kernel → HTTP → [`mcp`] envelope → [`policy`]
+//!   decision → upstream → answer → one [`telemetry`] record.
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod admin;
+pub mod cli;
+pub mod datapath;
+pub mod identity;
+pub mod mcp;
+pub mod policy;
+pub mod proxy;
+pub mod resources;
+pub mod source;
+pub mod telemetry;

@@ -37,7 +37,14 @@ fn bind(ctx: &SockAddrContext, family: Family) -> i32 {
         Some((_, workload)) => Some(workload),
         None => None,
     };
-    match decide::bind(settings, port, is_tcp(ctx), caller.task_cgroup, workload, caller.netns_enforced) {
+    match decide::bind(
+        settings,
+        port,
+        is_tcp(ctx),
+        caller.task_cgroup,
+        workload,
+        caller.netns_enforced,
+    ) {
         Verdict::Refuse(reason) => {
             count(reason);
             STOP

@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_cgroup_id, generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie}},
+    helpers::{
+        bpf_get_current_cgroup_id,
+        generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie},
+    },
     programs::SockAddrContext,
 };
 use mcpgw_common::layout::{MAX_CGROUP_DEPTH, MODE_OFF, Workload};
@@ -25,9 +28,13 @@ impl Caller {
     #[inline(always)]
     pub fn of(ctx: &SockAddrContext) -> Self {
         // SAFETY: helpers without preconditions, given the hook's own context.
-        let (task_cgroup, netns_cookie) =
-            unsafe { (bpf_get_current_cgroup_id(), bpf_get_netns_cookie(ctx.as_ptr())) };
-        Self { task_cgroup, workload: workload_of_task(), netns_cookie, netns_enforced: is_enforced(netns_cookie) }
+        let (task_cgroup, netns_cookie) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_netns_cookie(ctx.as_ptr())) };
+        Self {
+            task_cgroup,
+            workload: workload_of_task(),
+            netns_cookie,
+            netns_enforced: is_enforced(netns_cookie),
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, generated::{bpf_ktime_get_boot_ns, bpf_set_retval, bpf_setsockopt}},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid,
+        generated::{bpf_ktime_get_boot_ns, bpf_set_retval, bpf_setsockopt},
+    },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
@@ -121,7 +124,13 @@ fn redirect(
     // A device binding would keep the connection from the loopback, and time out.
     // SAFETY: the value is four bytes on the stack, as long as the helper is told.
     let cleared = unsafe {
-        bpf_setsockopt(ctx.as_ptr(), SOL_SOCKET, SO_BINDTODEVICE, core::ptr::from_mut(&mut device).cast(), 4)
+        bpf_setsockopt(
+            ctx.as_ptr(),
+            SOL_SOCKET,
+            SO_BINDTODEVICE,
+            core::ptr::from_mut(&mut device).cast(),
+            4,
+        )
     };
     if cleared != 0 {
         return Err(Reason::DeviceBound);

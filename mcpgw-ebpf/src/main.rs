@@ -12,7 +12,13 @@
 //!
 //! No policy lives here beyond "governed or not", and that verdict is `mcpgw_common::decide`.
 //! On other targets than BPF this crate is an empty program, so that the whole workspace can be checked.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics), allow(internal_features))]
+#![cfg_attr(
+    target_arch = "bpf",
+    no_std,
+    no_main,
+    feature(core_intrinsics),
+    allow(internal_features)
+)]
 
 #[cfg(target_arch = "bpf")]
 mod bind;

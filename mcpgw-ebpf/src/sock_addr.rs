@@ -36,7 +36,10 @@ pub fn endpoint(ctx: &SockAddrContext, family: Family) -> Endpoint {
         };
         (address, addr_of!((*addr).user_port).read_volatile())
     };
-    Endpoint { address, port: u32::from(u16::from_be(port as u16)) }
+    Endpoint {
+        address,
+        port: u32::from(u16::from_be(port as u16)),
+    }
 }
 
 /// Puts `endpoint` into the context. An IPv4 hook takes IPv4 endpoints only.

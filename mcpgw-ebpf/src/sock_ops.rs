@@ -8,8 +8,8 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        BPF_EXIST, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE, bpf_sock_ops,
+        BPF_EXIST, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_TCP_CLOSE, bpf_sock_ops,
     },
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_storage_get},
     macros::sock_ops,
@@ -68,7 +68,10 @@ fn established(ctx: &SockOpsContext) {
     }
     if commit(&flow, &origin) {
         // Without the callback the entry would outlive the connection: better none.
-        if ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32).is_err() {
+        if ctx
+            .set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32)
+            .is_err()
+        {
             remove(&flow);
             count(Reason::NotCommitted);
         }
@@ -141,7 +144,10 @@ fn stored_origin(ctx: &SockOpsContext) -> Option<Origin> {
 fn flow(ctx: &SockOpsContext) -> Flow {
     let ops: *mut bpf_sock_ops = ctx.ops;
     let (source, listener) = if ctx.family() == AF_INET {
-        (Address::from_v4_be(ctx.local_ip4()), Address::from_v4_be(ctx.remote_ip4()))
+        (
+            Address::from_v4_be(ctx.local_ip4()),
+            Address::from_v4_be(ctx.remote_ip4()),
+        )
     } else {
         // Word by word: the verifier refuses wider reads.
         // SAFETY: the verifier checks every access to the context.
@@ -165,8 +171,14 @@ fn flow(ctx: &SockOpsContext) -> Flow {
     Flow {
         // SAFETY: the helper takes the hook's own context.
         netns_cookie: unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
-        source: Endpoint { address: source, port: ctx.local_port() },
-        listener: Endpoint { address: listener, port: remote_port(ctx) },
+        source: Endpoint {
+            address: source,
+            port: ctx.local_port(),
+        },
+        listener: Endpoint {
+            address: listener,
+            port: remote_port(ctx),
+        },
     }
 }
 

@@ -13,6 +13,7 @@
 //! enrol      one workload: what it needs, where it stands
 //! reconcile  Desired + what is there → kernel
 //! run        the loop around it
+//! watch      wakes the loop when a cgroup changes
 //! handoff    accepted connection → caller
 //! explain    what would happen if
 //! status     what is reported
@@ -38,6 +39,7 @@ mod serve;
 mod sockopt;
 pub mod status;
 mod sys;
+mod watch;
 
 pub use error::DatapathError;
 pub use explain::Explanation;

@@ -3,16 +3,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::Hash,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, MapError};
 use mcpgw_common::{
     Endpoint,
-    layout::{MAX_WORKLOADS, Settings, name},
+    layout::{self, MAX_WORKLOADS, Settings, name},
 };
 
 use super::{
@@ -25,6 +27,10 @@ use super::{
 };
 use crate::resources::{Desired, Mode, ObjectName, UnknownWorkloads};
 
+/// How often the maps are compared with what they should hold although nothing has changed: somebody else
+/// may have written to them.
+const READ_BACK: Duration = Duration::from_secs(30);
+
 /// Everything that the datapath has open.
 pub struct Reconciler {
     kernel: Kernel,
@@ -36,6 +42,16 @@ pub struct Reconciler {
     slots: HashMap<u64, u32>,
     next_slot: u32,
     missing: Arc<AtomicU64>,
+    written: Option<(Instant, Content)>,
+}
+
+/// What the maps that the agent writes should hold.
+#[derive(Clone, PartialEq)]
+struct Content {
+    settings: Settings,
+    workloads: HashMap<u64, layout::Workload>,
+    netns: HashMap<u64, u64>,
+    governed: HashMap<Endpoint, u32>,
 }
 
 impl Reconciler {
@@ -51,7 +67,7 @@ impl Reconciler {
             .canonicalize()
             .map_err(io("open the cgroup", &options.cgroup.to_string_lossy()))?
             .strip_prefix(&cgroup_mount)
-            .map(|path| std::path::Path::new("/").join(path))
+            .map(|path| Path::new("/").join(path))
             .map_err(|_| {
                 DatapathError::Preflight(vec![format!(
                     "{} is not below the cgroup v2 mount {}: give --cgroup a directory of that hierarchy",
@@ -80,12 +96,20 @@ impl Reconciler {
             slots,
             next_slot,
             missing: Arc::default(),
+            written: None,
         })
     }
 
     /// The loaded object, for its log.
     pub fn kernel_mut(&mut self) -> &mut Kernel {
         &mut self.kernel
+    }
+
+    /// The cgroups of all workloads, whether they exist or not.
+    pub fn cgroups(&self) -> impl Iterator<Item = PathBuf> {
+        self.enrolments
+            .values()
+            .map(|enrolment| below(&self.node.cgroup_mount, &enrolment.spec().cgroup))
     }
 
     /// Makes the kernel match `desired`, and reports what the kernel has then.
@@ -169,41 +193,56 @@ impl Reconciler {
         }
     }
 
+    fn content(&self, desired: &Desired) -> Content {
+        let agent_cgroup = below(&self.node.cgroup_mount, &self.node.agent_cgroup);
+        let addresses = desired.servers.iter().flat_map(|server| &server.addresses);
+        Content {
+            settings: Settings {
+                agent_cgroup: cgroup::id(&agent_cgroup).unwrap_or(0),
+                listener_port: u32::from(self.node.listener_port),
+                refuse_unknown: u32::from(desired.settings.unknown_workloads == UnknownWorkloads::Refuse),
+            },
+            workloads: self.enrolments.values().filter_map(Enrolment::entry).collect(),
+            netns: self
+                .enrolments
+                .values()
+                .filter_map(|e| Some((e.netns_cookie()?, e.cgroup_id()?)))
+                .collect(),
+            governed: addresses.map(|address| (Endpoint::from(*address), 1)).collect(),
+        }
+    }
+
     /// Additions go before removals, and workloads before addresses: at every moment a dial is decided by
     /// the old state or by the new, or refused.
     fn write_maps(&mut self, desired: &Desired) -> Result<(), DatapathError> {
-        let settings = Settings {
-            agent_cgroup: cgroup::id(&below(&self.node.cgroup_mount, &self.node.agent_cgroup)).unwrap_or(0),
-            listener_port: u32::from(self.node.listener_port),
-            refuse_unknown: u32::from(desired.settings.unknown_workloads == UnknownWorkloads::Refuse),
-        };
-        if self.maps.settings.get(&0, 0).ok() != Some(settings) {
+        let content = self.content(desired);
+        if self
+            .written
+            .as_ref()
+            .is_some_and(|(at, written)| *written == content && at.elapsed() < READ_BACK)
+        {
+            return Ok(());
+        }
+        self.written = None;
+        let at = |map| DatapathError::map("write", map);
+        if self.maps.settings.get(&0, 0).ok() != Some(content.settings) {
             self.maps
                 .settings
-                .set(0, settings, 0)
-                .map_err(DatapathError::map("write", name::SETTINGS))?;
+                .set(0, content.settings, 0)
+                .map_err(at(name::SETTINGS))?;
         }
-
-        let workloads: HashMap<u64, _> = self.enrolments.values().filter_map(Enrolment::entry).collect();
-        let netns: HashMap<u64, u64> = self
-            .enrolments
-            .values()
-            .filter_map(|e| Some((e.netns_cookie()?, e.cgroup_id()?)))
-            .collect();
-        let governed: HashMap<Endpoint, u32> = desired
-            .servers
+        upsert(&mut self.maps.workloads, &content.workloads).map_err(at(name::WORKLOADS))?;
+        upsert(&mut self.maps.netns, &content.netns).map_err(at(name::NETNS))?;
+        upsert(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
+        prune(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
+        prune(&mut self.maps.netns, &content.netns).map_err(at(name::NETNS))?;
+        prune(&mut self.maps.workloads, &content.workloads).map_err(at(name::WORKLOADS))?;
+        self.slots = content
+            .workloads
             .iter()
-            .flat_map(|server| server.addresses.iter().map(|address| (Endpoint::from(*address), 1)))
+            .map(|(id, workload)| (*id, workload.slot))
             .collect();
-
-        let at = |map| DatapathError::map("write", map);
-        upsert(&mut self.maps.workloads, &workloads).map_err(at(name::WORKLOADS))?;
-        upsert(&mut self.maps.netns, &netns).map_err(at(name::NETNS))?;
-        upsert(&mut self.maps.governed, &governed).map_err(at(name::GOVERNED))?;
-        prune(&mut self.maps.governed, &governed).map_err(at(name::GOVERNED))?;
-        prune(&mut self.maps.netns, &netns).map_err(at(name::NETNS))?;
-        prune(&mut self.maps.workloads, &workloads).map_err(at(name::WORKLOADS))?;
-        self.slots = workloads.iter().map(|(id, workload)| (*id, workload.slot)).collect();
+        self.written = Some((Instant::now(), content));
         Ok(())
     }
 

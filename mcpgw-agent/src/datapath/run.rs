@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     DatapathError, Explanation, NodeOptions, Serve, explain, kernel::Kernel, maps::Maps, node::NodeLock, preflight,
-    reconcile::Reconciler, status::DatapathStatus,
+    reconcile::Reconciler, status::DatapathStatus, watch::CgroupWatch,
 };
 use crate::resources::Desired;
 
@@ -107,9 +107,12 @@ async fn run(
 ) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut cgroups = CgroupWatch::new();
     loop {
+        cgroups.follow(reconciler.cgroups());
         tokio::select! {
             _ = tick.tick() => {}
+            () = cgroups.changed() => {}
             changed = desired.changed() => if changed.is_err() { return },
             _ = stopped.changed() => return,
         }

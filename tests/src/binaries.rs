@@ -1,0 +1,75 @@
+//! The programs that the fixtures start: built once, by cargo, into the target directory of the tests.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Set by whoever has built the programs already (`cargo xtask` does): nothing is built again.
+const BUILT: &str = "MCPGW_TEST_BINARIES";
+
+/// The path of a program of this workspace, for example `mcpgw` or `pod-probe`. The first use builds them.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let directory = DIRECTORY
+        .get_or_init(|| match env::var_os(BUILT) {
+            Some(directory) => Ok(directory.into()),
+            None => build(Stdio::inherit()).map_err(|error| format!("{error:#}")),
+        })
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let path = directory.join(name);
+    ensure!(
+        path.exists(),
+        "{} is missing: cargo build --bins makes it",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Builds the agent and all peers, and returns the directory that they are in. Cargo's progress goes to
+/// `progress`.
+pub fn build(progress: Stdio) -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let directory = target_directory()?;
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        None | Some("debug") => "dev",
+        Some(profile) => profile,
+    };
+    // The default members and not a selection: cargo unifies features over what it builds, and a selection of
+    // its own would compile half of the dependencies a second time.
+    let status = Command::new(cargo)
+        .args(["build", "--bins", "--profile", profile, "--target-dir"])
+        .arg(directory.parent().unwrap_or(&directory))
+        .current_dir(workspace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(progress)
+        .status()
+        .context("start cargo build")?;
+    if !status.success() {
+        bail!("cargo build --bins failed: {status}");
+    }
+    Ok(directory)
+}
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// `target/debug`, told by where this executable lies: itself, or in `deps/` of it.
+fn target_directory() -> Result<PathBuf> {
+    let own = env::current_exe().context("find the running executable")?;
+    let directory = own.parent().context("the running executable has no directory")?;
+    let directory = if directory.ends_with("deps") {
+        directory.parent().unwrap_or(directory)
+    } else {
+        directory
+    };
+    Ok(directory.to_owned())
+}

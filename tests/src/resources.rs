@@ -1,0 +1,50 @@
+//! The agent's configuration as YAML documents; see [`Node::configure`](crate::Node::configure).
+
+use std::{fmt::Write, net::SocketAddr};
+
+use crate::Pod;
+
+/// An `MCPServer` that listens at `addresses`.
+pub fn mcp_server(namespace: &str, name: &str, addresses: &[SocketAddr], path: &str) -> String {
+    let mut document = head("MCPServer", namespace, name);
+    let _ = write!(document, "spec:\n  path: {path}\n  backend:\n    addresses:\n");
+    for address in addresses {
+        let _ = writeln!(document, "      - \"{address}\"");
+    }
+    document
+}
+
+/// A `Workload` for a pod, in `mode` (`enforce` or `off`); its namespace is that of the pod's processes.
+pub fn workload(namespace: &str, service_account: &str, pod: &Pod, mode: &str) -> String {
+    let mut document = head("Workload", namespace, pod.name());
+    let cgroup = pod.cgroup_path();
+    let _ = write!(
+        document,
+        "spec:\n  mode: {mode}\n  serviceAccount: {service_account}\n  cgroup: {}\n  networkNamespace: {{ofCgroup: {{}}}}\n",
+        cgroup.display()
+    );
+    document
+}
+
+/// An `MCPPolicy` for every server of the namespace. `rules` are lines in YAML's flow form, for example
+/// `{action: Deny, tools: ["delete_*"]}`.
+pub fn policy(namespace: &str, name: &str, rules: &[&str]) -> String {
+    let mut document = head("MCPPolicy", namespace, name);
+    document.push_str("spec:\n  rules:\n");
+    for rule in rules {
+        let _ = writeln!(document, "    - {rule}");
+    }
+    document
+}
+
+/// `ClusterMCPSettings` with `unknownWorkloads` (`Refuse` or `Pass`).
+pub fn settings(unknown_workloads: &str) -> String {
+    format!(
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: ClusterMCPSettings\nmetadata:\n  name: default\n\
+         spec:\n  unknownWorkloads: {unknown_workloads}\n"
+    )
+}
+
+fn head(kind: &str, namespace: &str, name: &str) -> String {
+    format!("apiVersion: mcpgw.dev/v1alpha1\nkind: {kind}\nmetadata:\n  namespace: {namespace}\n  name: {name}\n")
+}

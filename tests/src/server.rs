@@ -1,0 +1,169 @@
+//! A pod with a running MCP server, and a counter of what reaches it.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{PacketCounter, Pod, PodBuilder, Process, binary, http, tools, wait};
+
+/// The port that servers listen on, each in its own network namespace.
+const PORT: u16 = 3001;
+/// For a server to come up.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum McpPeer {
+    /// rmcp 3.9 over hyper, both eras; tools `add`, `echo`, `get_time`, `delete_everything`.
+    Rmcp,
+    /// npm's `server-everything` (legacy era); `cargo xtask setup` installs it.
+    Everything,
+    /// Answers any POST at once with its `params.arguments.nonce` and who it is; for stress.
+    Echo,
+    /// Sends every byte back: traffic that is no HTTP.
+    Raw,
+    /// Reads the request's head and resets the connection.
+    Reset,
+    /// Sends half of an answer and closes.
+    Half,
+}
+
+/// A server in a pod of its own.
+pub struct Server {
+    process: Process,
+    counter: PacketCounter,
+    pod: Pod,
+}
+
+impl Server {
+    pub(crate) fn start(pod: PodBuilder, peer: McpPeer) -> Result<Self> {
+        let pod = pod.build()?;
+        let counter = PacketCounter::new(pod.netns())?;
+        let mut server = Self {
+            process: spawn(&pod, peer)?,
+            counter,
+            pod,
+        };
+        server.listening()?;
+        Ok(server)
+    }
+
+    /// Its MCP URL over IPv4.
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address())
+    }
+
+    /// Its MCP URL over IPv6.
+    pub fn url_v6(&self) -> String {
+        format!("http://{}/mcp", self.address_v6())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (self.pod.ipv4(), PORT).into()
+    }
+
+    /// Where it listens over IPv6.
+    pub fn address_v6(&self) -> SocketAddr {
+        (self.pod.ipv6(), PORT).into()
+    }
+
+    /// Both addresses.
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        [self.address(), self.address_v6()]
+    }
+
+    /// What arrives in its namespace.
+    pub fn counter(&self) -> &PacketCounter {
+        &self.counter
+    }
+
+    /// The pod that it runs in.
+    pub fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// How often each tool was executed ([`McpPeer::Rmcp`] only), asked over its own loopback.
+    pub fn executions(&self) -> Result<BTreeMap<String, u64>> {
+        let answer = http::get(self.pod.netns(), (Ipv4Addr::LOCALHOST, PORT).into(), "/executions")?;
+        ensure!(answer.status == 200, "/executions answered {}", answer.status);
+        serde_json::from_str(&answer.body).context("parse /executions")
+    }
+
+    /// Executions of one tool.
+    pub fn executed(&self, tool: &str) -> Result<u64> {
+        Ok(self.executions()?.get(tool).copied().unwrap_or(0))
+    }
+
+    /// SYNs that came straight from `pod`, over IPv4 and IPv6: dials that bypassed the agent.
+    pub fn direct_from(&self, pod: &Pod) -> u64 {
+        self.counter.syns_from(pod.ipv4()) + self.counter.syns_from(pod.ipv6())
+    }
+
+    /// SYNs that came from the node: the agent's own dials.
+    pub fn from_node(&self) -> u64 {
+        self.counter.syns_from(self.pod.gateway_ipv4()) + self.counter.syns_from(self.pod.gateway_ipv6())
+    }
+
+    fn listening(&mut self) -> Result<()> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+        let netns = self.pod.netns().try_clone()?;
+        let up = wait::eventually(LIMIT, "the server to listen", || {
+            if netns.run(|| TcpStream::connect(address)).is_ok() {
+                return Some(true);
+            }
+            (!matches!(self.process.ended(), Ok(None))).then_some(false)
+        });
+        match up {
+            Ok(true) => Ok(()),
+            _ => bail!("the server did not come up: {}", self.process.epitaph()),
+        }
+    }
+}
+
+fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
+    let port = PORT.to_string();
+    let command = match peer {
+        McpPeer::Rmcp => {
+            let mut command = pod.command(binary("rmcp-server")?)?;
+            command.args(["--port", &port]);
+            command
+        }
+        McpPeer::Everything => {
+            let script = tools::npm_peers()?.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+            ensure!(
+                script.exists(),
+                "{} is missing: run cargo xtask setup",
+                script.display()
+            );
+            let mut command = pod.command("node")?;
+            command.arg(script).arg("streamableHttp").env("PORT", &port);
+            command
+        }
+        McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half => {
+            let mode = format!("{peer:?}").to_lowercase();
+            let mut command = pod.command(binary("echo-server")?)?;
+            command.args(["--port", &port, "--name", pod.name(), "--mode", &mode]);
+            command
+        }
+    };
+    Process::spawn(pod.name(), command)
+}
+
+/// The JSON-RPC request that [`McpPeer::Echo`] answers: a tool call that carries `nonce`.
+pub fn echo_request(nonce: &str) -> Value {
+    serde_json::json!({
+        "jsonrpc": "2.0", "id": nonce, "method": "tools/call",
+        "params": {"name": "echo", "arguments": {"nonce": nonce}}
+    })
+}

@@ -1,0 +1,34 @@
+//! Where downloaded tools and peers lie: outside the checkout, by version, filled by `cargo xtask setup`.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The cache: `$MCPGW_TOOLS`, else `mcpgw/tools` below `$XDG_CACHE_HOME` or `~/.cache`.
+pub fn directory() -> Result<PathBuf> {
+    if let Some(chosen) = env::var_os("MCPGW_TOOLS") {
+        return Ok(chosen.into());
+    }
+    let cache = match env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(env::var_os("HOME").context("neither MCPGW_TOOLS nor HOME is set")?).join(".cache"),
+    };
+    Ok(cache.join("mcpgw/tools"))
+}
+
+/// Where the npm peers of this checkout's lock file are installed: their `node_modules` lies in it.
+pub fn npm_peers() -> Result<PathBuf> {
+    Ok(directory()?.join(format!("npm-peers-{:016x}", fnv1a(NPM_LOCK.as_bytes()))))
+}
+
+/// The lock file of the npm peers.
+pub const NPM_LOCK: &str = include_str!("../peers/npm/package-lock.json");
+/// The manifest of the npm peers.
+pub const NPM_MANIFEST: &str = include_str!("../peers/npm/package.json");
+
+/// FNV-1a: a name for a lock file, no more, and the same on every run.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}

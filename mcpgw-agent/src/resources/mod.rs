@@ -48,7 +48,11 @@ pub struct SourceText {
 /// Everything that is wrong is reported, not only the first: the exception is a file whose YAML cannot be
 /// parsed, where nothing behind the error can be read.
 pub fn parse(files: &[SourceText]) -> Result<Desired, Problems> {
-    let mut problems = Vec::new();
+    parse_beside(files, Vec::new())
+}
+
+/// [`parse`], where something is already known to be wrong, for example a file that could not be read.
+pub fn parse_beside(files: &[SourceText], mut problems: Vec<Problem>) -> Result<Desired, Problems> {
     let mut documents = Vec::new();
     for file in files {
         for node in yaml::documents(file, &mut problems) {

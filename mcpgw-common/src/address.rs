@@ -87,7 +87,10 @@ pub struct Endpoint {
 
 impl From<SocketAddr> for Endpoint {
     fn from(addr: SocketAddr) -> Self {
-        Self { address: addr.ip().into(), port: u32::from(addr.port()) }
+        Self {
+            address: addr.ip().into(),
+            port: u32::from(addr.port()),
+        }
     }
 }
 

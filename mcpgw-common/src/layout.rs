@@ -29,8 +29,9 @@ pub mod name {
     /// Original destination of each redirected socket, in socket storage.
     pub const ORIGINS: &str = "ORIGINS";
     /// The maps that are pinned (all of them).
-    pub const ALL: [&str; 9] =
-        [GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS];
+    pub const ALL: [&str; 9] = [
+        GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS,
+    ];
 }
 
 /// Governed endpoints per node.

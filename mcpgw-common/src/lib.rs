@@ -6,9 +6,9 @@
 #![no_std]
 #![warn(missing_docs)]
 
+mod address;
 pub mod decide;
 pub mod layout;
-mod address;
 mod reason;
 
 pub use address::{Address, Endpoint};

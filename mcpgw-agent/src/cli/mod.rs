@@ -1,1 +1,5 @@
 //! To be written.
+/// x
+pub fn main() -> std::process::ExitCode {
+    0.into()
+}

@@ -1,20 +1,96 @@
-//! Makes the kernel match [`Desired`](crate::resources::Desired), and reads it back.
+//! Makes the kernel match [`Desired`], and reads it back.
 //!
 //! ```text
 //! preflight  what the machine must have, checked before anything is touched
-//! node       the node's directories and its lock
-//! object     the compiled programs, embedded
-//! kernel     loads programs, pins maps and links, takes them over, removes them
+//! node       a node's options, directories and lock
+//! kernel     programs and links: load, attach, take over, remove
+//! sys        bpf(2) commands on links
 //! maps       the pinned maps, typed
 //! cgroup     cgroup v2: mount, ids, processes
-//! netns      a network namespace handle; listeners in it
+//! netns      a network namespace handle
+//! sockopt    socket options that no library has
+//! listener   the listeners in a namespace
 //! enrol      one workload: what it needs, where it stands
-//! reconcile  the loop: Desired + what is there → kernel
+//! reconcile  Desired + what is there → kernel
+//! run        the loop around it
 //! handoff    accepted connection → caller
-//! status     what the kernel reports, for the CLI and metrics
+//! explain    what would happen if
+//! status     what is reported
+//! serve      the seam to the proxy
 //! ```
 
-pub mod status;
-mod serve;
+use std::path::Path;
 
+mod cgroup;
+mod enrol;
+mod error;
+mod explain;
+mod handoff;
+mod kernel;
+mod listener;
+mod maps;
+mod netns;
+mod node;
+mod preflight;
+mod reconcile;
+mod run;
+mod serve;
+mod sockopt;
+pub mod status;
+mod sys;
+
+pub use error::DatapathError;
+pub use explain::Explanation;
+pub use handoff::{Handoffs, NoOrigin};
+pub use node::NodeOptions;
+pub use run::Datapath;
 pub use serve::{PodListeners, Serve, ServeGuard};
+
+use maps::Maps;
+use node::NodeLock;
+use status::DatapathStatus;
+
+/// Removes everything that mcpgw has in the kernel and in the node's directories, and tells what it
+/// removed, a line each. Refused while an agent runs.
+///
+/// # Errors
+///
+/// [`DatapathError::Locked`] names the agent that runs.
+pub fn uninstall(options: &NodeOptions) -> Result<Vec<String>, DatapathError> {
+    let lock = NodeLock::take(&options.state())?;
+    let mut removed = kernel::remove_pins(&options.node_pins());
+    drop(lock);
+    remove_state(&options.state(), &mut removed);
+    Ok(removed)
+}
+
+/// What the kernel holds for the node, without an agent: programs, maps, counters. Workloads have no names
+/// there, so they are left out.
+///
+/// # Errors
+///
+/// When pins are there and cannot be read.
+pub fn read_kernel(options: &NodeOptions) -> Result<DatapathStatus, DatapathError> {
+    let pins = options.pins();
+    if !pins.exists() {
+        return Ok(DatapathStatus::default());
+    }
+    let maps = Maps::open(&pins)?;
+    Ok(DatapathStatus {
+        programs: kernel::attached(&pins),
+        maps: maps.fill(),
+        connects: maps.connects()?,
+        ..DatapathStatus::default()
+    })
+}
+
+fn remove_state(state: &Path, removed: &mut Vec<String>) {
+    for name in ["admin.sock", "lock"] {
+        let path = state.join(name);
+        if std::fs::remove_file(&path).is_ok() {
+            removed.push(format!("file {}", path.display()));
+        }
+    }
+    // Only if nothing else lies there.
+    let _ = std::fs::remove_dir(state);
+}

@@ -20,7 +20,10 @@ pub struct WorkloadIdentity {
 impl WorkloadIdentity {
     /// The principal that budgets and sessions belong to: `system:serviceaccount:<ns>:<name>`.
     pub fn principal(&self) -> String {
-        format!("system:serviceaccount:{}:{}", self.workload.namespace, self.service_account)
+        format!(
+            "system:serviceaccount:{}:{}",
+            self.workload.namespace, self.service_account
+        )
     }
 }
 

@@ -47,6 +47,9 @@ mod tests {
     fn a_command_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let fields: Vec<String> = (3..=52).map(|n| n.to_string()).collect();
         let stat = format!("7 (a) b (c)) {}", fields.join(" "));
-        assert_eq!(started_at(&stat), Some(22 * 1_000_000_000 / ticks_per_second().unwrap()));
+        assert_eq!(
+            started_at(&stat),
+            Some(22 * 1_000_000_000 / ticks_per_second().unwrap())
+        );
     }
 }

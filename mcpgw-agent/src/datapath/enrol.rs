@@ -1,0 +1,282 @@
+//! One workload: what it takes to govern it, and where it stands.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use mcpgw_common::layout::{self, MAX_CGROUP_DEPTH, MODE_ENFORCE, MODE_OFF};
+
+use super::{
+    DatapathError, Handoffs, PodListeners, Serve, ServeGuard, cgroup, listener,
+    maps::HandoffMaps,
+    netns::{NetNs, NetNsId},
+    status::{State, WorkloadStatus},
+};
+use crate::{
+    identity::WorkloadIdentity,
+    resources::{Mode, NetworkNamespace, Workload},
+};
+
+/// What enrolment needs to know of the node.
+pub struct NodeFacts {
+    /// Mount of cgroup v2.
+    pub cgroup_mount: PathBuf,
+    /// The cgroup where the programs are attached, below the mount.
+    pub attached_at: PathBuf,
+    /// The agent's own cgroup, below the mount.
+    pub agent_cgroup: PathBuf,
+    /// The agent's own network namespace.
+    pub node_netns: NetNsId,
+    /// Port of the listeners.
+    pub listener_port: u16,
+    /// The directory of pins.
+    pub pins: PathBuf,
+}
+
+/// A workload that is to be governed (or was named with mode `off`).
+pub struct Enrolment {
+    spec: Arc<Workload>,
+    slot: u32,
+    cgroup_id: Option<u64>,
+    served: Option<Served>,
+    state: State,
+}
+
+/// A workload's open namespace and listeners. Dropping it closes the listeners, then the namespace.
+struct Served {
+    _guard: ServeGuard,
+    netns: NetNs,
+    netns_cookie: u64,
+    addresses: Vec<String>,
+    v6: bool,
+}
+
+impl Enrolment {
+    /// Nothing is open yet.
+    pub fn new(spec: Arc<Workload>, slot: u32) -> Self {
+        Self {
+            spec,
+            slot,
+            cgroup_id: None,
+            served: None,
+            state: State::Pending("new".into()),
+        }
+    }
+
+    /// The resource.
+    pub fn spec(&self) -> &Arc<Workload> {
+        &self.spec
+    }
+
+    /// Its place in the maps of counters.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Its cgroup's id, while the cgroup exists.
+    pub fn cgroup_id(&self) -> Option<u64> {
+        self.cgroup_id
+    }
+
+    /// Cookie of its network namespace, while a listener is open there.
+    pub fn netns_cookie(&self) -> Option<u64> {
+        self.served.as_ref().map(|served| served.netns_cookie)
+    }
+
+    /// Looks at the machine and opens or closes what the workload needs. Idempotent.
+    ///
+    /// Errors are the node's (maps); what is wrong with the workload itself goes into its state.
+    pub fn refresh(
+        &mut self,
+        node: &NodeFacts,
+        serve: &dyn Serve,
+        missing: &Arc<AtomicU64>,
+    ) -> Result<(), DatapathError> {
+        let path = below(&node.cgroup_mount, &self.spec.cgroup);
+        let id = cgroup::id(&path);
+        if id != self.cgroup_id {
+            // Another cgroup under the same name is another pod.
+            self.served = None;
+            self.cgroup_id = id;
+        }
+        self.state = match self.obstacle(node) {
+            Some(state) => {
+                self.served = None;
+                state
+            }
+            None => match self.find_netns(node, &path) {
+                Ok(Found::Held) => State::Enforced,
+                Ok(Found::New(netns)) => self.open(netns, node, serve, missing)?,
+                Err(state) => {
+                    self.served = None;
+                    state
+                }
+            },
+        };
+        Ok(())
+    }
+
+    /// Marks it as standing in another's network namespace: the namespace would not tell them apart.
+    pub fn refuse_shared_namespace(&mut self) {
+        self.served = None;
+        self.state = State::Refused("shared-network-namespace".into());
+    }
+
+    /// What keeps it from being governed, before its namespace is looked at.
+    fn obstacle(&self, node: &NodeFacts) -> Option<State> {
+        let cgroup = &self.spec.cgroup;
+        if !cgroup.starts_with(&node.attached_at) {
+            return Some(State::Refused("outside-node-cgroup".into()));
+        }
+        if cgroup.components().count() > MAX_CGROUP_DEPTH as usize {
+            return Some(State::Refused("cgroup-too-deep".into()));
+        }
+        if node.agent_cgroup.starts_with(cgroup) {
+            return Some(State::Refused("holds-the-agent".into()));
+        }
+        if self.cgroup_id.is_none() {
+            return Some(State::Pending("cgroup-missing".into()));
+        }
+        (self.spec.mode == Mode::Off).then_some(State::Off)
+    }
+
+    fn find_netns(&self, node: &NodeFacts, cgroup: &Path) -> Result<Found, State> {
+        let held = self.served.as_ref().map(|served| served.netns.id());
+        let netns = match &self.spec.network_namespace {
+            NetworkNamespace::Path(path) => match NetNsId::of(path) {
+                Ok(id) if Some(id) == held => return Ok(Found::Held),
+                Ok(_) => NetNs::open(path).map_err(|e| State::Pending(format!("network-namespace ({e})")))?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(State::Pending("network-namespace-missing".into()));
+                }
+                Err(error) => return Err(State::Refused(format!("network-namespace ({error})"))),
+            },
+            NetworkNamespace::OfCgroup => {
+                let mut all: Vec<(NetNsId, PathBuf)> = cgroup::processes(cgroup)
+                    .into_iter()
+                    .map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")))
+                    .filter_map(|path| Some((NetNsId::of(&path).ok()?, path)))
+                    .collect();
+                // A process may have gone into a namespace of its own: the workload's stays the workload's.
+                if all.iter().any(|(id, _)| Some(*id) == held) {
+                    return Ok(Found::Held);
+                }
+                all.dedup_by_key(|(id, _)| *id);
+                let Some((first, path)) = all.first() else {
+                    return Err(State::Pending("no-process".into()));
+                };
+                if all.iter().any(|(id, _)| id != first) {
+                    return Err(State::Refused("several-network-namespaces".into()));
+                }
+                NetNs::open(path).map_err(|_| State::Pending("no-process".into()))?
+            }
+        };
+        if netns.id() == node.node_netns {
+            return Err(State::Refused("host-network".into()));
+        }
+        Ok(Found::New(netns))
+    }
+
+    fn open(
+        &mut self,
+        netns: NetNs,
+        node: &NodeFacts,
+        serve: &dyn Serve,
+        missing: &Arc<AtomicU64>,
+    ) -> Result<State, DatapathError> {
+        // The old listeners go first: they may hold the port in the same namespace.
+        self.served = None;
+        let opened = match listener::open(&netns, node.listener_port) {
+            Ok(opened) => opened,
+            Err(error @ listener::ListenError::LoopbackDown) => return Ok(State::Pending(error.to_string())),
+            Err(error) => return Ok(State::Refused(error.to_string())),
+        };
+        let handoffs = Handoffs::new(
+            HandoffMaps::open(&node.pins, self.slot)?,
+            opened.netns_cookie,
+            self.slot,
+            missing.clone(),
+        );
+        let identity = WorkloadIdentity {
+            workload: self.spec.name.clone(),
+            service_account: self.spec.service_account.clone(),
+        };
+        let v6 = opened.v6.is_some();
+        let listeners: Vec<_> = std::iter::once(opened.v4).chain(opened.v6).collect();
+        let addresses = listeners
+            .iter()
+            .filter_map(|l| l.local_addr().ok())
+            .map(|a| a.to_string())
+            .collect();
+        let guard = serve.serve(PodListeners {
+            identity: Arc::new(identity),
+            listeners,
+            handoffs: Arc::new(handoffs),
+        });
+        self.served = Some(Served {
+            _guard: guard,
+            netns,
+            netns_cookie: opened.netns_cookie,
+            addresses,
+            v6,
+        });
+        Ok(State::Enforced)
+    }
+
+    /// Its entry in the kernel, while its cgroup exists. Until its listeners are open, and whenever they
+    /// cannot be, the entry makes the kernel refuse.
+    pub fn entry(&self) -> Option<(u64, layout::Workload)> {
+        let (mode, slot) = match self.spec.mode {
+            Mode::Off => (MODE_OFF, self.slot),
+            Mode::Enforce => (MODE_ENFORCE, self.slot),
+        };
+        let entry = layout::Workload {
+            netns_cookie: self.netns_cookie().unwrap_or(0),
+            mode,
+            slot,
+            listener_v4: u32::from(self.served.is_some()),
+            listener_v6: u32::from(self.served.as_ref().is_some_and(|served| served.v6)),
+        };
+        self.cgroup_id.map(|id| (id, entry))
+    }
+
+    /// For `mcpgw status`. `in_force` tells whether the kernel was read back and has its entry.
+    pub fn status(&self, in_force: bool) -> WorkloadStatus {
+        let state = match &self.state {
+            State::Enforced if !in_force => State::Pending("kernel-out-of-step".into()),
+            state => state.clone(),
+        };
+        WorkloadStatus {
+            name: self.spec.name.to_string(),
+            service_account: self.spec.service_account.to_string(),
+            mode: match self.spec.mode {
+                Mode::Off => "off".into(),
+                Mode::Enforce => "enforce".into(),
+            },
+            state,
+            cgroup: self.spec.cgroup.display().to_string(),
+            cgroup_id: self.cgroup_id,
+            netns_cookie: self.netns_cookie(),
+            listeners: self
+                .served
+                .as_ref()
+                .map(|served| served.addresses.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// What looking for a workload's network namespace found.
+enum Found {
+    /// The one whose listeners are open.
+    Held,
+    /// Another one.
+    New(NetNs),
+}
+
+/// `path` (which begins with `/`) as a path below `mount`.
+pub fn below(mount: &Path, path: &Path) -> PathBuf {
+    mount.join(path.strip_prefix("/").unwrap_or(path))
+}

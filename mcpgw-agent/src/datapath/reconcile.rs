@@ -1,0 +1,262 @@
+//! The loop's body: `Desired` and what is there → kernel. Level-triggered, idempotent, read back.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use aya::maps::{MapData, MapError};
+use mcpgw_common::{
+    Endpoint,
+    layout::{MAX_WORKLOADS, Settings, name},
+};
+
+use super::{
+    DatapathError, NodeOptions, Serve, cgroup,
+    enrol::{Enrolment, NodeFacts, below},
+    kernel::{self, Kernel},
+    maps::Maps,
+    netns::NetNsId,
+    status::DatapathStatus,
+};
+use crate::resources::{Desired, Mode, ObjectName, UnknownWorkloads};
+
+/// Everything that the datapath has open.
+pub struct Reconciler {
+    kernel: Kernel,
+    maps: Maps,
+    node: NodeFacts,
+    serve: Arc<dyn Serve>,
+    enrolments: BTreeMap<ObjectName, Enrolment>,
+    /// Slots that a workload has had since the maps were made, by cgroup id: kept over a restart.
+    slots: HashMap<u64, u32>,
+    next_slot: u32,
+    missing: Arc<AtomicU64>,
+}
+
+impl Reconciler {
+    /// Loads the programs and finds what the kernel still has from an earlier agent.
+    pub fn new(options: &NodeOptions, serve: Arc<dyn Serve>) -> Result<Self, DatapathError> {
+        let io = |action: &'static str, path: &str| {
+            let path = path.into();
+            move |source| DatapathError::Io { action, path, source }
+        };
+        let cgroup_mount = cgroup::mount().map_err(io("find cgroup v2", "/proc/self/mounts"))?;
+        let attached_at = options
+            .cgroup
+            .canonicalize()
+            .map_err(io("open the cgroup", &options.cgroup.to_string_lossy()))?
+            .strip_prefix(&cgroup_mount)
+            .map(|path| std::path::Path::new("/").join(path))
+            .map_err(|_| {
+                DatapathError::Preflight(vec![format!(
+                    "{} is not below the cgroup v2 mount {}: give --cgroup a directory of that hierarchy",
+                    options.cgroup.display(),
+                    cgroup_mount.display()
+                )])
+            })?;
+        let node = NodeFacts {
+            cgroup_mount,
+            attached_at,
+            agent_cgroup: cgroup::own().map_err(io("find the agent's cgroup", "/proc/self/cgroup"))?,
+            node_netns: NetNsId::own().map_err(io("find the node's network namespace", "/proc/self/ns/net"))?,
+            listener_port: options.listener_port,
+            pins: options.pins(),
+        };
+        let kernel = Kernel::load(options)?;
+        let maps = Maps::open(&options.pins())?;
+        let slots: HashMap<u64, u32> = maps.workloads.iter().flatten().map(|(id, w)| (id, w.slot)).collect();
+        let next_slot = slots.values().max().map_or(0, |slot| slot + 1);
+        Ok(Self {
+            kernel,
+            maps,
+            node,
+            serve,
+            enrolments: BTreeMap::new(),
+            slots,
+            next_slot,
+            missing: Arc::default(),
+        })
+    }
+
+    /// The loaded object, for its log.
+    pub fn kernel_mut(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
+
+    /// Makes the kernel match `desired`, and reports what the kernel has then.
+    pub fn reconcile(&mut self, desired: &Desired) -> DatapathStatus {
+        let error = self.apply(desired).err().map(|error| error.to_string());
+        self.report(desired.generation, error)
+    }
+
+    fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        self.match_workloads(desired)?;
+        for enrolment in self.enrolments.values_mut() {
+            enrolment.refresh(&self.node, &*self.serve, &self.missing)?;
+        }
+        self.refuse_shared_namespaces();
+        self.write_maps(desired)?;
+        if desired.workloads.iter().any(|workload| workload.mode == Mode::Enforce) {
+            let root = below(&self.node.cgroup_mount, &self.node.attached_at);
+            let id = cgroup::id(&root).unwrap_or(0);
+            self.kernel.attach(&root, id)
+        } else {
+            self.kernel.detach()
+        }
+    }
+
+    /// One enrolment for each workload; those that changed or went are closed first.
+    fn match_workloads(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        self.enrolments
+            .retain(|_, enrolment| desired.workloads.iter().any(|spec| spec == enrolment.spec()));
+        for spec in &desired.workloads {
+            if !self.enrolments.contains_key(&spec.name) {
+                let known = cgroup::id(&below(&self.node.cgroup_mount, &spec.cgroup));
+                let slot = self.slot_for(known)?;
+                self.enrolments
+                    .insert(spec.name.clone(), Enrolment::new(spec.clone(), slot));
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot that the cgroup had before, or the next that nobody has.
+    fn slot_for(&mut self, cgroup_id: Option<u64>) -> Result<u32, DatapathError> {
+        let taken = |this: &Self, slot: u32| this.enrolments.values().any(|enrolment| enrolment.slot() == slot);
+        if let Some(slot) = cgroup_id.and_then(|id| self.slots.get(&id).copied())
+            && !taken(self, slot)
+        {
+            return Ok(slot);
+        }
+        for _ in 0..MAX_WORKLOADS {
+            let slot = self.next_slot % MAX_WORKLOADS;
+            self.next_slot = slot + 1;
+            if !taken(self, slot) && !self.slots.values().any(|used| *used == slot) {
+                self.clear_slot(slot)?;
+                return Ok(slot);
+            }
+        }
+        Err(DatapathError::TooManyWorkloads(MAX_WORKLOADS))
+    }
+
+    /// A slot's new owner starts with nothing waiting, whatever the last one left.
+    fn clear_slot(&mut self, slot: u32) -> Result<(), DatapathError> {
+        let committed = self
+            .maps
+            .committed
+            .get(&slot, 0)
+            .map_err(DatapathError::map("read", name::COMMITTED))?;
+        self.maps
+            .accepted
+            .set(slot, committed, 0)
+            .map_err(DatapathError::map("write", name::ACCEPTED))
+    }
+
+    /// Of several workloads in one network namespace the first by name keeps it.
+    fn refuse_shared_namespaces(&mut self) {
+        let mut seen = HashMap::new();
+        for (name, enrolment) in &mut self.enrolments {
+            if let Some(cookie) = enrolment.netns_cookie()
+                && seen.insert(cookie, name.clone()).is_some()
+            {
+                enrolment.refuse_shared_namespace();
+            }
+        }
+    }
+
+    /// Additions go before removals, and workloads before addresses: at every moment a dial is decided by
+    /// the old state or by the new, or refused.
+    fn write_maps(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        let settings = Settings {
+            agent_cgroup: cgroup::id(&below(&self.node.cgroup_mount, &self.node.agent_cgroup)).unwrap_or(0),
+            listener_port: u32::from(self.node.listener_port),
+            refuse_unknown: u32::from(desired.settings.unknown_workloads == UnknownWorkloads::Refuse),
+        };
+        if self.maps.settings.get(&0, 0).ok() != Some(settings) {
+            self.maps
+                .settings
+                .set(0, settings, 0)
+                .map_err(DatapathError::map("write", name::SETTINGS))?;
+        }
+
+        let workloads: HashMap<u64, _> = self.enrolments.values().filter_map(Enrolment::entry).collect();
+        let netns: HashMap<u64, u64> = self
+            .enrolments
+            .values()
+            .filter_map(|e| Some((e.netns_cookie()?, e.cgroup_id()?)))
+            .collect();
+        let governed: HashMap<Endpoint, u32> = desired
+            .servers
+            .iter()
+            .flat_map(|server| server.addresses.iter().map(|address| (Endpoint::from(*address), 1)))
+            .collect();
+
+        let at = |map| DatapathError::map("write", map);
+        upsert(&mut self.maps.workloads, &workloads).map_err(at(name::WORKLOADS))?;
+        upsert(&mut self.maps.netns, &netns).map_err(at(name::NETNS))?;
+        upsert(&mut self.maps.governed, &governed).map_err(at(name::GOVERNED))?;
+        prune(&mut self.maps.governed, &governed).map_err(at(name::GOVERNED))?;
+        prune(&mut self.maps.netns, &netns).map_err(at(name::NETNS))?;
+        prune(&mut self.maps.workloads, &workloads).map_err(at(name::WORKLOADS))?;
+        self.slots = workloads.iter().map(|(id, workload)| (*id, workload.slot)).collect();
+        Ok(())
+    }
+
+    fn report(&self, generation: u64, error: Option<String>) -> DatapathStatus {
+        let programs = kernel::attached(&self.node.pins);
+        let root = cgroup::id(&below(&self.node.cgroup_mount, &self.node.attached_at));
+        let attached = programs.iter().filter(|p| Some(p.cgroup_id) == root).count() == kernel::program_count();
+        let workloads = self
+            .enrolments
+            .values()
+            .map(|enrolment| {
+                let entry = enrolment.entry();
+                let in_force = attached
+                    && entry.is_some_and(|(id, entry)| self.maps.workloads.get(&id, 0).is_ok_and(|e| e == entry));
+                enrolment.status(in_force)
+            })
+            .collect();
+        DatapathStatus {
+            generation,
+            workloads,
+            programs,
+            maps: self.maps.fill(),
+            connects: self.maps.connects().unwrap_or_default(),
+            original_dst_missing: self.missing.load(Ordering::Relaxed),
+            error,
+        }
+    }
+}
+
+/// Writes what is missing or different.
+fn upsert<K: aya::Pod + Eq + Hash, V: aya::Pod + PartialEq>(
+    map: &mut aya::maps::HashMap<MapData, K, V>,
+    wanted: &HashMap<K, V>,
+) -> Result<(), MapError> {
+    for (key, value) in wanted {
+        if map.get(key, 0).ok().as_ref() != Some(value) {
+            map.insert(key, value, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is not wanted.
+fn prune<K: aya::Pod + Eq + Hash, V: aya::Pod>(
+    map: &mut aya::maps::HashMap<MapData, K, V>,
+    wanted: &HashMap<K, V>,
+) -> Result<(), MapError> {
+    let surplus: Vec<K> = map.keys().flatten().filter(|key| !wanted.contains_key(key)).collect();
+    for key in surplus {
+        match map.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -43,13 +43,28 @@ impl Drop for SocketFile {
     }
 }
 
-pub(super) fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let listen = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    listen().map_err(|source| ListenError::Tcp { address, source })
+/// The open port of `/metrics`, `/healthz` and `/readyz`. Opened before anything else is touched, so that a
+/// taken port leaves nothing behind.
+pub struct MetricsPort {
+    pub(super) listener: TcpListener,
+    /// Where it listens: the address asked for, with the port that 0 became.
+    pub address: SocketAddr,
+}
+
+impl MetricsPort {
+    /// Listens. Must be called in a tokio runtime.
+    pub fn open(address: SocketAddr) -> Result<Self, ListenError> {
+        let listen = || {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok(Self {
+                listener: TcpListener::from_std(listener)?,
+                address,
+            })
+        };
+        listen().map_err(|source| ListenError::Tcp { address, source })
+    }
 }
 
 /// A socket for its owner alone. It gets its name only when nobody else can connect any more, and replaces

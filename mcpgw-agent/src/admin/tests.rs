@@ -1,4 +1,4 @@
-use std::{os::unix::fs::PermissionsExt, time::Instant};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, time::Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,6 +32,8 @@ spec: {rules: [{action: Allow}]}
 
 struct Agent {
     admin: Admin,
+    metrics_address: SocketAddr,
+    source: watch::Sender<SourceStatus>,
     datapath: watch::Sender<DatapathStatus>,
     client: Client,
     socket: PathBuf,
@@ -40,27 +42,29 @@ struct Agent {
 
 fn agent() -> Agent {
     let dir = tempfile::tempdir().unwrap();
-    let socket = socket_path(dir.path(), "node-1");
+    let socket = socket_path(&dir.path().join("node-1"));
     let desired: Desired = parse(&[SourceText {
         name: "a".into(),
         text: RESOURCES.to_owned(),
     }])
     .unwrap();
-    let source = SourceStatus {
+    let source = watch::Sender::new(SourceStatus {
         generation: 1,
         ..Default::default()
-    };
+    });
     let datapath = watch::Sender::new(DatapathStatus::default());
     let state = State {
         node: "node-1".to_owned(),
         started: Instant::now(),
-        source: watch::Sender::new(source).subscribe(),
+        source: source.subscribe(),
         desired: watch::Sender::new(Arc::new(desired)).subscribe(),
         plan_generation: watch::Sender::new(1).subscribe(),
         datapath: datapath.subscribe(),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {
+                workload: workload.to_owned(),
+                to,
                 verdict: "redirect".to_owned(),
                 reason: "governed".to_owned(),
                 text: format!("to {to}"),
@@ -68,9 +72,13 @@ fn agent() -> Agent {
             _ => Err(format!("there is no workload {workload}")),
         }),
     };
-    let admin = Admin::start("127.0.0.1:0".parse().unwrap(), &socket, state).unwrap();
+    let port = MetricsPort::open("127.0.0.1:0".parse().unwrap()).unwrap();
+    let metrics_address = port.address;
+    let admin = Admin::start(port, &socket, state).unwrap();
     Agent {
         admin,
+        metrics_address,
+        source,
         datapath,
         client: Client::new(&socket),
         socket,
@@ -81,7 +89,7 @@ fn agent() -> Agent {
 impl Agent {
     /// Sends `request` over TCP and returns all that comes back.
     async fn send(&self, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.admin.metrics_address).await.unwrap();
+        let mut stream = TcpStream::connect(self.metrics_address).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
@@ -99,7 +107,27 @@ async fn health_and_metrics_are_served_over_tcp() {
     let agent = agent();
     assert!(agent.get("/healthz").await.starts_with("HTTP/1.1 200 OK"));
     let metrics = agent.get("/metrics").await;
-    assert!(metrics.contains("text/plain; version=0.0.4") && metrics.ends_with("mcp_tool_calls_total 1\n"));
+    assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nmcp_tool_calls_total 1\n"));
+}
+
+#[tokio::test]
+async fn errors_in_the_configuration_show_in_the_metrics() {
+    let agent = agent();
+    assert!(
+        agent
+            .get("/metrics")
+            .await
+            .ends_with("\nmcpgw_configuration_errors 0\n")
+    );
+    agent
+        .source
+        .send_modify(|source| source.errors = vec!["a".to_owned(), "b".to_owned()]);
+    assert!(
+        agent
+            .get("/metrics")
+            .await
+            .ends_with("\nmcpgw_configuration_errors 2\n")
+    );
 }
 
 #[tokio::test]
@@ -188,7 +216,7 @@ async fn the_socket_is_for_its_owner_alone_and_goes_with_the_agent() {
 #[tokio::test]
 async fn what_a_dead_agent_left_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let path = socket_path(dir.path(), "node-1");
+    let path = socket_path(&dir.path().join("node-1"));
     let (first, file) = listen::unix(&path).unwrap();
     drop(first);
     std::mem::forget(file);
@@ -204,9 +232,9 @@ async fn what_a_dead_agent_left_is_replaced() {
 #[tokio::test]
 async fn a_taken_port_is_named_with_advice() {
     let agent = agent();
-    let error = listen::tcp(agent.admin.metrics_address).unwrap_err().to_string();
+    let error = MetricsPort::open(agent.metrics_address).err().unwrap().to_string();
     assert!(
-        error.contains(&agent.admin.metrics_address.to_string()) && error.contains("--metrics-address"),
+        error.contains(&agent.metrics_address.to_string()) && error.contains("--metrics-address"),
         "{error}"
     );
 }

@@ -42,9 +42,9 @@ pub struct WorkloadStatus {
     pub listeners: Vec<String>,
 }
 
-/// The state of a workload. Shown as `enforced`, `off`, `pending:<reason>` or `refused:<reason>`.
+/// The state of a workload. Written `enforced`, `off`, `pending:<reason>` or `refused:<reason>`, in JSON too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "state", content = "reason")]
+#[serde(into = "String", try_from = "String")]
 pub enum State {
     /// Governed, and read back from the kernel as such.
     Enforced,
@@ -63,6 +63,26 @@ impl std::fmt::Display for State {
             Self::Off => f.write_str("off"),
             Self::Pending(reason) => write!(f, "pending:{reason}"),
             Self::Refused(reason) => write!(f, "refused:{reason}"),
+        }
+    }
+}
+
+impl From<State> for String {
+    fn from(state: State) -> Self {
+        state.to_string()
+    }
+}
+
+impl TryFrom<String> for State {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':').unwrap_or((&text, "")) {
+            ("enforced", "") => Ok(Self::Enforced),
+            ("off", "") => Ok(Self::Off),
+            ("pending", reason) => Ok(Self::Pending(reason.to_owned())),
+            ("refused", reason) => Ok(Self::Refused(reason.to_owned())),
+            _ => Err(format!("{text} is no state of a workload")),
         }
     }
 }
@@ -100,4 +120,23 @@ pub struct ConnectCount {
     pub reason: String,
     /// How many.
     pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn a_state_survives_json() {
+        for state in [
+            State::Enforced,
+            State::Off,
+            State::Pending("a:b".into()),
+            State::Refused("c".into()),
+        ] {
+            let json = serde_json::to_string(&state).unwrap();
+            assert_eq!(serde_json::from_str::<State>(&json).unwrap(), state);
+        }
+        assert!(serde_json::from_str::<State>("\"governed\"").is_err());
+    }
 }

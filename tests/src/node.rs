@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     pins: PathBuf,
     // Last of all: processes end and cgroups go when nothing else is left. Children before their parent.
     agent: Cgroup,
-    outside: Cgroup,
+    pub outside: Cgroup,
     kubepods: Cgroup,
     cgroup: Cgroup,
 }

@@ -179,6 +179,13 @@ impl Pod {
         Ok(command)
     }
 
+    /// A command in the pod's network namespace, but outside of every pod's cgroup: what `nsenter` on the node gives.
+    pub fn command_of_the_node(&self, program: impl AsRef<OsStr>) -> Result<Command> {
+        let mut command = Command::new(program);
+        self.node.0.outside.enter(&mut command, &self.netns)?;
+        Ok(command)
+    }
+
     /// An unmodified MCP client in the pod, for `url`.
     pub fn mcp(&self, url: &str) -> McpClient<'_> {
         McpClient::new(self, url)

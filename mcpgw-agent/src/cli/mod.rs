@@ -1,5 +1,68 @@
-//! To be written.
-/// x
-pub fn main() -> std::process::ExitCode {
-    0.into()
+//! The command line: one file per command.
+//!
+//! ```text
+//! options    flags that several commands share, and their parsers
+//! run        mcpgw run: what it is given, and the order in which it starts
+//! agent      the running agent: how its parts are wired, how it stops
+//! check      mcpgw check
+//! status     mcpgw status; `render` makes the text, `table` aligns it
+//! explain    mcpgw explain
+//! uninstall  mcpgw uninstall
+//! ```
+
+mod agent;
+mod check;
+mod explain;
+mod log;
+mod options;
+mod render;
+mod run;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod uninstall;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Wrong usage or a bad configuration; clap exits with it too.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// Governs MCP traffic on a node, where the kernel hands it over.
+///
+/// Applications keep their code and their URLs: eBPF programs send a governed workload's connections to
+/// this agent, which decides each tool call by policy, forwards it and records it.
+///
+/// Exit codes: 0 success, 1 failure, 2 bad configuration or usage.
+#[derive(Debug, Parser)]
+#[command(name = "mcpgw", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Status(status::Status),
+    Explain(explain::Explain),
+    Uninstall(uninstall::Uninstall),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(command) => command.execute(),
+        Command::Check(command) => command.execute(),
+        Command::Status(command) => command.execute(),
+        Command::Explain(command) => command.execute(),
+        Command::Uninstall(command) => command.execute(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("mcpgw: {error:#}");
+        ExitCode::FAILURE
+    })
 }

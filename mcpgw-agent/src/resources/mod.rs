@@ -1,5 +1,68 @@
 //! The resources as types, and the only place that knows YAML and its schema.
+//!
+//! ```text
+//! desired    the validated snapshot: what every source yields
+//! problem    what is wrong, and where: file, line, column, object, field, reason
+//! yaml       text → a tree of located nodes
+//! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
+//! document   one document: apiVersion, kind, metadata, and on to its kind
+//! server, workload, policy, settings   one kind each
+//! address, name, path                  values that several kinds share
+//! assemble   what only all documents together can show: duplicates, conflicts, missing targets
+//! bounds     every limit, by name
+//! ```
 
+mod address;
+mod assemble;
+pub mod bounds;
 mod desired;
+mod document;
+mod fields;
+mod name;
+mod path;
+mod policy;
+mod problem;
+mod server;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod workload;
+mod yaml;
+
+use std::sync::Arc;
 
 pub use desired::*;
+pub use problem::{Problem, Problems};
+
+/// One file of resources, read but not yet understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceText {
+    /// What messages call it, usually its file name.
+    pub name: Arc<str>,
+    /// Its text: YAML, any number of documents.
+    pub text: String,
+}
+
+/// Reads and validates all files as one set. The result has generation 1; whoever keeps generations sets it.
+///
+/// Everything that is wrong is reported, not only the first: the exception is a file whose YAML cannot be
+/// parsed, where nothing behind the error can be read.
+pub fn parse(files: &[SourceText]) -> Result<Desired, Problems> {
+    parse_beside(files, Vec::new())
+}
+
+/// [`parse`], where something is already known to be wrong, for example a file that could not be read.
+pub fn parse_beside(files: &[SourceText], mut problems: Vec<Problem>) -> Result<Desired, Problems> {
+    let mut documents = Vec::new();
+    for file in files {
+        for node in yaml::documents(file, &mut problems) {
+            documents.extend(document::read(&file.name, &node, &mut problems));
+        }
+    }
+    let desired = assemble::assemble(documents, &mut problems);
+    if problems.is_empty() {
+        Ok(desired)
+    } else {
+        Err(Problems::new(problems))
+    }
+}

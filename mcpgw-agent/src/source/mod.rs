@@ -1,1 +1,9 @@
-//! To be written.
+//! Where resources come from. Every source yields one [`Desired`](crate::resources::Desired) snapshot after
+//! another through a watch channel; a bad change is refused and the last good snapshot stays.
+
+mod file;
+mod status;
+mod watch;
+
+pub use file::{FileSource, LoadErrors};
+pub use status::SourceStatus;

@@ -1,0 +1,101 @@
+//! What is asked: the live state of the agent, as channels and closures.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
+
+use tokio::sync::watch;
+
+use super::status::{Component, Readiness, Status, servers};
+use crate::{
+    datapath::{Explanation, status::DatapathStatus},
+    resources::Desired,
+    source::SourceStatus,
+};
+
+/// Where the answers come from.
+pub struct State {
+    /// The node's name.
+    pub node: String,
+    /// When the agent started.
+    pub started: Instant,
+    /// The source's state.
+    pub source: watch::Receiver<SourceStatus>,
+    /// The snapshot in force.
+    pub desired: watch::Receiver<Arc<Desired>>,
+    /// Generation of the snapshot that the proxy's plan was compiled from.
+    pub plan_generation: watch::Receiver<u64>,
+    /// The datapath's state.
+    pub datapath: watch::Receiver<DatapathStatus>,
+    /// Renders the metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Says what would happen to a connect of a workload (`namespace/name`).
+    #[allow(clippy::type_complexity, reason = "one closure, used once")]
+    pub explain: Arc<dyn Fn(&str, SocketAddr) -> Result<Explanation, String> + Send + Sync>,
+}
+
+impl State {
+    pub(super) fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.node.clone(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            source: self.source.borrow().clone(),
+            datapath: self.datapath.borrow().clone(),
+            servers: servers(&self.desired.borrow()),
+            components: self.readiness().components,
+        }
+    }
+
+    /// The metrics, with the one that only this module knows.
+    pub(super) fn metrics(&self) -> String {
+        let errors = self.source.borrow().errors.len();
+        format!(
+            "{}# HELP mcpgw_configuration_errors Errors in the configuration as it stands now; \
+             while there are any, the last good one is in force.\n\
+             # TYPE mcpgw_configuration_errors gauge\n\
+             mcpgw_configuration_errors {errors}\n",
+            (self.metrics)()
+        )
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let components = BTreeMap::from([
+            ("source".to_owned(), self.source_component()),
+            ("datapath".to_owned(), self.datapath_component()),
+            ("plan".to_owned(), self.plan_component()),
+        ]);
+        Readiness {
+            ready: components.values().all(|component| component.ready),
+            components,
+        }
+    }
+
+    /// A bad change doesn't make the agent unready: it does its work, by the last good snapshot.
+    fn source_component(&self) -> Component {
+        let source = self.source.borrow();
+        let in_force = format!("generation {} is in force", source.generation);
+        match source.errors.len() {
+            0 => Component::new(true, in_force),
+            errors => Component::new(
+                true,
+                format!("{in_force}; {errors} errors in the files as they stand now"),
+            ),
+        }
+    }
+
+    fn datapath_component(&self) -> Component {
+        let datapath = self.datapath.borrow();
+        match &datapath.error {
+            Some(error) => Component::new(false, error),
+            None if datapath.generation == 0 => Component::new(false, "nothing was reconciled yet"),
+            None => Component::new(true, format!("the kernel matches generation {}", datapath.generation)),
+        }
+    }
+
+    fn plan_component(&self) -> Component {
+        match *self.plan_generation.borrow() {
+            0 => Component::new(false, "no plan was compiled yet"),
+            generation => Component::new(true, format!("generation {generation} decides calls")),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The running agent: how its parts are wired, how it stops.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tracing::info;
+
+use crate::{
+    admin::{self, Admin, MetricsPort},
+    datapath::{
+        Datapath, NodeOptions,
+        status::{DatapathStatus, State},
+    },
+    policy::Plan,
+    proxy::Proxy,
+    resources::Desired,
+    source::FileSource,
+    telemetry::Telemetry,
+};
+
+/// A running agent. It is stopped by [`Agent::stop`]; what is in the kernel outlives it.
+pub(super) struct Agent {
+    signals: [(&'static str, Signal); 2],
+    admin: Admin,
+    datapath: Arc<Datapath>,
+    telemetry: Arc<Telemetry>,
+    following: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Starts everything, in the order that leaves nothing behind when a step fails. Calls are served on
+    /// `data`, everything else on the runtime that this is called in.
+    pub async fn start(
+        options: NodeOptions,
+        config: PathBuf,
+        initial: Desired,
+        metrics: SocketAddr,
+        telemetry: Arc<Telemetry>,
+        data: &Runtime,
+    ) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        // From here on a signal ends the agent in order, also while it starts.
+        let signals = [
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGINT", SignalKind::interrupt()),
+        ];
+        let [terminate, interrupt] = signals.map(|(name, kind)| signal(kind).map(|signal| (name, signal)));
+        let signals = [
+            terminate.context("cannot await SIGTERM")?,
+            interrupt.context("cannot await SIGINT")?,
+        ];
+        let port = MetricsPort::open(metrics)?;
+
+        let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
+        let plan_generation = watch::Sender::new(initial.generation);
+        let in_force = watch::Sender::new(Arc::new(initial.clone()));
+        let proxy = Proxy::new(plan.clone(), telemetry.clone(), data.handle().clone());
+        let (node, socket) = (options.node.clone(), admin::socket_path(&options.state()));
+        let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy).await?);
+        telemetry.observe_datapath(datapath.status());
+
+        let (desired, source) = FileSource::watch(config, initial);
+        let state = admin::State {
+            node: node.clone(),
+            started,
+            source,
+            desired: in_force.subscribe(),
+            plan_generation: plan_generation.subscribe(),
+            datapath: datapath.status(),
+            metrics: Arc::new({
+                let telemetry = telemetry.clone();
+                move || telemetry.render()
+            }),
+            explain: Arc::new({
+                let datapath = Arc::downgrade(&datapath);
+                move |workload, to| match Weak::upgrade(&datapath) {
+                    Some(datapath) => datapath.explain(workload, to),
+                    None => Err("the agent is stopping".to_owned()),
+                }
+            }),
+        };
+        let address = port.address;
+        let admin = match Admin::start(port, &socket, state) {
+            Ok(admin) => admin,
+            Err(error) => {
+                stop_datapath(datapath).await;
+                return Err(error.into());
+            }
+        };
+        let following = tokio::spawn(follow(desired, plan, plan_generation, in_force));
+        report_ready(&node, address, &datapath.status().borrow());
+        Ok(Self {
+            signals,
+            admin,
+            datapath,
+            telemetry,
+            following,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub async fn until_told_to_stop(&mut self) {
+        let [(terminate, on_terminate), (interrupt, on_interrupt)] = &mut self.signals;
+        let name = tokio::select! {
+            _ = on_terminate.recv() => terminate,
+            _ = on_interrupt.recv() => interrupt,
+        };
+        info!("{name}: stopping; what is in the kernel stays in force");
+    }
+
+    /// Takes no more connections, ends those that are open, and writes out what was recorded.
+    pub async fn stop(self) {
+        let Self {
+            signals: _,
+            admin,
+            datapath,
+            telemetry,
+            following,
+        } = self;
+        following.abort();
+        stop_datapath(datapath).await;
+        telemetry.shutdown();
+        // Last, so that an operator can look on.
+        drop(admin);
+        info!("stopped");
+    }
+}
+
+async fn stop_datapath(datapath: Arc<Datapath>) {
+    // The admin server has only a weak reference, which it doesn't hold while we run.
+    if let Some(datapath) = Arc::into_inner(datapath) {
+        datapath.stop().await;
+    }
+}
+
+/// Puts each snapshot in force: the plan first, so that a connection that the kernel hands over is never
+/// decided by an older one.
+async fn follow(
+    mut desired: watch::Receiver<Arc<Desired>>,
+    plan: Arc<ArcSwap<Plan>>,
+    plan_generation: watch::Sender<u64>,
+    in_force: watch::Sender<Arc<Desired>>,
+) {
+    while desired.changed().await.is_ok() {
+        let desired = desired.borrow_and_update().clone();
+        plan.store(Arc::new(Plan::compile(&desired)));
+        plan_generation.send_replace(desired.generation);
+        in_force.send_replace(desired);
+    }
+}
+
+fn report_ready(node: &str, metrics: SocketAddr, datapath: &DatapathStatus) {
+    let count = |in_state: fn(&State) -> bool| datapath.workloads.iter().filter(|w| in_state(&w.state)).count();
+    info!(
+        node,
+        %metrics,
+        generation = datapath.generation,
+        enforced = count(|state| matches!(state, State::Enforced)),
+        off = count(|state| matches!(state, State::Off)),
+        pending = count(|state| matches!(state, State::Pending(_))),
+        refused = count(|state| matches!(state, State::Refused(_))),
+        "ready: the configuration is in force"
+    );
+}

@@ -1,0 +1,193 @@
+//! What `mcpgw status` shows, as text: pure, so that tests can read it.
+
+use std::fmt::Write;
+
+use super::table::Table;
+use crate::{
+    admin::{ServerStatus, Status},
+    datapath::status::{DatapathStatus, State, WorkloadStatus},
+};
+
+/// A longer state is cut in its column and told in full below.
+const MAX_STATE: usize = 34;
+
+/// A running agent's state.
+pub(super) fn running(status: &Status) -> String {
+    let mut out = format!(
+        "node {}   mcpgw {}   pid {}   up {}   generation {}\n",
+        status.node,
+        status.version,
+        status.pid,
+        duration(status.uptime_seconds),
+        status.source.generation
+    );
+    for (name, component) in status.components.iter().filter(|(_, component)| !component.ready) {
+        line(&mut out, &format!("NOT READY: {name}: {}", component.message));
+    }
+    section(
+        &mut out,
+        &workloads(&status.datapath.workloads),
+        "no workloads: nothing is governed",
+    );
+    for workload in &status.datapath.workloads {
+        let state = workload.state.to_string();
+        if state.chars().count() > MAX_STATE {
+            line(&mut out, &format!("{} is {state}", workload.name));
+        }
+    }
+    section(
+        &mut out,
+        &servers(&status.servers),
+        "no servers: there are no governed addresses",
+    );
+    kernel(&mut out, &status.datapath);
+    if !status.source.errors.is_empty() {
+        line(&mut out, "");
+        line(
+            &mut out,
+            &format!(
+                "the files have errors; generation {} stays in force:",
+                status.source.generation
+            ),
+        );
+        for error in &status.source.errors {
+            line(&mut out, &format!("  {error}"));
+        }
+    }
+    out
+}
+
+/// What holds on a node where no agent runs.
+pub(super) fn stopped(node: &str, why: &str, kernel_status: &Result<DatapathStatus, String>) -> String {
+    let mut out = format!("node {node}   {why}\n\n");
+    match kernel_status {
+        Err(error) => line(&mut out, &format!("what the kernel holds cannot be read: {error}")),
+        Ok(status) if status.programs.is_empty() => {
+            line(&mut out, "no program is attached: every connection goes direct");
+            line(
+                &mut out,
+                "to govern this node:     mcpgw run --config DIR --cgroup PATH",
+            );
+        }
+        Ok(status) => {
+            line(
+                &mut out,
+                "the programs stay in force: governed connections are refused until an agent runs again",
+            );
+            line(
+                &mut out,
+                "to serve them again:     mcpgw run --config DIR --cgroup PATH",
+            );
+            line(&mut out, "to remove the programs:  mcpgw uninstall");
+            kernel(&mut out, status);
+        }
+    }
+    out
+}
+
+fn workloads(workloads: &[WorkloadStatus]) -> Table {
+    let mut table = Table::new(&["WORKLOAD", "SERVICE ACCOUNT", "MODE", "STATE", "LISTENERS", "CGROUP"]);
+    for workload in workloads {
+        let state = workload.state.to_string();
+        let state = match (state.chars().count() > MAX_STATE, &workload.state) {
+            (false, _) => state,
+            (true, State::Pending(_)) => "pending".to_owned(),
+            (true, _) => "refused".to_owned(),
+        };
+        let v6 = |address: &&String| address.starts_with('[');
+        let count_v6 = workload.listeners.iter().filter(v6).count();
+        let listeners = match (workload.listeners.len() - count_v6, count_v6) {
+            (0, 0) => "",
+            (_, 0) => "IPv4",
+            (0, _) => "IPv6",
+            _ => "IPv4 IPv6",
+        };
+        table.row([
+            workload.name.clone(),
+            workload.service_account.clone(),
+            workload.mode.clone(),
+            state,
+            listeners.to_owned(),
+            workload.cgroup.clone(),
+        ]);
+    }
+    table
+}
+
+fn servers(servers: &[ServerStatus]) -> Table {
+    let mut table = Table::new(&["SERVER", "PATH", "POLICIES", "ADDRESSES"]);
+    for server in servers {
+        let policies = match server.policies.len() {
+            0 => "none: every call is allowed".to_owned(),
+            _ => server.policies.join(" "),
+        };
+        table.row([
+            server.name.clone(),
+            server.path.clone(),
+            policies,
+            server.addresses.join("\n"),
+        ]);
+    }
+    table
+}
+
+/// What the kernel reports.
+fn kernel(out: &mut String, status: &DatapathStatus) {
+    let mut programs = Table::new(&["PROGRAM", "PROGRAM ID", "LINK ID", "CGROUP ID"]).numeric(&[1, 2, 3]);
+    for program in &status.programs {
+        let ids = [
+            program.program_id.to_string(),
+            program.link_id.to_string(),
+            program.cgroup_id.to_string(),
+        ];
+        programs.row([program.name.clone()].into_iter().chain(ids));
+    }
+    section(out, &programs, "no programs are attached");
+    let mut maps = Table::new(&["MAP", "ENTRIES", "CAPACITY"]).numeric(&[1, 2]);
+    for map in &status.maps {
+        maps.row([map.name.clone(), map.entries.to_string(), map.capacity.to_string()]);
+    }
+    if !maps.is_empty() {
+        section(out, &maps, "");
+    }
+    let mut connects = Table::new(&["CONNECTS", "REASON", "COUNT"]).numeric(&[2]);
+    for connect in status.connects.iter().filter(|connect| connect.count > 0) {
+        connects.row([
+            connect.decision.clone(),
+            connect.reason.clone(),
+            connect.count.to_string(),
+        ]);
+    }
+    section(out, &connects, "no governed connects yet");
+    if status.original_dst_missing > 0 {
+        let count = status.original_dst_missing;
+        line(
+            out,
+            &format!("{count} accepted connections had no original destination and were closed"),
+        );
+    }
+}
+
+fn section(out: &mut String, table: &Table, when_empty: &str) {
+    let text = if table.is_empty() {
+        format!("{when_empty}\n")
+    } else {
+        table.to_string()
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(out, "\n{text}");
+}
+
+fn line(out: &mut String, text: &str) {
+    let _ = writeln!(out, "{text}");
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}

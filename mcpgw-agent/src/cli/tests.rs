@@ -1,0 +1,207 @@
+//! What the command line prints, compared with files in `snapshots/`. After a wanted change, run the tests
+//! once with `MCPGW_UPDATE_SNAPSHOTS=1` and read the difference.
+
+use std::{collections::BTreeMap, path::Path};
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::{
+    admin::{Component, ServerStatus, Status},
+    datapath::status::{ConnectCount, DatapathStatus, MapStatus, ProgramStatus, State, WorkloadStatus},
+    source::{FileSource, SourceStatus},
+};
+
+fn assert_snapshot(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/cli/snapshots")
+        .join(name);
+    if std::env::var_os("MCPGW_UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(text, expected, "{name}");
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+    assert!(widest <= 100, "{name} is {widest} columns wide");
+}
+
+fn workload(name: &str, state: State, listeners: &[&str]) -> WorkloadStatus {
+    WorkloadStatus {
+        name: format!("agents/{name}"),
+        service_account: "reader".to_owned(),
+        mode: if state == State::Off { "off" } else { "enforce" }.to_owned(),
+        state,
+        cgroup: format!("/agents/{name}"),
+        cgroup_id: Some(4711),
+        netns_cookie: Some(12),
+        listeners: listeners.iter().map(|listener| (*listener).to_owned()).collect(),
+    }
+}
+
+fn datapath() -> DatapathStatus {
+    let program = |(index, name): (u32, &str)| ProgramStatus {
+        name: name.to_owned(),
+        program_id: 100 + index,
+        link_id: 20 + index,
+        cgroup_id: 4242,
+    };
+    let connect = |(decision, reason, count): (&str, &str, u64)| ConnectCount {
+        decision: decision.to_owned(),
+        reason: reason.to_owned(),
+        count,
+    };
+    let map = |(name, entries, capacity): (&str, u64, u64)| MapStatus {
+        name: name.to_owned(),
+        entries,
+        capacity,
+    };
+    DatapathStatus {
+        generation: 7,
+        workloads: vec![
+            workload("idle", State::Off, &[]),
+            workload("late", State::Pending("cgroup-missing".to_owned()), &[]),
+            workload(
+                "odd",
+                State::Refused("network-namespace (Permission denied (os error 13))".to_owned()),
+                &[],
+            ),
+            workload("researcher", State::Enforced, &["127.0.0.1:17017", "[::1]:17017"]),
+        ],
+        programs: [(0, "connect4"), (1, "connect6"), (2, "sock_ops")].map(program).into(),
+        maps: [("GOVERNED", 2, 65_536), ("WORKLOADS", 4, 4_096)].map(map).into(),
+        connects: [
+            ("redirect", "governed", 1_234),
+            ("refuse", "no_listener", 5),
+            ("refuse", "quota", 0),
+        ]
+        .map(connect)
+        .into(),
+        original_dst_missing: 1,
+        error: None,
+    }
+}
+
+fn status() -> Status {
+    let component = |ready, message: &str| Component {
+        ready,
+        message: message.to_owned(),
+    };
+    let server = |name: &str, addresses: &[&str], policies: &[&str]| ServerStatus {
+        name: name.to_owned(),
+        addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+        path: "/mcp".to_owned(),
+        policies: policies.iter().map(|policy| (*policy).to_owned()).collect(),
+    };
+    Status {
+        version: "0.1.0".to_owned(),
+        node: "worker-1".to_owned(),
+        pid: 4242,
+        uptime_seconds: 3 * 3_600 + 12 * 60 + 5,
+        source: SourceStatus {
+            generation: 7,
+            files: vec!["servers.yaml".to_owned()],
+            errors: vec![
+                "servers.yaml:12:5: MCPServer tools/clock: spec.path: \"mcp\" does not begin with \"/\"".into(),
+            ],
+            last_good_at: 1_763_676_000,
+        },
+        datapath: datapath(),
+        servers: vec![
+            server(
+                "tools/calculator",
+                &["10.0.0.5:8080", "[fd00::5]:8080"],
+                &["tools/read-only"],
+            ),
+            server("tools/clock", &["10.0.0.6:8080"], &[]),
+        ],
+        components: BTreeMap::from([
+            ("datapath".to_owned(), component(false, "connect6 is not attached")),
+            ("source".to_owned(), component(true, "generation 7 is in force")),
+        ]),
+    }
+}
+
+#[test]
+fn status_of_a_running_agent() {
+    assert_snapshot("status.txt", &render::running(&status()));
+}
+
+#[test]
+fn status_of_an_agent_that_has_nothing_to_do() {
+    let empty = Status {
+        source: SourceStatus {
+            generation: 1,
+            ..Default::default()
+        },
+        datapath: DatapathStatus::default(),
+        servers: vec![],
+        components: BTreeMap::new(),
+        ..status()
+    };
+    assert_snapshot("status-empty.txt", &render::running(&empty));
+}
+
+#[test]
+fn status_without_an_agent_shows_what_still_holds() {
+    let why = "no agent is running: nothing listens on /run/mcpgw/worker-1/admin.sock";
+    let kernel = DatapathStatus {
+        workloads: vec![],
+        ..datapath()
+    };
+    assert_snapshot("status-stopped.txt", &render::stopped("worker-1", why, &Ok(kernel)));
+    assert_snapshot(
+        "status-absent.txt",
+        &render::stopped("worker-1", why, &Ok(DatapathStatus::default())),
+    );
+    let unreadable = render::stopped("worker-1", why, &Err("permission denied".to_owned()));
+    assert!(unreadable.contains("cannot be read: permission denied"), "{unreadable}");
+}
+
+#[test]
+fn help_of_every_command() {
+    let mut cli = Cli::command().term_width(100);
+    cli.clone().debug_assert();
+    cli.build();
+    assert_snapshot("help.txt", &cli.render_long_help().to_string());
+    for command in cli.get_subcommands_mut() {
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Examples:\n"), "{help}");
+        assert_snapshot(&format!("help-{}.txt", command.get_name()), &help);
+    }
+}
+
+#[test]
+fn every_flag_is_also_a_variable() {
+    for command in Cli::command().get_subcommands() {
+        for argument in command
+            .get_arguments()
+            .filter(|argument| argument.get_action().takes_values())
+        {
+            let expected = format!("MCPGW_{}", argument.get_id().as_str().to_uppercase());
+            let variable = argument.get_env().and_then(|name| name.to_str());
+            assert_eq!(variable, Some(expected.as_str()), "{}", command.get_name());
+        }
+    }
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/standalone");
+    let desired = FileSource::load(&examples).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_snapshot("check.txt", &check::render(&desired));
+}
+
+#[test]
+fn bad_values_of_flags_are_refused() {
+    let run = ["mcpgw", "run", "--config", "/c", "--cgroup", "/g"];
+    let parse = |more: &[&'static str]| Cli::try_parse_from(run.iter().chain(more));
+    assert!(parse(&[]).is_ok());
+    for bad in [
+        ["--listener-port", "0"],
+        ["--log", "info=="],
+        ["--metrics-address", "9090"],
+        ["--node", "a/b"],
+    ] {
+        assert!(parse(&bad).is_err(), "{bad:?}");
+    }
+}

@@ -1,0 +1,36 @@
+//! Every limit that resources have. What is over one is refused with the limit in the message.
+
+/// Size of one file, in bytes.
+pub const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// Files in the configuration directory.
+pub const MAX_FILES: usize = 1024;
+/// Documents in one file.
+pub const MAX_DOCUMENTS: usize = 4096;
+/// Nesting of one document.
+pub const MAX_DEPTH: usize = 32;
+/// Nodes of one document, those that aliases repeat included.
+pub const MAX_NODES: usize = 100_000;
+/// Problems that are reported; the others are counted.
+pub const MAX_PROBLEMS: usize = 100;
+/// Addresses of one server.
+pub const MAX_ADDRESSES: usize = 256;
+/// Addresses of all servers: as many as the kernel map holds.
+pub const MAX_GOVERNED: usize = mcpgw_common::layout::MAX_GOVERNED as usize;
+/// Workloads: as many as the kernel map holds.
+pub const MAX_WORKLOADS: usize = mcpgw_common::layout::MAX_WORKLOADS as usize;
+/// Servers that one policy names.
+pub const MAX_TARGETS: usize = 256;
+/// Rules of one policy.
+pub const MAX_RULES: usize = 256;
+/// Entries of a rule's `from`, and of each list in such an entry.
+pub const MAX_CALLERS: usize = 256;
+/// Tool globs of one rule.
+pub const MAX_TOOLS: usize = 256;
+/// Length of one tool glob, in bytes.
+pub const MAX_GLOB_BYTES: usize = 256;
+/// Length of a server's HTTP path, in bytes.
+pub const MAX_PATH_BYTES: usize = 1024;
+/// Length of a cgroup path or of a network namespace's path, in bytes: the kernel's `PATH_MAX`.
+pub const MAX_FILE_PATH_BYTES: usize = 4096;
+/// Length of user text that a message repeats, in characters.
+pub const MAX_QUOTED: usize = 80;

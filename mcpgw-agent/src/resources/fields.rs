@@ -1,0 +1,194 @@
+//! Walks a tree of nodes by a schema, and reports what does not fit with the path of the field.
+
+use std::sync::Arc;
+
+use super::{
+    problem::{At, Problem, quote},
+    yaml::{Node, Value},
+};
+
+/// The fields of a mapping.
+pub(super) struct Schema {
+    /// Fields that are read.
+    pub known: &'static [&'static str],
+    /// Fields that the design names and nothing implements yet: refused, never ignored.
+    pub later: &'static [&'static str],
+}
+
+/// Where the problems of one document go.
+pub(super) struct Sink<'a> {
+    pub file: &'a Arc<str>,
+    /// Kind and name, as messages show them.
+    pub object: String,
+    pub problems: &'a mut Vec<Problem>,
+}
+
+impl Sink<'_> {
+    pub fn report(&mut self, at: At, field: &str, reason: impl Into<String>) {
+        self.problems.push(Problem {
+            file: self.file.clone(),
+            line: at.line,
+            column: at.column,
+            object: self.object.clone(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        });
+    }
+}
+
+/// A value and the path that leads to it.
+#[derive(Clone)]
+pub(super) struct Field<'a> {
+    pub path: String,
+    pub node: &'a Node,
+}
+
+impl<'a> Field<'a> {
+    /// The document itself.
+    pub fn root(node: &'a Node) -> Self {
+        Self {
+            path: String::new(),
+            node,
+        }
+    }
+
+    pub fn report(&self, sink: &mut Sink, reason: impl Into<String>) {
+        sink.report(self.node.at, &self.path, reason);
+    }
+
+    /// The string here; anything else is reported.
+    pub fn text(&self, sink: &mut Sink) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            other @ (Value::Bool(_) | Value::Number) => {
+                self.report(
+                    sink,
+                    format!("must be a string, but is {}; put it in quotes", other.describe()),
+                );
+                None
+            }
+            other => {
+                self.report(sink, format!("must be a string, but is {}", other.describe()));
+                None
+            }
+        }
+    }
+
+    /// One of `choices`, by its name; anything else is reported. `later` are known and not supported yet.
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str], sink: &mut Sink) -> Option<T> {
+        let text = self.text(sink)?;
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        if later.contains(&text) {
+            self.report(sink, format!("{} is not supported yet", quote(text)));
+        } else {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            self.report(sink, format!("{} is not one of {}", quote(text), names.join(", ")));
+        }
+        None
+    }
+
+    /// The items of the list here. A list that is empty says nothing that its absence does not say more
+    /// clearly, so it is reported, with `when_absent` as advice; so is one over `max`.
+    pub fn list(&self, max: usize, when_absent: &str, sink: &mut Sink) -> Option<Vec<Self>> {
+        let Value::List(items) = &self.node.value else {
+            self.report(sink, format!("must be a list, but is {}", self.node.value.describe()));
+            return None;
+        };
+        if items.is_empty() {
+            self.report(sink, format!("must not be empty; {when_absent}"));
+            return None;
+        }
+        if items.len() > max {
+            self.report(sink, format!("has {} entries; at most {max} are allowed", items.len()));
+            return None;
+        }
+        let item = |(index, node)| Self {
+            path: format!("{}[{index}]", self.path),
+            node,
+        };
+        Some(items.iter().enumerate().map(item).collect())
+    }
+
+    /// The mapping here. Fields that `schema` does not know or support are reported.
+    pub fn fields(&self, schema: &Schema, sink: &mut Sink) -> Option<Fields<'a>> {
+        let Value::Map(entries) = &self.node.value else {
+            self.report(
+                sink,
+                format!("must be a mapping, but is {}", self.node.value.describe()),
+            );
+            return None;
+        };
+        let mut fields = Fields {
+            path: self.path.clone(),
+            at: self.node.at,
+            entries: Vec::new(),
+        };
+        for (key, value) in entries {
+            let Value::Text(name) = &key.value else {
+                sink.report(
+                    key.at,
+                    &self.path,
+                    format!("a field's name must be a string, not {}", key.value.describe()),
+                );
+                continue;
+            };
+            if schema.known.contains(&name.as_str()) {
+                fields.entries.push((name, value));
+            } else if schema.later.contains(&name.as_str()) {
+                sink.report(key.at, &join(&self.path, name), "not supported yet");
+            } else {
+                let known = schema.known.join(", ");
+                let reason = format!("unknown field {}; known here: {known}", quote(name));
+                sink.report(key.at, &self.path, reason);
+            }
+        }
+        Some(fields)
+    }
+}
+
+/// A mapping whose field names were checked.
+pub(super) struct Fields<'a> {
+    path: String,
+    at: At,
+    entries: Vec<(&'a str, &'a Node)>,
+}
+
+impl<'a> Fields<'a> {
+    /// A field that may be absent; an empty value (`field:`) is absent.
+    pub fn optional(&self, name: &str) -> Option<Field<'a>> {
+        let (_, node) = self.entries.iter().find(|(known, _)| *known == name)?;
+        (node.value != Value::Null).then(|| Field {
+            path: join(&self.path, name),
+            node,
+        })
+    }
+
+    /// A field that must be there.
+    pub fn required(&self, name: &str, sink: &mut Sink) -> Option<Field<'a>> {
+        let field = self.optional(name);
+        if field.is_none() {
+            sink.report(self.at, &join(&self.path, name), "is required");
+        }
+        field
+    }
+
+    /// Whether a field with a value is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.optional(name).is_some()
+    }
+
+    /// Reports something about the mapping as a whole.
+    pub fn report(&self, sink: &mut Sink, reason: impl Into<String>) {
+        sink.report(self.at, &self.path, reason);
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}

@@ -1,0 +1,146 @@
+use std::{fs, os::unix::fs::symlink};
+
+use super::*;
+use crate::{resources::UnknownWorkloads, source::FileSource};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn settings(unknown: &str) -> String {
+    format!(
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: ClusterMCPSettings\nmetadata: {{name: default}}\nspec: {{unknownWorkloads: {unknown}}}\n"
+    )
+}
+
+struct Watched {
+    desired: watch::Receiver<Arc<Desired>>,
+    status: watch::Receiver<SourceStatus>,
+}
+
+impl Watched {
+    /// Watches `directory`, and waits until it was read once.
+    async fn start(directory: &Path) -> Self {
+        let initial = FileSource::load(directory).unwrap();
+        let (desired, status) = FileSource::watch(directory.to_owned(), initial);
+        let mut watched = Self { desired, status };
+        watched.status(|status| !status.files.is_empty()).await;
+        watched
+    }
+
+    async fn status(&mut self, condition: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
+        let found = tokio::time::timeout(PATIENCE, self.status.wait_for(condition)).await;
+        found.expect("in time").expect("still watched").clone()
+    }
+
+    async fn generation(&mut self, generation: u64) -> Arc<Desired> {
+        let condition = |desired: &Arc<Desired>| desired.generation == generation;
+        let found = tokio::time::timeout(PATIENCE, self.desired.wait_for(condition)).await;
+        found.expect("in time").expect("still watched").clone()
+    }
+}
+
+#[tokio::test]
+async fn a_changed_file_raises_the_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, settings("Pass")).unwrap();
+    let mut watched = Watched::start(dir.path()).await;
+    fs::write(&file, settings("Refuse")).unwrap();
+    assert_eq!(
+        watched.generation(2).await.settings.unknown_workloads,
+        UnknownWorkloads::Refuse
+    );
+}
+
+#[tokio::test]
+async fn files_that_come_and_go_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.yaml"), "").unwrap();
+    let mut watched = Watched::start(dir.path()).await;
+    let file = dir.path().join("b.yaml");
+    fs::write(&file, settings("Refuse")).unwrap();
+    watched.generation(2).await;
+    assert_eq!(
+        watched.status(|status| status.generation == 2).await.files,
+        ["a.yaml", "b.yaml"]
+    );
+    fs::remove_file(&file).unwrap();
+    assert_eq!(
+        watched.generation(3).await.settings.unknown_workloads,
+        UnknownWorkloads::Pass
+    );
+}
+
+#[tokio::test]
+async fn an_editor_that_renames_over_the_file_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.yaml"), settings("Pass")).unwrap();
+    let mut watched = Watched::start(dir.path()).await;
+    fs::write(dir.path().join(".a.yaml.swp"), settings("Refuse")).unwrap();
+    fs::rename(dir.path().join(".a.yaml.swp"), dir.path().join("a.yaml")).unwrap();
+    watched.generation(2).await;
+}
+
+#[tokio::test]
+async fn the_symlink_swap_of_a_config_map_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for (version, unknown) in [("..1", "Pass"), ("..2", "Refuse")] {
+        fs::create_dir(path(version)).unwrap();
+        fs::write(path(version).join("a.yaml"), settings(unknown)).unwrap();
+    }
+    symlink("..1", path("..data")).unwrap();
+    symlink("..data/a.yaml", path("a.yaml")).unwrap();
+    let mut watched = Watched::start(dir.path()).await;
+    symlink("..2", path("..data_tmp")).unwrap();
+    fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    assert_eq!(
+        watched.generation(2).await.settings.unknown_workloads,
+        UnknownWorkloads::Refuse
+    );
+}
+
+#[tokio::test]
+async fn a_bad_change_keeps_the_last_good_snapshot_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, settings("Pass")).unwrap();
+    let mut watched = Watched::start(dir.path()).await;
+    fs::write(&file, settings("Drop")).unwrap();
+    let status = watched.status(|status| !status.errors.is_empty()).await;
+    assert_eq!(status.generation, 1);
+    assert!(
+        status.errors[0].starts_with("a.yaml:4:26: ClusterMCPSettings default: "),
+        "{status:?}"
+    );
+    assert_eq!(watched.desired.borrow().generation, 1);
+    fs::write(&file, settings("Refuse")).unwrap();
+    let status = watched.status(|status| status.errors.is_empty()).await;
+    assert_eq!(status.generation, 2);
+}
+
+#[tokio::test]
+async fn a_change_of_the_text_alone_keeps_the_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.yaml"), settings("Refuse")).unwrap();
+    let mut watched = Watched::start(dir.path()).await;
+    fs::write(dir.path().join("b.yaml"), "# a comment").unwrap();
+    let status = watched.status(|status| status.files.len() == 2).await;
+    assert_eq!((status.generation, status.errors), (1, vec![]));
+}
+
+#[tokio::test]
+async fn our_own_reading_wakes_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, "").unwrap();
+    let (wake, mut woken) = mpsc::channel(1);
+    let mut watcher = watcher(wake);
+    watch_directory(&mut watcher, dir.path());
+    file::read(dir.path());
+    // Events arrive in order: the only one is that of the change.
+    fs::write(dir.path().join("b.yaml"), "").unwrap();
+    tokio::time::timeout(PATIENCE, woken.recv()).await.unwrap().unwrap();
+    assert!(is_change(&EventKind::Access(AccessKind::Close(AccessMode::Write))));
+    assert!(!is_change(&EventKind::Access(AccessKind::Open(AccessMode::Any))));
+    assert!(!is_change(&EventKind::Access(AccessKind::Close(AccessMode::Read))));
+}

@@ -1,0 +1,122 @@
+//! What the operator writes: taken over while running, and refused with the place and the reason.
+
+use std::{fs, os::unix::fs::symlink};
+
+use anyhow::{Context, Result};
+use mcpgw_tests::{McpPeer, Node, resources, until};
+use serde_json::json;
+
+use crate::scene::{SOON, Scene};
+
+#[test]
+fn a_changed_policy_is_in_force_without_a_restart() -> Result<()> {
+    let scene = Scene::with(McpPeer::Rmcp, &[], |_| Ok(()))?;
+    let client = scene.pod.mcp(&scene.server.url());
+    assert_eq!(
+        client.call("add", json!({"a": 1, "b": 2}))?.text(),
+        Some("3"),
+        "no policy: allowed"
+    );
+    let rules = ["{action: Allow, from: [{serviceAccounts: [\"agents/other\"]}], tools: [\"*\"]}"];
+    scene
+        .node
+        .configure("policy.yaml", &[resources::policy("tools", "others-only", &rules)])?;
+    until(SOON, "the policy to be in force", || {
+        client
+            .call("add", json!({"a": 1, "b": 2}))
+            .is_ok_and(|answer| answer.error_code() == Some(-32602))
+    })?;
+    fs::remove_file(scene.node.config_directory().join("policy.yaml"))?;
+    until(SOON, "the policy to be gone", || {
+        client
+            .call("add", json!({"a": 1, "b": 2}))
+            .is_ok_and(|answer| answer.text() == Some("3"))
+    })
+}
+
+#[test]
+fn a_bad_change_keeps_the_last_good_plan_and_is_shown() -> Result<()> {
+    let scene = Scene::new(McpPeer::Rmcp)?;
+    scene
+        .node
+        .configure("policy.yaml", &["kind: MCPPolicy\nspec: {rulez: []}\n".to_owned()])?;
+    until(SOON, "the error to be shown", || {
+        scene
+            .agent
+            .status()
+            .is_ok_and(|status| status["source"]["errors"].to_string().contains("policy.yaml"))
+    })?;
+    assert!(scene.agent.metric("mcpgw_config_errors", &[])? >= 1.0);
+    let client = scene.pod.mcp(&scene.server.url());
+    assert_eq!(client.call("add", json!({"a": 1, "b": 2}))?.text(), Some("3"));
+    assert_eq!(client.call("delete_everything", json!({}))?.error_code(), Some(-32602));
+    Ok(())
+}
+
+#[test]
+fn a_config_map_is_taken_over_when_its_link_is_swapped() -> Result<()> {
+    let node = Node::new()?;
+    let server = node.server("calculator", McpPeer::Rmcp)?;
+    let pod = node.pod("agent").build()?;
+    let directory = node.config_directory();
+    let publish = |version: &str, rules: &[&str]| -> Result<()> {
+        let data = directory.join(format!("..{version}"));
+        fs::create_dir(&data)?;
+        let documents = [
+            resources::mcp_server("tools", "calculator", &server.addresses(), "/mcp"),
+            resources::workload("agents", "research", &pod, "enforce"),
+            resources::policy("tools", "rules", rules),
+        ];
+        fs::write(data.join("node.yaml"), documents.join("---\n"))?;
+        let draft = directory.join("..data_tmp");
+        symlink(format!("..{version}"), &draft)?;
+        fs::rename(&draft, directory.join("..data"))?;
+        Ok(())
+    };
+    publish("v1", &["{action: Allow, tools: [\"*\"]}"])?;
+    symlink("..data/node.yaml", directory.join("node.yaml"))?;
+    let _agent = node.agent()?;
+    let client = pod.mcp(&server.url());
+    assert_eq!(client.call("add", json!({"a": 1, "b": 2}))?.text(), Some("3"));
+    publish("v2", &["{action: Deny, tools: [\"add\"]}"])?;
+    until(SOON, "the new version to be in force", || {
+        client
+            .call("add", json!({"a": 1, "b": 2}))
+            .is_ok_and(|answer| answer.error_code() == Some(-32602))
+    })
+}
+
+#[test]
+fn a_workload_that_is_removed_dials_directly_again() -> Result<()> {
+    let scene = Scene::new(McpPeer::Rmcp)?;
+    assert!(scene.pod.connect(scene.server.address(), &[])?.connected);
+    assert_eq!(scene.server.direct_from(&scene.pod), 0);
+    let server = resources::mcp_server("tools", "calculator", &scene.server.addresses(), "/mcp");
+    scene.node.configure("node.yaml", &[server])?;
+    until(SOON, "the pod to dial directly", || {
+        let _ = scene.pod.connect(scene.server.address(), &[]);
+        scene.server.direct_from(&scene.pod) > 0
+    })?;
+    until(SOON, "the programs to be detached", || {
+        scene
+            .agent
+            .status()
+            .is_ok_and(|status| status["datapath"]["programs"] == json!([]))
+    })
+}
+
+#[test]
+fn a_bad_configuration_at_start_is_exit_code_2_with_the_place_and_leaves_nothing() -> Result<()> {
+    let node = Node::new()?;
+    let bad =
+        resources::mcp_server("tools", "calculator", &["10.0.0.1:80".parse()?], "/mcp").replace("backend", "bakend");
+    node.configure("bad.yaml", &[bad])?;
+    for arguments in [["run"].as_slice(), &["check"]] {
+        let output = node.mcpgw()?.args(arguments).output().context("run mcpgw")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("bad.yaml:") && errors.contains("bakend"), "{errors}");
+    }
+    assert!(!node.pin_directory().join("mcpgw").exists(), "nothing is pinned");
+    Ok(())
+}

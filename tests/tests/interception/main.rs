@@ -1,0 +1,13 @@
+//! The way of a call, on real sockets: from a pod's `connect` through the kernel and the agent to the server.
+
+mod bad_input;
+mod configuration;
+mod enrolment;
+mod governed;
+mod lifecycle;
+mod machine;
+mod passed_sockets;
+mod scene;
+mod stress;
+mod untouched;
+mod upstream;

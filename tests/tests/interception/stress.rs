@@ -1,0 +1,134 @@
+//! Many short connections over few local ports, aborted ones among them, with the agent killed in between:
+//! nobody gets another's answer or identity, nobody gets through, and nothing grows.
+//!
+//! `MCPGW_STRESS_CONNECTIONS` sets how many; `cargo xtask stress` runs 60,000.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use mcpgw_tests::{Agent, McpPeer, resources, until};
+use serde_json::{Value, json};
+
+use crate::scene::{SOON, Scene};
+
+const DEFAULT_CONNECTIONS: u64 = 9_000;
+
+/// What must not grow.
+#[derive(Debug, PartialEq)]
+struct Footprint {
+    handoffs: u64,
+    descriptors: usize,
+    kilobytes: u64,
+}
+
+fn footprint(agent: &mut Agent) -> Result<Footprint> {
+    let status = agent.status()?;
+    let maps = status["datapath"]["maps"].as_array().context("no maps")?.clone();
+    let handoffs = maps
+        .iter()
+        .find(|map| map["name"] == "HANDOFFS")
+        .context("no HANDOFFS")?;
+    let pid = agent.process().pid();
+    let memory = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let resident = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    Ok(Footprint {
+        handoffs: handoffs["entries"].as_u64().context("no entries")?,
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+        kilobytes: resident.trim().trim_end_matches(" kB").trim().parse()?,
+    })
+}
+
+#[test]
+fn few_ports_many_connections_and_no_confusion() -> Result<()> {
+    let connections = std::env::var("MCPGW_STRESS_CONNECTIONS")
+        .ok()
+        .map_or(Ok(DEFAULT_CONNECTIONS), |text| text.parse())
+        .context("MCPGW_STRESS_CONNECTIONS is no number")?;
+    let mut scene = Scene::with(McpPeer::Echo, &[], |_| Ok(()))?;
+    let second = scene.node.server("second", McpPeer::Echo)?;
+    scene.node.configure(
+        "second.yaml",
+        &[resources::mcp_server("tools", "second", &second.addresses(), "/mcp")],
+    )?;
+    until(SOON, "the second server to be governed", || {
+        let dialled = scene.pod.connect(second.address(), &[]);
+        dialled.is_ok_and(|d| d.connected) && second.direct_from(&scene.pod) == 0
+            || scene
+                .agent
+                .status()
+                .is_ok_and(|s| s["servers"].as_array().is_some_and(|all| all.len() == 2))
+    })?;
+    let settled = second.direct_from(&scene.pod);
+    scene.pod.sysctl("net/ipv4/ip_local_port_range", "40000 40999")?;
+    let targets = [
+        format!("{}=calculator", scene.server.address()),
+        format!("{}=second", second.address()),
+        format!("{}=calculator", scene.server.address_v6()),
+    ];
+    let run = |scene: &Scene, count: u64| {
+        let count = count.to_string();
+        let mut arguments = vec!["stress"];
+        arguments.extend(targets.iter().map(String::as_str));
+        arguments.extend(["--connections", &count, "--concurrency", "64", "--abort-every", "7"]);
+        scene.pod.probe::<Value>(&arguments, b"")
+    };
+
+    // A first part fills pools and caches, so that growth can be told from warming up.
+    run(&scene, connections / 9)?;
+    let before = footprint(&mut scene.agent)?;
+    let alive = run(&scene, connections / 3)?;
+    scene.agent.kill()?;
+    let dead = run(&scene, connections / 9)?;
+    scene.agent.restart()?;
+    run(&scene, connections / 9)?;
+    let restarted = footprint(&mut scene.agent)?;
+    let again = run(&scene, connections / 3)?;
+
+    for report in [&alive, &dead, &again] {
+        assert_eq!(report["wrong"], json!([]), "an answer of another connection: {report}");
+        assert_eq!(report["failed"], json!({}), "{report}");
+        assert_eq!(report["statuses"], json!({}), "{report}");
+    }
+    assert_eq!(dead["answered"], 0, "{dead}");
+    assert_eq!(
+        dead["refused"].as_u64(),
+        Some(connections / 9),
+        "while the agent is dead all are refused: {dead}"
+    );
+    for report in [&alive, &again] {
+        assert!(report["aborted"].as_u64() > Some(0), "{report}");
+        let whole = report["answered"].as_u64().unwrap_or(0) + report["aborted"].as_u64().unwrap_or(0);
+        assert_eq!(
+            whole,
+            connections / 3,
+            "every connection that was not aborted was answered: {report}"
+        );
+    }
+    assert_eq!(scene.server.direct_from(&scene.pod), 0, "a direct packet");
+    assert_eq!(second.direct_from(&scene.pod), settled, "a direct packet");
+    assert_eq!(
+        scene.server.counter().lost() + second.counter().lost(),
+        0,
+        "the counter missed packets"
+    );
+
+    until(SOON, "every handoff to be taken or dropped", || {
+        footprint(&mut scene.agent).is_ok_and(|now| now.handoffs == 0)
+    })?;
+    let after = footprint(&mut scene.agent)?;
+    println!("before {before:?}\nrestarted {restarted:?}\nafter {after:?}\nalive {alive}\ndead {dead}\nagain {again}");
+    for earlier in [&before, &restarted] {
+        assert!(
+            after.descriptors <= earlier.descriptors + 16,
+            "descriptors grew: {earlier:?} to {after:?}"
+        );
+        assert!(
+            after.kilobytes <= earlier.kilobytes + 8_192,
+            "memory grew: {earlier:?} to {after:?}"
+        );
+    }
+    Ok(())
+}

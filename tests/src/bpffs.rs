@@ -33,7 +33,7 @@ pub fn ensure() -> Result<PathBuf> {
     Ok(PathBuf::from(PLACE))
 }
 
-/// Removes a directory of pins. Links and maps that nothing else holds go with their pins.
+/// Removes a directory, of pins or other. Links and maps that nothing else holds go with their pins.
 pub fn remove(directory: &Path) -> Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -75,10 +75,12 @@ impl Node {
         for part in ["config", "state"] {
             fs::create_dir(directory.path().join(part)).with_context(|| format!("make the node's {part} directory"))?;
         }
+        let pins = bpffs::ensure()?.join(&name);
+        fs::create_dir(&pins).with_context(|| format!("make {}", pins.display()))?;
         let cgroup = Cgroup::create(&name)?;
         let below = |child: &str| Cgroup::create(Path::new(&name).join(child));
         Ok(Self(Arc::new(Inner {
-            pins: bpffs::ensure()?.join(&name),
+            pins,
             agent: below("agent")?,
             outside: below("outside")?,
             kubepods: below("kubepods")?,
@@ -163,7 +165,7 @@ impl Node {
         self.0.directory.path().join("state")
     }
 
-    /// The directory in bpffs below which this node's agent pins.
+    /// The directory in bpffs below which this node's agent pins. To the agent it is all there is of bpffs.
     pub fn pin_directory(&self) -> &Path {
         &self.0.pins
     }
@@ -171,6 +173,7 @@ impl Node {
     /// The environment that tells `mcpgw` about this node.
     pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         vec![
+            ("MCPGW_NODE", PathBuf::from(self.name())),
             ("MCPGW_CONFIG", self.config_directory()),
             ("MCPGW_STATE_DIR", self.state_directory()),
             ("MCPGW_BPFFS", self.0.pins.clone()),
@@ -190,26 +193,28 @@ impl Drop for Inner {
 
 /// Removes cgroups, pins and directories of test processes that were killed.
 fn sweep() -> Result<()> {
-    let dead = |name: &str| {
-        let pid = name.strip_prefix(PREFIX)?.split('-').next()?;
-        (!Path::new("/proc").join(pid).exists()).then_some(())
-    };
-    let remove_cgroup = |path: &Path| cgroup::remove(path);
-    let remove_pins = |path: &Path| bpffs::remove(path);
-    let places: [(PathBuf, &dyn Fn(&Path) -> Result<()>); 3] = [
-        (cgroup::mount()?, &remove_cgroup),
-        (bpffs::ensure()?, &remove_pins),
-        (std::env::temp_dir(), &remove_pins),
-    ];
-    for (place, remove) in places {
-        for entry in fs::read_dir(&place)
-            .with_context(|| format!("list {}", place.display()))?
-            .flatten()
-        {
-            if entry.file_name().to_str().and_then(dead).is_some() {
-                remove(&entry.path())?;
-            }
+    for path in abandoned(&cgroup::mount()?)? {
+        cgroup::remove(&path)?;
+    }
+    for place in [bpffs::ensure()?, std::env::temp_dir()] {
+        for path in abandoned(&place)? {
+            bpffs::remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// What bears our prefix in `place` and the id of a process that is gone.
+fn abandoned(place: &Path) -> Result<Vec<PathBuf>> {
+    let dead = |name: &str| {
+        let pid = name.strip_prefix(PREFIX)?.split('-').next()?;
+        // A zombie has no executable any more.
+        fs::read_link(format!("/proc/{pid}/exe")).is_err().then_some(())
+    };
+    let entries = fs::read_dir(place).with_context(|| format!("list {}", place.display()))?;
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().and_then(dead).is_some())
+        .map(|e| e.path())
+        .collect())
 }

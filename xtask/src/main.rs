@@ -1,1 +1,51 @@
-fn main() {}
+//! The project's own tasks. `cargo xtask --help` lists them.
+#![warn(missing_docs)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bpf;
+mod command;
+mod demo;
+mod project;
+mod setup;
+mod test;
+mod ui;
+mod versions;
+
+/// Tasks of the mcpgw workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what tests and the eBPF build need and what is missing.
+    Setup(setup::Setup),
+    /// Builds the eBPF object and records what it was built from.
+    Bpf(bpf::Bpf),
+    /// Runs the test suites; without a name, sets up and runs all.
+    Test(test::Test),
+    /// Shows one tool call on its way through the kernel, the proxy and the policy.
+    Demo(demo::Demo),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup(setup) => setup.run(),
+        Task::Bpf(bpf) => bpf.run(),
+        Task::Test(test) => test.run(),
+        Task::Demo(demo) => demo.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{} {error:#}", ui::cross());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -117,7 +117,7 @@ impl Stress {
                 };
             }
         };
-        if self.abort_every.is_some_and(|every| number % every == 0) {
+        if self.abort_every.is_some_and(|every| number.is_multiple_of(every)) {
             // Closing with a linger time of zero sends a reset.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             return Ended::Aborted;

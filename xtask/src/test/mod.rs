@@ -1,0 +1,111 @@
+//! `cargo xtask test`: the suites, and one line at the end that says it all.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::{setup::Setup, ui};
+
+mod cargo_test;
+mod lint;
+mod suites;
+
+/// Runs test suites. Without a name: sets up what they need, then runs all of them.
+///
+/// The last line printed is always `N passed, N failed`; the exit code is not 0 if anything failed.
+#[derive(Args)]
+pub struct Test {
+    /// Suites to run, in this order.
+    #[arg(value_enum)]
+    suites: Vec<Suite>,
+}
+
+/// A suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Formatting, clippy, licences and sources of dependencies, file sizes, the committed eBPF object.
+    Lint,
+    /// Everything that needs no privilege.
+    Unit,
+    /// The whole call path on real sockets, namespaces and cgroups. Needs root.
+    Interception,
+}
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Passed.
+    pub passed: u64,
+    /// Failed.
+    pub failed: u64,
+}
+
+impl Tally {
+    /// Of one check.
+    pub fn one(passed: bool) -> Self {
+        Self {
+            passed: passed.into(),
+            failed: (!passed).into(),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+impl Test {
+    /// Runs it.
+    pub fn run(&self) -> Result<ExitCode> {
+        let mut rows: Vec<(String, Option<Tally>, Duration)> = Vec::new();
+        let suites = if self.suites.is_empty() {
+            let started = Instant::now();
+            // What is missing in the end is named here and fails the tests that need it.
+            Setup::install().run()?;
+            rows.push(("set-up".to_owned(), None, started.elapsed()));
+            Suite::value_variants()
+        } else {
+            &self.suites
+        };
+        let mut total = Tally::default();
+        for suite in suites {
+            println!("\n{}", ui::bold(format!("Suite {}", name(*suite))));
+            let started = Instant::now();
+            let tally = match suite {
+                Suite::Lint => lint::run(),
+                Suite::Unit => suites::unit()?,
+                Suite::Interception => suites::interception()?,
+            };
+            total += tally;
+            rows.push((name(*suite), Some(tally), started.elapsed()));
+        }
+        println!();
+        for (name, tally, time) in rows {
+            let (mark, counts) = match tally {
+                Some(tally) => (
+                    ui::mark(tally.failed == 0),
+                    format!("{:>5} passed {:>3} failed", tally.passed, tally.failed),
+                ),
+                None => (" ".to_owned(), " ".repeat(23)),
+            };
+            println!("  {mark} {name:<14} {counts}  {}", ui::dim(ui::time(time)));
+        }
+        println!("{} passed, {} failed", total.passed, total.failed);
+        Ok(if total.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+fn name(suite: Suite) -> String {
+    format!("{suite:?}").to_lowercase()
+}

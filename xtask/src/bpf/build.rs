@@ -57,7 +57,12 @@ fn flags() -> Result<Vec<String>> {
     let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let remap = |from: &str, to: &str| format!("--remap-path-prefix={from}={to}");
     let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
-    flags.push(remap(&cargo_home.join("registry/src").display().to_string(), "/cargo"));
+    let registry = cargo_home.join("registry/src");
+    flags.push(remap(&registry.display().to_string(), "/cargo"));
+    // Cargo names a directory in it after the registry, or after the mirror that stands in for it.
+    for mirror in fs::read_dir(&registry).into_iter().flatten().flatten() {
+        flags.push(remap(&mirror.path().display().to_string(), "/cargo"));
+    }
     flags.push(remap(&sysroot, "/rust"));
     // Where the source of `core` is a link into the cache, rustc names the link's end.
     let library = fs::canonicalize(PathBuf::from(&sysroot).join("lib/rustlib/src/rust"));

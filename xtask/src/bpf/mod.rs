@@ -35,7 +35,7 @@ impl Bpf {
         let started = Instant::now();
         let toolchain = toolchain::Toolchain::find()?;
         println!(
-            "{} with {}, bpf-linker {}, {}",
+            "{} with {}, bpf-linker {}, bpftool {}",
             ui::bold("Building the eBPF object"),
             toolchain.versions.rustc,
             toolchain.versions.bpf_linker,

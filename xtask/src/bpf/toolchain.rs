@@ -15,7 +15,7 @@ pub struct ToolVersions {
     pub rustc: String,
     /// Of bpf-linker.
     pub bpf_linker: String,
-    /// First line of `bpftool version`.
+    /// Of bpftool, for example `v7.1.0`.
     pub bpftool: String,
 }
 
@@ -43,7 +43,7 @@ impl Toolchain {
         let versions = ToolVersions {
             rustc: command::output(Command::new("rustc").arg("--version"))?,
             bpf_linker: pinned.of("bpf-linker")?.to_owned(),
-            bpftool: told.lines().next().unwrap_or_default().to_owned(),
+            bpftool: told.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned(),
         };
         Ok(Self {
             bpf_linker,

@@ -16,6 +16,9 @@ pub mod code {
     /// MCP: a routing header and the body differ.
     pub const HEADER_MISMATCH: i64 = -32020;
 
+    /// Ours, with HTTP 403: a path that is not open to callers.
+    pub const PATH_CLOSED: i64 = 4032;
+
     /// Our code for an HTTP status.
     pub const fn of_status(status: u16) -> i64 {
         status as i64 * 10

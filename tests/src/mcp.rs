@@ -120,9 +120,8 @@ impl McpAnswer {
         self.0.pointer("/error/kind")?.as_str()
     }
 
-    /// Whether the connection was refused.
+    /// Whether the session did not open: rmcp does not say more when a connection is refused.
     pub fn refused(&self) -> bool {
-        self.error_message()
-            .is_some_and(|message| message.contains("Connection refused"))
+        self.error_kind() == Some("connect")
     }
 }

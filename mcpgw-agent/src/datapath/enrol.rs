@@ -1,6 +1,7 @@
 //! One workload: what it takes to govern it, and where it stands.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -85,12 +86,14 @@ impl Enrolment {
         self.served.as_ref().map(|served| served.netns_cookie)
     }
 
-    /// Looks at the machine and opens or closes what the workload needs. Idempotent.
+    /// Looks at the machine and opens or closes what the workload needs. Idempotent. `taken` are the network
+    /// namespaces of other workloads: one that two share would not tell them apart.
     ///
     /// Errors are the node's (maps); what is wrong with the workload itself goes into its state.
     pub fn refresh(
         &mut self,
         node: &NodeFacts,
+        taken: &HashSet<NetNsId>,
         serve: &dyn Serve,
         missing: &Arc<AtomicU64>,
     ) -> Result<(), DatapathError> {
@@ -108,6 +111,10 @@ impl Enrolment {
             }
             None => match self.find_netns(node, &path) {
                 Ok(Found::Held) => State::Enforced,
+                Ok(Found::New(netns)) if taken.contains(&netns.id()) => {
+                    self.served = None;
+                    State::Refused("shared-network-namespace".into())
+                }
                 Ok(Found::New(netns)) => self.open(netns, node, serve, missing)?,
                 Err(state) => {
                     self.served = None;
@@ -118,10 +125,9 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Marks it as standing in another's network namespace: the namespace would not tell them apart.
-    pub fn refuse_shared_namespace(&mut self) {
-        self.served = None;
-        self.state = State::Refused("shared-network-namespace".into());
+    /// The network namespace whose listeners are open.
+    pub fn netns(&self) -> Option<NetNsId> {
+        self.served.as_ref().map(|served| served.netns.id())
     }
 
     /// What keeps it from being governed, before its namespace is looked at.

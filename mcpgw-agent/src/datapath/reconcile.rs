@@ -1,7 +1,7 @@
 //! The loop's body: `Desired` and what is there → kernel. Level-triggered, idempotent, read back.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::Hash,
     path::{Path, PathBuf},
     sync::{
@@ -120,10 +120,15 @@ impl Reconciler {
 
     fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         self.match_workloads(desired)?;
+        let mut taken: HashSet<NetNsId> = self.enrolments.values().filter_map(Enrolment::netns).collect();
         for enrolment in self.enrolments.values_mut() {
-            enrolment.refresh(&self.node, &*self.serve, &self.missing)?;
+            let held = enrolment.netns();
+            enrolment.refresh(&self.node, &taken, &*self.serve, &self.missing)?;
+            if enrolment.netns() != held {
+                held.map(|id| taken.remove(&id));
+                taken.extend(enrolment.netns());
+            }
         }
-        self.refuse_shared_namespaces();
         self.write_maps(desired)?;
         if desired.workloads.iter().any(|workload| workload.mode == Mode::Enforce) {
             let root = below(&self.node.cgroup_mount, &self.node.attached_at);
@@ -179,18 +184,6 @@ impl Reconciler {
             .accepted
             .set(slot, committed, 0)
             .map_err(DatapathError::map("write", name::ACCEPTED))
-    }
-
-    /// Of several workloads in one network namespace the first by name keeps it.
-    fn refuse_shared_namespaces(&mut self) {
-        let mut seen = HashMap::new();
-        for (name, enrolment) in &mut self.enrolments {
-            if let Some(cookie) = enrolment.netns_cookie()
-                && seen.insert(cookie, name.clone()).is_some()
-            {
-                enrolment.refuse_shared_namespace();
-            }
-        }
     }
 
     fn content(&self, desired: &Desired) -> Content {

@@ -31,7 +31,7 @@ fn refused(scene: &Scene, what: &str, bytes: &[u8], status: u16) -> Result<Value
         "{what}: {body}"
     );
     let line = scene.agent.audit_after(mark, what, |line| line["event"] == "refused")?;
-    assert_eq!(line["identity"]["workload"], "agents/agent", "{line}");
+    assert_eq!(line["identity"]["workload"], "agent", "{line}");
     Ok(body)
 }
 

@@ -80,13 +80,8 @@ fn every_call_is_counted_once() -> Result<()> {
     assert_eq!(series("ok")?, 2.0, "{}", scene.agent.metrics()?);
     assert_eq!(series("denied")?, 1.0);
     assert_eq!(scene.agent.metric("mcp_tool_call_duration_seconds_count", &[])?, 3.0);
-    assert!(
-        scene.agent.metric(
-            "mcpgw_connects_total",
-            &[("decision", "redirect"), ("reason", "governed")]
-        )? >= 2.0
-    );
-    Ok(())
+    let redirected = [("decision", "redirect"), ("reason", "governed")];
+    scene.await_metric("mcpgw_connects_total", &redirected, 2.0)
 }
 
 #[test]

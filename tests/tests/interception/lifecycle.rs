@@ -1,6 +1,10 @@
 //! Agents die, come back, and are removed: nothing passes meanwhile, and nothing is left afterwards.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Agent, AgentOptions, McpPeer};
@@ -46,7 +50,8 @@ fn while_the_agent_is_dead_connects_are_refused_at_once_and_afterwards_all_is_as
             assert!(dialled.milliseconds < 1_000, "{dialled:?}");
         }
         assert!(scene.pod.connect(scene.server.address_v6(), &[])?.refused());
-        assert!(scene.pod.mcp(&url).call("add", json!({"a": 1, "b": 2}))?.refused());
+        let answer = scene.pod.mcp(&url).call("add", json!({"a": 1, "b": 2}))?;
+        assert!(answer.refused(), "{answer:?}");
         assert_eq!(
             scene.server.direct_from(&scene.pod),
             0,
@@ -75,18 +80,35 @@ fn no_packet_slips_through_while_agents_are_replaced_under_load() -> Result<()> 
     let mut scene = Scene::with(McpPeer::Echo, &[], |_| Ok(()))?;
     let target = format!("{}=calculator", scene.server.address());
     let (pod, agent) = (&scene.pod, &mut scene.agent);
-    let report = std::thread::scope(|scope| {
-        let load = scope
-            .spawn(|| pod.probe::<Value>(&["stress", &target, "--connections", "3000", "--concurrency", "8"], b""));
-        for _ in 0..4 {
-            agent.kill()?;
-            agent.restart()?;
-        }
-        load.join().unwrap_or_else(|_| anyhow::bail!("the load panicked"))
+    let load = || pod.probe::<Value>(&["stress", &target, "--connections", "500", "--concurrency", "8"], b"");
+    let replaced = AtomicBool::new(false);
+    let reports = std::thread::scope(|scope| {
+        let loads = scope.spawn(|| {
+            let mut reports = Vec::new();
+            while !replaced.load(Ordering::Relaxed) {
+                reports.push(load()?);
+            }
+            // With the last agent in place.
+            reports.push(load()?);
+            Ok(reports)
+        });
+        let all = (0..4).try_for_each(|_| agent.restart());
+        replaced.store(true, Ordering::Relaxed);
+        all.and(loads.join().unwrap_or_else(|_| anyhow::bail!("the load panicked")))
     })?;
-    assert_eq!(report["wrong"], json!([]), "{report}");
-    assert!(report["answered"].as_u64() > Some(0), "{report}");
-    assert_eq!(scene.server.direct_from(&scene.pod), 0, "{report}");
+    for report in &reports {
+        assert_eq!(report["wrong"], json!([]), "{report}");
+    }
+    assert!(
+        reports.iter().any(|report| report["refused"].as_u64() > Some(0)),
+        "{reports:?}"
+    );
+    assert_eq!(
+        reports.last().map(|report| &report["answered"]),
+        Some(&json!(500)),
+        "{reports:?}"
+    );
+    assert_eq!(scene.server.direct_from(&scene.pod), 0, "{reports:?}");
     Ok(())
 }
 

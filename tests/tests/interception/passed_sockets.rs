@@ -38,13 +38,7 @@ fn a_socket_passed_between_two_workloads_is_refused() -> Result<()> {
         scene.server.direct_from(&scene.pod) + scene.server.direct_from(&other),
         0
     );
-    assert_eq!(
-        scene
-            .agent
-            .metric("mcpgw_connects_total", &[("reason", "identity_mismatch")])?,
-        2.0
-    );
-    Ok(())
+    scene.await_metric("mcpgw_connects_total", &[("reason", "identity_mismatch")], 2.0)
 }
 
 #[test]

@@ -54,6 +54,13 @@ impl Scene {
         })
     }
 
+    /// Waits until a metric has reached `least`: the kernel's counters are read at every tick.
+    pub fn await_metric(&self, name: &str, labels: &[(&str, &str)], least: f64) -> Result<()> {
+        until(SOON, &format!("{name} {labels:?} to reach {least}"), || {
+            self.agent.metric(name, labels).is_ok_and(|count| count >= least)
+        })
+    }
+
     /// Waits for a workload's state, as `mcpgw status` writes it.
     pub fn await_state(&self, workload: &str, wanted: &str) -> Result<()> {
         await_state(&self.agent, workload, wanted)

@@ -100,11 +100,5 @@ fn an_unknown_workload_gets_what_the_setting_says() -> Result<()> {
     let refused = unknown.connect(scene.server.address_v6(), &[])?;
     assert!(refused.refused(), "{refused:?}");
     assert_eq!(scene.server.direct_from(&unknown), direct);
-    assert!(
-        scene
-            .agent
-            .metric("mcpgw_connects_total", &[("reason", "unknown_refused")])?
-            >= 2.0
-    );
-    Ok(())
+    scene.await_metric("mcpgw_connects_total", &[("reason", "unknown_refused")], 2.0)
 }

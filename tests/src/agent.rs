@@ -156,7 +156,7 @@ fn object(line: &str) -> Option<Value> {
 
 fn spawn(node: &Node, options: &AgentOptions) -> Result<Process> {
     let mut command = node.mcpgw()?;
-    command.env("MCPGW_ADMIN_ADDRESS", ADMIN.to_string());
+    command.env("MCPGW_METRICS_ADDRESS", ADMIN.to_string());
     command.envs(options.environment.iter().map(|(key, value)| (key, value)));
     command.arg("run").args(&options.arguments);
     Process::spawn("mcpgw run", command)

@@ -21,7 +21,7 @@ use mcpgw_common::{
     layout::{Flow, Origin, QUOTA_CEILING},
 };
 
-use crate::maps::{HANDOFFS, ORIGINS, SETTINGS, add_committed, count, waiting};
+use crate::maps::{HANDOFFS, NETNS, ORIGINS, SETTINGS, add_committed, count, waiting};
 
 const AF_INET: u32 = 2;
 
@@ -53,7 +53,11 @@ fn established(ctx: &SockOpsContext) {
     let Some(mut origin) = stored_origin(ctx) else {
         // Not redirected by us: nothing may lie under its tuple that could lend it an identity.
         remove(&flow);
-        count(Reason::NotCommitted);
+        // On the loopback of a namespace that is not governed the port is anybody's.
+        // SAFETY: only whether there is an entry is read.
+        if unsafe { NETNS.get(flow.netns_cookie) }.is_some() {
+            count(Reason::NotCommitted);
+        }
         return;
     };
     if waiting(origin.slot) >= QUOTA_CEILING {

@@ -2,9 +2,9 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -14,11 +14,12 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinHandle,
+    time::timeout,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
-    admin::{self, Admin, MetricsPort},
+    admin::{self, Admin, Client, ListenError, MetricsPort},
     datapath::{
         Datapath, NodeOptions,
         status::{DatapathStatus, State},
@@ -30,11 +31,15 @@ use crate::{
     telemetry::Telemetry,
 };
 
+/// How long connections may take to end when the agent does.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
 /// A running agent. It is stopped by [`Agent::stop`]; what is in the kernel outlives it.
 pub(super) struct Agent {
     signals: [(&'static str, Signal); 2],
     admin: Admin,
     datapath: Arc<Datapath>,
+    proxy: Arc<Proxy>,
     telemetry: Arc<Telemetry>,
     following: JoinHandle<()>,
 }
@@ -61,14 +66,17 @@ impl Agent {
             terminate.context("cannot await SIGTERM")?,
             interrupt.context("cannot await SIGINT")?,
         ];
-        let port = MetricsPort::open(metrics)?;
+        let (node, socket) = (options.node.clone(), admin::socket_path(&options.state()));
+        let port = match MetricsPort::open(metrics) {
+            Ok(port) => port,
+            Err(error) => return Err(why_taken(error, &socket).await),
+        };
 
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
         let proxy = Proxy::new(plan.clone(), telemetry.clone(), data.handle().clone());
-        let (node, socket) = (options.node.clone(), admin::socket_path(&options.state()));
-        let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy).await?);
+        let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
         let (desired, source) = FileSource::watch(config, initial);
@@ -105,6 +113,7 @@ impl Agent {
             signals,
             admin,
             datapath,
+            proxy,
             telemetry,
             following,
         })
@@ -126,15 +135,34 @@ impl Agent {
             signals: _,
             admin,
             datapath,
+            proxy,
             telemetry,
             following,
         } = self;
         following.abort();
         stop_datapath(datapath).await;
-        telemetry.shutdown();
+        if timeout(DRAIN_TIME, proxy.closed()).await.is_err() {
+            warn!("some connections had not ended within {DRAIN_TIME:?}; their records may be missing");
+        }
+        // Blocks, for a bounded time: there is nothing left that it could hold up.
+        if !telemetry.shutdown() {
+            warn!("some audit lines could not be written in time");
+        }
         // Last, so that an operator can look on.
         drop(admin);
         info!("stopped");
+    }
+}
+
+/// A taken port is often that of a second agent, and then the port is not what is wrong.
+async fn why_taken(error: ListenError, socket: &Path) -> anyhow::Error {
+    match Client::new(socket).status().await {
+        Ok(other) => anyhow::anyhow!(
+            "another mcpgw works on this node: process {} answers on {}; stop it first, or give --node another name",
+            other.pid,
+            socket.display()
+        ),
+        Err(_) => error.into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{BAD_CONFIGURATION, table::Table};
+use super::{BAD_CONFIGURATION, print, table::Table};
 use crate::{
     resources::{Action, Desired, Mode, UnknownWorkloads},
     source::FileSource,
@@ -28,7 +28,7 @@ impl Check {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         match FileSource::load(&self.config) {
             Ok(desired) => {
-                print!("{}", render(&desired));
+                print(&render(&desired))?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(errors) => {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{
     options::{self, NodeArgs},
+    print,
     status::block_on,
 };
 use crate::admin::{self, Client};
@@ -37,12 +38,13 @@ impl Explain {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let client = Client::new(&admin::socket_path(&self.node.options()?.state()));
         let explanation = block_on(client.explain(&self.workload, self.to))??;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&explanation)?);
-        } else {
-            println!("{} ({})", explanation.verdict, explanation.reason);
-            println!("{}", explanation.text);
-        }
+        print(&match self.json {
+            true => serde_json::to_string_pretty(&explanation)? + "\n",
+            false => format!(
+                "{} ({})\n{}\n",
+                explanation.verdict, explanation.reason, explanation.text
+            ),
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -23,7 +23,10 @@ mod table;
 mod tests;
 mod uninstall;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -62,7 +65,28 @@ pub fn main() -> ExitCode {
         Command::Uninstall(command) => command.execute(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("mcpgw: {error:#}");
+        eprintln!("mcpgw: {}", describe(&error));
         ExitCode::FAILURE
     })
+}
+
+/// An error with its causes, each said once: many of ours name their cause themselves.
+fn describe(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |text, cause| match text.is_empty() {
+            true => cause,
+            false if text.contains(&cause) => text,
+            false => format!("{text}: {cause}"),
+        })
+}
+
+/// Prints to standard output. Who reads may stop reading (`| head`): that is no failure of ours.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }

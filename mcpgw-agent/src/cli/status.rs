@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::{options::NodeArgs, render};
+use super::{options::NodeArgs, print, render};
 use crate::{
     admin::{self, Client, ClientError},
     datapath::{self, NodeOptions},
@@ -31,10 +31,10 @@ impl Status {
         let options = self.node.options()?;
         let client = Client::new(&admin::socket_path(&options.state()));
         match block_on(client.status())? {
-            Ok(status) if self.json => println!("{}", serde_json::to_string_pretty(&status)?),
-            Ok(status) => print!("{}", render::running(&status)),
+            Ok(status) if self.json => print(&(serde_json::to_string_pretty(&status)? + "\n"))?,
+            Ok(status) => print(&render::running(&status))?,
             Err(error @ ClientError::NoAgent(_)) => {
-                print!("{}", without_agent(&options, &error, self.json)?);
+                print(&without_agent(&options, &error, self.json)?)?;
                 return Ok(ExitCode::FAILURE);
             }
             Err(error) => return Err(error.into()),

@@ -192,6 +192,15 @@ fn the_examples_are_valid() {
 }
 
 #[test]
+fn an_error_says_each_cause_once() {
+    let cause = std::io::Error::other("no such thing");
+    let error = anyhow::Error::new(cause)
+        .context("cannot open x: no such thing")
+        .context("cannot start");
+    assert_eq!(describe(&error), "cannot start: cannot open x: no such thing");
+}
+
+#[test]
 fn bad_values_of_flags_are_refused() {
     let run = ["mcpgw", "run", "--config", "/c", "--cgroup", "/g"];
     let parse = |more: &[&'static str]| Cli::try_parse_from(run.iter().chain(more));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::options::NodeArgs;
+use super::{options::NodeArgs, print};
 use crate::datapath;
 
 /// Remove every program, link and map of this node from the kernel
@@ -22,12 +22,10 @@ impl Uninstall {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let options = self.node.options()?;
         let removed = datapath::uninstall(&options)?;
-        if removed.is_empty() {
-            println!("node {}: there was nothing to remove", options.node);
-        }
-        for what in removed {
-            println!("removed {what}");
-        }
+        print(&match removed.len() {
+            0 => format!("node {}: there was nothing to remove\n", options.node),
+            _ => removed.iter().map(|what| format!("removed {what}\n")).collect(),
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -43,32 +43,27 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads the programs. Maps that an earlier agent pinned are used on; else they are made and pinned,
-    /// all or none. Nothing is attached.
+    /// all or none, and taken back if the programs cannot be loaded. Nothing is attached.
     pub fn load(options: &NodeOptions) -> Result<Self, DatapathError> {
         let pins = options.pins();
-        let mut ebpf = if pins.exists() {
-            load_object(options, &pins)?
-        } else {
-            let building = options.node_pins().join(format!("building-{}", std::process::id()));
-            create(&building.join("maps"))?;
-            create(&building.join("links"))?;
-            let ebpf = load_object(options, &building).inspect_err(|_| remove_tree(&building, &mut Vec::new()))?;
-            fs::rename(&building, &pins).map_err(|source| DatapathError::Io {
-                action: "publish the pins",
-                path: pins.clone(),
-                source,
-            })?;
-            ebpf
-        };
-        for name in PROGRAMS {
-            match program(&mut ebpf, name)? {
-                Program::CgroupSockAddr(program) => program.load(),
-                Program::SockOps(program) => program.load(),
-                _ => Ok(()),
-            }
-            .map_err(DatapathError::program("load", name))?;
+        if pins.exists() {
+            return load_programs(load_object(options, &pins)?, pins);
         }
-        Ok(Self { ebpf, pins })
+        let building = options.node_pins().join("building");
+        // What a start that was cut short has left.
+        remove_tree(&building, &mut Vec::new());
+        let published = create(&building.join("maps"))
+            .and_then(|()| create(&building.join("links")))
+            .and_then(|()| load_object(options, &building))
+            .and_then(|ebpf| {
+                fs::rename(&building, &pins).map_err(|source| DatapathError::Io {
+                    action: "publish the pins",
+                    path: pins.clone(),
+                    source,
+                })?;
+                load_programs(ebpf, pins)
+            });
+        published.inspect_err(|_| drop(remove_pins(&options.node_pins())))
     }
 
     /// The object, for its log.
@@ -214,6 +209,18 @@ fn load_object(options: &NodeOptions, pins: &Path) -> Result<Ebpf, DatapathError
     let level = options.bpf_log.unwrap_or(0);
     loader.override_global(aya_log::LEVEL, &level, false);
     Ok(loader.load(OBJECT)?)
+}
+
+fn load_programs(mut ebpf: Ebpf, pins: PathBuf) -> Result<Kernel, DatapathError> {
+    for name in PROGRAMS {
+        match program(&mut ebpf, name)? {
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::SockOps(program) => program.load(),
+            _ => Ok(()),
+        }
+        .map_err(DatapathError::program("load", name))?;
+    }
+    Ok(Kernel { ebpf, pins })
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, DatapathError> {

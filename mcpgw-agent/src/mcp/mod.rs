@@ -1,1 +1,18 @@
-//! To be written.
+//! MCP as bytes: what must be known about a message to govern it, and no more. No I/O, no policy.
+//!
+//! ```text
+//! envelope  who asks for what: JSON-RPC method, id and tool, read strictly and in place
+//! members   keys of an object: decoded, never twice
+//! headers   what the HTTP headers claim about the body, compared with the body
+//! error     JSON-RPC errors that clients show
+//! answer    looks on while an answer streams by: result, tool error or error
+//! ```
+
+pub mod answer;
+pub mod envelope;
+pub mod error;
+pub mod headers;
+mod members;
+
+pub use answer::{Answer, AnswerObserver};
+pub use envelope::{Envelope, EnvelopeError, Kind};

@@ -1,1 +1,151 @@
-//! To be written.
+//! Serves the workloads' listeners: HTTP in, one decision, HTTP out.
+//!
+//! ```text
+//! listener    accepts a workload's connections, no more than it may have
+//! preface     tells from the first bytes whether this is HTTP
+//! connection  serves one connection
+//! exchange    one request: check → read → govern → forward → answer
+//! govern      the verdict: server, envelope, decision
+//! request     what is refused by its head alone
+//! route       which paths of a governed address are served
+//! refused     refusals, as JSON-RPC errors
+//! upstream    keep-alive pools to the servers
+//! hop         headers that end at each connection
+//! relay       passes an answer on, and closes the call's record
+//! limits      every bound, by name
+//! ```
+
+mod connection;
+mod exchange;
+mod govern;
+mod hop;
+pub mod limits;
+mod listener;
+mod preface;
+mod refused;
+mod relay;
+mod request;
+mod route;
+mod upstream;
+
+use std::{
+    net::Shutdown,
+    sync::{Arc, Weak},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{net::TcpListener, runtime::Handle};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use crate::{
+    datapath::{PodListeners, Serve, ServeGuard},
+    policy::Plan,
+    telemetry::Telemetry,
+};
+use upstream::Upstream;
+
+/// The proxy of this node. It serves what the datapath hands to it through [`Serve`].
+pub struct Proxy {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    tasks: TaskTracker,
+}
+
+/// What every connection needs.
+struct Shared {
+    plan: Arc<ArcSwap<Plan>>,
+    telemetry: Arc<Telemetry>,
+    upstream: Upstream,
+}
+
+impl Shared {
+    fn new(plan: Arc<ArcSwap<Plan>>, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        Arc::new(Self {
+            plan,
+            telemetry,
+            upstream: Upstream::new(),
+        })
+    }
+}
+
+impl Proxy {
+    /// A proxy that goes by `plan`, as it is at each request.
+    ///
+    /// Everything runs on `runtime`, whose threads must be in the node's network namespace: the servers are
+    /// dialled from there.
+    pub fn new(plan: Arc<ArcSwap<Plan>>, telemetry: Arc<Telemetry>, runtime: Handle) -> Arc<Self> {
+        let seen: Weak<ArcSwap<Plan>> = Arc::downgrade(&plan);
+        telemetry.observe_plan(move || seen.upgrade().map_or(0, |plan| plan.load().generation));
+        Arc::new(Self {
+            shared: Shared::new(plan, telemetry),
+            runtime,
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Waits until every connection has ended. Drop all [`ServeGuard`]s first; when this returns, every record
+    /// has been handed to the telemetry.
+    pub async fn closed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Serve for Proxy {
+    fn serve(&self, pod: PodListeners) -> ServeGuard {
+        let PodListeners {
+            identity,
+            listeners,
+            handoffs,
+        } = pod;
+        let entered = self.runtime.enter();
+        let listeners: Arc<[TcpListener]> = listeners
+            .into_iter()
+            .filter_map(|listener| {
+                let registered = TcpListener::from_std(listener);
+                let refused =
+                    |error: &_| tracing::error!(workload = %identity.workload, %error, "cannot serve a listener");
+                registered.inspect_err(refused).ok()
+            })
+            .collect();
+        drop(entered);
+        let stop = CancellationToken::new();
+        let accept = listener::Accept {
+            listeners: Arc::clone(&listeners),
+            workload: Arc::clone(&identity),
+            origin: move |stream: &_| handoffs.take(stream, &identity).map_err(|missing| missing.reason()),
+            shared: Arc::clone(&self.shared),
+            tasks: self.tasks.clone(),
+            stop: stop.clone(),
+        };
+        self.tasks.spawn_on(accept.run(), &self.runtime);
+        ServeGuard::new(Stop {
+            listeners,
+            _connections: stop.drop_guard(),
+        })
+    }
+}
+
+/// Ends the service of one workload.
+struct Stop {
+    listeners: Arc<[TcpListener]>,
+    _connections: DropGuard,
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        for listener in self.listeners.iter() {
+            // A listening socket that is shut down refuses from now on, before the task that accepts has
+            // run again and closed it.
+            if let Err(error) = socket2::SockRef::from(listener).shutdown(Shutdown::Both) {
+                tracing::debug!(%error, "cannot shut a listener down at once");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{
     ObjectName,
-    bounds::MAX_QUOTED,
     fields::{Field, Fields, Schema, Sink},
     name, policy,
     problem::{At, Problem, quote},
@@ -144,7 +143,9 @@ fn check_api_version(fields: &Fields, sink: &mut Sink) {
 fn object(kind: &str, cluster_scoped: bool, document: &Node) -> String {
     let metadata = child(document, "metadata");
     let text = |key: &str| match &child(metadata?, key)?.value {
-        Value::Text(text) if text.len() <= MAX_QUOTED && text.chars().all(|c| c.is_ascii_graphic()) => Some(text),
+        Value::Text(text) if text.len() <= name::MAX_SUBDOMAIN && text.chars().all(|c| c.is_ascii_graphic()) => {
+            Some(text)
+        }
         _ => None,
     };
     match (text("name"), text("namespace")) {

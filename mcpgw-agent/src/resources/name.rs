@@ -3,7 +3,8 @@
 use super::{ObjectName, fields::Field, fields::Sink, problem::quote};
 
 const MAX_LABEL: usize = 63;
-const MAX_SUBDOMAIN: usize = 253;
+/// Length of the name of a resource.
+pub(super) const MAX_SUBDOMAIN: usize = 253;
 
 /// A namespace's name at `field`.
 pub(super) fn namespace<'a>(field: &Field<'a>, sink: &mut Sink) -> Option<&'a str> {

@@ -1,1 +1,145 @@
-//! To be written.
+//! What is remembered: metrics and the audit log. Every call is one [`Record`], written once.
+//!
+//! ```text
+//! record    the record of one call, from its decision to its end
+//! metrics   the instruments, and their text for Prometheus
+//! labels    which tool names may become a label
+//! datapath  instruments that read the datapath's status
+//! audit     the audit log: its lines, and the thread that writes them
+//! ```
+
+mod audit;
+mod datapath;
+mod labels;
+mod metrics;
+mod record;
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+
+pub use audit::{AuditError, AuditSink, FLUSH_TIMEOUT, Refusal, Who};
+pub use labels::{MAX_TOOL_LABELS, OTHER};
+pub use metrics::MetricsError;
+pub use record::{CallStart, Outcome, Record};
+
+use crate::datapath::status::DatapathStatus;
+use audit::Audit;
+use labels::ToolLabels;
+use metrics::Metrics;
+
+/// What the telemetry needs to know.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions {
+    /// Name of this node, in every audit line.
+    pub node: String,
+    /// Where the audit log goes.
+    pub audit: AuditSink,
+}
+
+/// Why the telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+/// Metrics and audit log of this agent.
+pub struct Telemetry {
+    metrics: Metrics,
+    labels: ToolLabels,
+    audit: Audit,
+    decisions: DecisionIds,
+}
+
+impl Telemetry {
+    /// Starts the audit writer and creates the instruments.
+    pub fn new(options: TelemetryOptions) -> Result<Arc<Self>, TelemetryError> {
+        let audit = Audit::start(&options.node, &options.audit)?;
+        let metrics = Metrics::new(audit.lost())?;
+        Ok(Arc::new(Self {
+            metrics,
+            labels: ToolLabels::default(),
+            audit,
+            decisions: DecisionIds::new(),
+        }))
+    }
+
+    /// All metrics, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// Exports the datapath's counters from its status; call it once.
+    pub fn observe_datapath(&self, status: watch::Receiver<DatapathStatus>) {
+        datapath::observe(self.metrics.meter(), &status);
+    }
+
+    /// Exports the generation of the plan in force; call it once.
+    pub fn observe_plan(&self, generation: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.metrics.observe_plan(generation);
+    }
+
+    /// Opens the record of a tool call that was just decided.
+    pub fn call(self: &Arc<Self>, start: CallStart<'_>) -> Record {
+        Record::open(Arc::clone(self), start)
+    }
+
+    /// Counts and audits a request or connection that was refused before any decision about a tool.
+    pub fn refused(&self, refusal: Refusal) {
+        self.metrics.refused(refusal.reason);
+        self.audit.refused(refusal);
+    }
+
+    /// Counts and audits a connection that came to the listener without an original destination.
+    pub fn original_dst_missing(&self, who: Who, reason: &'static str) {
+        self.metrics.original_dst_missing();
+        self.audit.refused(Refusal {
+            time: SystemTime::now(),
+            reason,
+            status: None,
+            who,
+        });
+    }
+
+    /// Writes what is queued and ends the audit log; later lines are counted as lost. Blocks for at most
+    /// [`FLUSH_TIMEOUT`]; `false` if lines were still waiting then.
+    pub fn shutdown(&self) -> bool {
+        self.audit.shutdown()
+    }
+}
+
+/// Ids of decisions: unique on this node, also across restarts.
+struct DecisionIds {
+    prefix: u64,
+    next: AtomicU64,
+}
+
+impl DecisionIds {
+    fn new() -> Self {
+        // The standard library's hasher is seeded at random.
+        Self {
+            prefix: RandomState::new().build_hasher().finish(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn next(&self) -> String {
+        format!("{:016x}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+#[path = "telemetry_tests.rs"]
+mod tests;

@@ -46,7 +46,7 @@ fn a_bad_change_keeps_the_last_good_plan_and_is_shown() -> Result<()> {
             .status()
             .is_ok_and(|status| status["source"]["errors"].to_string().contains("policy.yaml"))
     })?;
-    assert!(scene.agent.metric("mcpgw_config_errors", &[])? >= 1.0);
+    assert!(scene.agent.metric("mcpgw_configuration_errors", &[])? >= 1.0);
     let client = scene.pod.mcp(&scene.server.url());
     assert_eq!(client.call("add", json!({"a": 1, "b": 2}))?.text(), Some("3"));
     assert_eq!(client.call("delete_everything", json!({}))?.error_code(), Some(-32602));

@@ -251,6 +251,13 @@ fn resources_that_conflict_are_refused_naming_the_other() {
 }
 
 #[test]
+fn names_as_long_as_they_may_be_stay_apart() {
+    let long = |end| "a".repeat(60) + "." + &"b".repeat(60) + end;
+    let servers = server(&long("x"), "10.0.0.1:1") + &server(&long("y"), "10.0.0.2:1");
+    assert_eq!(parse_one(&servers).unwrap().servers.len(), 2);
+}
+
+#[test]
 fn a_sibling_with_a_longer_name_is_no_child() {
     assert_eq!(
         parse_one(&(workload("a", "/x/y") + &workload("b", "/x/yz")))

@@ -1,0 +1,166 @@
+//! What the HTTP headers say about the body. Headers are claims: a decision is made on the body, and a
+//! header that says something else is refused, because the server might believe it.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, header};
+
+use super::Envelope;
+
+/// Names the method, from revision 2026-07-28 on.
+pub const MCP_METHOD: &str = "mcp-method";
+/// Names the tool, prompt, resource or task, from revision 2026-07-28 on.
+pub const MCP_NAME: &str = "mcp-name";
+
+/// Why a request is refused for its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// HTTP 415.
+    #[error("Content-Type must be application/json, in UTF-8")]
+    ContentType,
+    /// HTTP 415: what cannot be read cannot be governed.
+    #[error("Content-Encoding is not supported")]
+    ContentEncoding,
+    /// HTTP 400, code -32020; the word is the header's name.
+    #[error("Header mismatch: {0} does not match the request body")]
+    Mismatch(&'static str),
+}
+
+/// Checks that the body is what this gateway can read: one `Content-Type: application/json`, not encoded.
+pub fn check_content(headers: &HeaderMap) -> Result<(), HeaderError> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (Some(value), None) if is_json(value) => {}
+        _ => return Err(HeaderError::ContentType),
+    }
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        Ok(())
+    } else {
+        Err(HeaderError::ContentEncoding)
+    }
+}
+
+/// Checks every `Mcp-Method` and `Mcp-Name` against the body; absent headers claim nothing.
+pub fn check_claims(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<(), HeaderError> {
+    let agrees = |name: &'static str, said: Option<&str>| {
+        let matches = |value: &HeaderValue| said.is_some_and(|said| decoded(value).is_some_and(|value| value == said));
+        if headers.get_all(name).iter().all(matches) {
+            Ok(())
+        } else {
+            Err(HeaderError::Mismatch(name))
+        }
+    };
+    agrees(MCP_METHOD, envelope.method.as_deref())?;
+    agrees(MCP_NAME, envelope.subject())
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    let json = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    json && parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+            charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    })
+}
+
+/// The text of a header, also in its `=?base64?…?=` form; `None` if it cannot be decoded.
+fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
+    let text = std::str::from_utf8(value.as_bytes()).ok()?;
+    match text.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+        Some(encoded) => String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?)
+            .ok()
+            .map(Cow::Owned),
+        None => Some(Cow::Borrowed(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        map
+    }
+
+    fn claims(pairs: &[(&'static str, &str)]) -> Result<(), HeaderError> {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"größe"}}"#;
+        check_claims(&headers(pairs), &Envelope::parse(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn absent_and_equal_claims_pass() {
+        assert_eq!(claims(&[]), Ok(()));
+        assert_eq!(
+            claims(&[("mcp-method", "tools/call"), ("mcp-name", "=?base64?Z3LDtsOfZQ==?=")]),
+            Ok(())
+        );
+        assert_eq!(
+            claims(&[("mcp-name", "größe"), ("mcp-name", "=?base64?Z3LDtsOfZQ==?=")]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_claim_that_differs_is_refused_also_as_the_second_one() {
+        assert_eq!(
+            claims(&[("mcp-method", "tools/list")]),
+            Err(HeaderError::Mismatch(MCP_METHOD))
+        );
+        assert_eq!(
+            claims(&[("mcp-name", "größe"), ("mcp-name", "add")]),
+            Err(HeaderError::Mismatch(MCP_NAME))
+        );
+        assert_eq!(
+            claims(&[("mcp-name", "=?base64?!?=")]),
+            Err(HeaderError::Mismatch(MCP_NAME))
+        );
+    }
+
+    #[test]
+    fn a_claim_about_nothing_is_refused() {
+        let envelope = Envelope::parse(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#).unwrap();
+        assert!(check_claims(&headers(&[("mcp-method", "ping")]), &envelope).is_err());
+    }
+
+    #[test]
+    fn only_plain_json_is_read() {
+        let content = |pairs: &[(&'static str, &str)]| check_content(&headers(pairs));
+        assert_eq!(content(&[("content-type", "application/json")]), Ok(()));
+        assert_eq!(content(&[("content-type", "Application/JSON; charset=UTF-8")]), Ok(()));
+        assert_eq!(
+            content(&[("content-type", "application/json"), ("content-encoding", "identity")]),
+            Ok(())
+        );
+        for bad in [
+            "text/plain",
+            "application/json-seq",
+            "application/json; charset=utf-16",
+            "",
+        ] {
+            assert_eq!(
+                content(&[("content-type", bad)]),
+                Err(HeaderError::ContentType),
+                "{bad}"
+            );
+        }
+        assert_eq!(content(&[]), Err(HeaderError::ContentType));
+        let twice = [
+            ("content-type", "application/json"),
+            ("content-type", "application/json"),
+        ];
+        assert_eq!(content(&twice), Err(HeaderError::ContentType));
+        let encoded = [("content-type", "application/json"), ("content-encoding", "gzip")];
+        assert_eq!(content(&encoded), Err(HeaderError::ContentEncoding));
+    }
+}

@@ -1,0 +1,123 @@
+//! Serves one connection.
+
+use std::{convert::Infallible, future::poll_fn, sync::Arc, time::SystemTime};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    Shared, exchange,
+    limits::{HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER, READ_HEADERS},
+    preface,
+};
+use crate::{
+    identity::Caller,
+    telemetry::{Refusal, Who},
+};
+
+/// Serves a connection of this caller until it ends. Dropping the future breaks it off.
+pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, shared: Arc<Shared>) {
+    let refuse = |reason| {
+        let who = Who::Caller(Arc::clone(&caller));
+        shared.telemetry.refused(Refusal {
+            time: SystemTime::now(),
+            reason,
+            status: None,
+            who,
+        });
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    match timeout(HEADER_TIMEOUT, preface::first(&stream)).await {
+        Ok(Ok(first)) => {
+            if let Some(reason) = first.refusal() {
+                refuse(reason);
+                return close(stream).await;
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection ended before it began");
+            return;
+        }
+        Err(_) => {
+            refuse("header_timeout");
+            return close(stream).await;
+        }
+    }
+    match serve_http(stream, &caller, &shared).await {
+        Ended::Whole(stream) => close(stream).await,
+        Ended::Refused(stream, reason) => {
+            refuse(reason);
+            close(stream).await;
+        }
+        Ended::Broken => {}
+    }
+}
+
+/// How HTTP ended on a connection.
+enum Ended {
+    /// After a complete exchange.
+    Whole(TcpStream),
+    /// By something that is no HTTP request, or none in time.
+    Refused(TcpStream, &'static str),
+    /// In the midst of an exchange: the client has gone, or its answer could not be completed. The
+    /// connection is dropped, so that the client cannot take what it got for a whole answer.
+    Broken,
+}
+
+async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, shared: &Arc<Shared>) -> Ended {
+    let service = service_fn(|request| {
+        let exchange = exchange::serve(Arc::clone(shared), Arc::clone(caller), request);
+        Box::pin(async move { Ok::<_, Infallible>(exchange.await) })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
+        .max_headers(READ_HEADERS)
+        // The end of a client's stream is the end of the client: its call is cancelled.
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let result = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner();
+    match result {
+        Ok(()) => Ended::Whole(stream),
+        Err(error) if error.is_parse_too_large() => Ended::Refused(stream, "headers_too_large"),
+        Err(error) if error.is_parse() => Ended::Refused(stream, "bad_http"),
+        // Between two requests a silent client is no slow one.
+        Err(error) if error.is_timeout() && parts.read_buf.is_empty() => Ended::Whole(stream),
+        Err(error) if error.is_timeout() => Ended::Refused(stream, "header_timeout"),
+        Err(error) => {
+            tracing::debug!(%error, "a connection broke off");
+            Ended::Broken
+        }
+    }
+}
+
+/// Ends a connection so that the client can read what was sent to it: closing with unread input would reset
+/// the connection and destroy that on its way.
+async fn close(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut discarded = vec![0; 16 * 1024];
+        let mut left = MAX_LINGER_BYTES;
+        while let Ok(read @ 1..) = stream.read(&mut discarded).await {
+            match left.checked_sub(read) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // A client that goes on sending has had its chance.
+    let _ = timeout(LINGER_TIMEOUT, drain).await;
+}

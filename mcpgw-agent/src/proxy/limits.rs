@@ -1,0 +1,46 @@
+//! Every bound of the proxy, by name.
+
+use std::time::Duration;
+
+/// Open connections of one workload. At the bound none is accepted; those that wait count against the
+/// kernel's quota, which refuses.
+pub const MAX_CONNECTIONS_PER_WORKLOAD: usize = 1_024;
+
+/// Request headers, in bytes as they are on the wire: more is HTTP 431.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Request headers, in number: more is HTTP 431.
+pub const MAX_HEADERS: usize = 128;
+/// Where reading itself stops, and hyper answers 431 without a body: twice and more of our own bounds.
+pub const READ_BUFFER: usize = 256 * 1024;
+/// As [`READ_BUFFER`], for the number of headers.
+pub const READ_HEADERS: usize = 256;
+/// Body of a request: more is HTTP 413.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// From the connection, or the answer before, to complete request headers.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// From complete headers to the complete body: later is HTTP 408.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes that are read and thrown away after a last answer, so that closing does not destroy it on its way.
+pub const MAX_LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// How long they are read.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// To connect to a server: longer is HTTP 504.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a sent request to the head of its answer: longer is HTTP 504.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Silence within an answer, also of an event stream; longer ends it as an error.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long an idle connection to a server is kept: less than the 5 s after which Node.js and uvicorn close
+/// theirs, so that no request is sent into a closing connection.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Idle connections that are kept to one endpoint.
+pub const POOL_MAX_IDLE_PER_ENDPOINT: usize = 64;
+/// Head of a server's answer, in bytes.
+pub const UPSTREAM_READ_BUFFER: usize = 256 * 1024;
+
+/// First and longest wait after a failed accept (no descriptors, no memory).
+pub const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

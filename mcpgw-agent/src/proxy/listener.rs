@@ -1,0 +1,99 @@
+//! Accepts the connections of one workload.
+
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Shared, connection,
+    limits::{ACCEPT_BACKOFF, MAX_CONNECTIONS_PER_WORKLOAD},
+};
+use crate::{
+    identity::{Caller, WorkloadIdentity},
+    telemetry::Who,
+};
+
+/// All that accepting needs. `origin` tells who is at the other end of a connection, or why nobody knows.
+pub(super) struct Accept<F> {
+    pub(super) listeners: Arc<[TcpListener]>,
+    pub(super) workload: Arc<WorkloadIdentity>,
+    pub(super) origin: F,
+    pub(super) shared: Arc<Shared>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
+    /// Accepts until `stop`, which also ends the connections.
+    pub(super) async fn run(self) {
+        let stop = self.stop.clone();
+        // Dropping the loop closes the listeners, but for the guard's share, which goes with the guard.
+        stop.run_until_cancelled(self.accept_all()).await;
+    }
+
+    async fn accept_all(self) {
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_WORKLOAD));
+        let mut wait = ACCEPT_BACKOFF.0;
+        // A permit comes first: what may not be served yet stays with the kernel, whose quota then refuses.
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            let stream = match next(&self.listeners).await {
+                Ok(stream) => stream,
+                Err(error) if is_of_the_connection(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(workload = %self.workload.workload, %error, ?wait, "cannot accept; waiting");
+                    tokio::time::sleep(wait).await;
+                    wait = grown(wait);
+                    continue;
+                }
+            };
+            wait = ACCEPT_BACKOFF.0;
+            // Asked at once, while the connection's tuple cannot belong to another.
+            match (self.origin)(&stream) {
+                Ok(caller) => {
+                    let serve = connection::serve(stream, Arc::new(caller), Arc::clone(&self.shared));
+                    let stop = self.stop.clone();
+                    self.tasks.spawn(async move {
+                        stop.run_until_cancelled(serve).await;
+                        drop(permit);
+                    });
+                }
+                Err(reason) => {
+                    tracing::debug!(workload = %self.workload.workload, reason, "closed: no original destination");
+                    self.shared
+                        .telemetry
+                        .original_dst_missing(Who::Workload(Arc::clone(&self.workload)), reason);
+                }
+            }
+        }
+    }
+}
+
+/// The next connection to any of the listeners.
+async fn next(listeners: &[TcpListener]) -> io::Result<TcpStream> {
+    poll_fn(|cx| {
+        for listener in listeners {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Whether the error is about the connection that was to be accepted, and the next one may do better.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+fn grown(wait: Duration) -> Duration {
+    (wait * 2).min(ACCEPT_BACKOFF.1)
+}

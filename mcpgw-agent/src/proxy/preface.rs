@@ -1,0 +1,87 @@
+//! Tells from the first bytes of a connection whether this is HTTP/1.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+/// What a client of HTTP/2 without TLS sends first.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// First byte of a TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What the first bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The beginning of an HTTP/1 request, as far as can be seen.
+    Http,
+    /// A TLS ClientHello.
+    Tls,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// Something else.
+    NotHttp,
+    /// Nothing: the client closed the connection.
+    End,
+}
+
+impl First {
+    /// The word for it in metrics and in the audit log, if it is refused.
+    pub(super) fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::Http | Self::End => None,
+            Self::Tls => Some("tls"),
+            Self::Http2 => Some("http2"),
+            Self::NotHttp => Some("not_http"),
+        }
+    }
+}
+
+/// Waits for the first bytes and leaves them where they are.
+pub(super) async fn first(stream: &TcpStream) -> io::Result<First> {
+    let mut bytes = [0; HTTP2_PREFACE.len()];
+    let length = stream.peek(&mut bytes).await?;
+    Ok(classify(&bytes[..length]))
+}
+
+/// Bytes that could still become a request are left to the HTTP parser, which says no in its turn.
+fn classify(bytes: &[u8]) -> First {
+    match bytes.first() {
+        None => return First::End,
+        Some(&TLS_HANDSHAKE) => return First::Tls,
+        // Blank lines before a request are allowed.
+        Some(b'\r' | b'\n') => return First::Http,
+        Some(_) => {}
+    }
+    if bytes.starts_with(HTTP2_PREFACE) {
+        return First::Http2;
+    }
+    let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let is_method = !method.is_empty() && method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'-' | b'_'));
+    if is_method { First::Http } else { First::NotHttp }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_protocol() {
+        for (bytes, first) in [
+            (&b"POST /mcp HTTP/1.1\r\n"[..], First::Http),
+            (b"P", First::Http),
+            (b"M-SEARCH * HTTP/1.1", First::Http),
+            (b"\r\nGET /", First::Http),
+            (b"PRI * HTTP/2.0", First::Http),
+            (HTTP2_PREFACE, First::Http2),
+            (b"\x16\x03\x01\x02\x00\x01", First::Tls),
+            (b"SSH-2.0-OpenSSH_9.9\r\n", First::NotHttp),
+            (b"hello world", First::NotHttp),
+            (b"PING\r\n", First::NotHttp),
+            (b" GET /", First::NotHttp),
+            (b"\x00\x01", First::NotHttp),
+            (b"", First::End),
+        ] {
+            assert_eq!(classify(bytes), first, "{}", bytes.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The proxy on real sockets, on loopback. Only the original destination is given instead of found.
+
+mod calls;
+mod connections;
+mod refusals;
+mod upstreams;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Shared, Stop, listener::Accept};
+use crate::{
+    identity::{Caller, OriginalDestination, WorkloadIdentity},
+    policy::Plan,
+    resources::{Action, Desired, ObjectName, Policy, Rule, Server},
+    telemetry::{AuditSink, Telemetry, TelemetryOptions},
+};
+
+fn name(namespace: &str, name: &str) -> ObjectName {
+    ObjectName {
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+/// A plan with one server, `tools/calc`, whose tool `big` is denied.
+fn plan(server: SocketAddr) -> Plan {
+    let rule = |action, tool: &str| Rule {
+        action,
+        from: vec![],
+        tools: vec![tool.to_owned()],
+    };
+    let rules = vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")];
+    Plan::compile(&Desired {
+        generation: 1,
+        servers: vec![Arc::new(Server {
+            name: name("tools", "calc"),
+            addresses: vec![server],
+            path: "/mcp".into(),
+        })],
+        policies: vec![Arc::new(Policy {
+            name: name("tools", "restrict"),
+            targets: vec![],
+            rules,
+        })],
+        ..Desired::default()
+    })
+}
+
+/// A served listener of the workload `agents/pod-1`, whose connections were all meant for one address.
+struct Proxied {
+    address: SocketAddr,
+    plan: Arc<ArcSwap<Plan>>,
+    telemetry: Arc<Telemetry>,
+    tasks: TaskTracker,
+    stop: Option<Stop>,
+    dir: tempfile::TempDir,
+}
+
+impl Proxied {
+    async fn start(destination: SocketAddr) -> Self {
+        Self::start_with(plan(destination), Some(destination)).await
+    }
+
+    async fn start_with(plan: Plan, destination: Option<SocketAddr>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = AuditSink::File(dir.path().join("audit.log"));
+        let telemetry = Telemetry::new(TelemetryOptions {
+            node: "n".to_owned(),
+            audit,
+        })
+        .unwrap();
+        let plan = Arc::new(ArcSwap::from_pointee(plan));
+        let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
+        let address = listeners[0].local_addr().unwrap();
+        let identity = Arc::new(WorkloadIdentity {
+            workload: name("agents", "pod-1"),
+            service_account: "ci".into(),
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let accept = Accept {
+            listeners: Arc::clone(&listeners),
+            workload: Arc::clone(&identity),
+            origin: move |_: &TcpStream| {
+                Ok(Caller {
+                    identity: Arc::clone(&identity),
+                    destination: OriginalDestination(destination.ok_or("no_entry")?),
+                    pid: 1,
+                    executable: None,
+                    command: "test".to_owned(),
+                })
+            },
+            shared: Shared::new(Arc::clone(&plan), Arc::clone(&telemetry)),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(accept.run());
+        let stop = Some(Stop {
+            listeners,
+            _connections: stop.drop_guard(),
+        });
+        Self {
+            address,
+            plan,
+            telemetry,
+            tasks,
+            stop,
+            dir,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes on a connection of its own and reads until the proxy ends it.
+    async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_ref()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Calls a tool with request id `"r1"`.
+    async fn call(&self, tool: &str) -> Answer {
+        Answer::of(&self.exchange(post("", &call(tool))).await)
+    }
+
+    /// Ends the service and returns the audit lines.
+    async fn finish(mut self) -> Vec<Value> {
+        self.stop.take();
+        self.tasks.close();
+        self.tasks.wait().await;
+        assert!(self.telemetry.shutdown());
+        let text = std::fs::read_to_string(self.dir.path().join("audit.log")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn call(tool: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":"r1","method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#)
+}
+
+/// A POST to `/mcp` after which the connection closes; `headers` are lines that end with CR LF.
+fn post(headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /mcp HTTP/1.1\r\nHost: calc.tools.svc\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         {headers}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// A POST after which the connection stays open.
+fn post_and_stay(body: &str) -> String {
+    post("", body).replace("Connection: close\r\n", "")
+}
+
+/// A parsed answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Answer {
+    fn of(text: &str) -> Self {
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            status,
+            head: head.to_owned(),
+            body: serde_json::from_str(body).unwrap_or_default(),
+        }
+    }
+
+    fn code(&self) -> Option<i64> {
+        self.body["error"]["code"].as_i64()
+    }
+}
+
+/// Reads until `end` has come.
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut bytes = [0; 4096];
+    while !text.contains(end) {
+        let read = stream.read(&mut bytes).await.unwrap();
+        assert!(read > 0, "ended before {end:?}: {text:?}");
+        text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+    }
+    text
+}

@@ -1,0 +1,217 @@
+//! The lines of the audit log. They hold neither arguments nor credentials.
+
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{
+    identity::{Caller, WorkloadIdentity},
+    resources::ObjectName,
+    telemetry::Outcome,
+};
+
+/// How calls came here: the kernel redirected them.
+pub(in crate::telemetry) const PATH: &str = "redirected";
+/// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
+const MAX_TEXT: usize = 512;
+
+/// A line to write.
+pub(super) enum Event {
+    ToolCall(ToolCall),
+    Refused(Refusal),
+}
+
+/// A decided call and what became of it.
+pub(in crate::telemetry) struct ToolCall {
+    pub(in crate::telemetry) time: SystemTime,
+    pub(in crate::telemetry) caller: Arc<Caller>,
+    pub(in crate::telemetry) server: ObjectName,
+    pub(in crate::telemetry) tool: String,
+    pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
+    pub(in crate::telemetry) decision: &'static str,
+    pub(in crate::telemetry) rule: Option<Arc<str>>,
+    pub(in crate::telemetry) decision_id: String,
+    pub(in crate::telemetry) outcome: Outcome,
+    pub(in crate::telemetry) is_error: Option<bool>,
+    pub(in crate::telemetry) status: Option<u16>,
+    pub(in crate::telemetry) duration: Duration,
+    pub(in crate::telemetry) overhead: Duration,
+    pub(in crate::telemetry) request_bytes: u64,
+    pub(in crate::telemetry) response_bytes: u64,
+}
+
+/// A request or connection that was refused before any decision about a tool.
+pub struct Refusal {
+    /// When.
+    pub time: SystemTime,
+    /// The word for it: the label in metrics too.
+    pub reason: &'static str,
+    /// The HTTP status that it got; `None` if the connection was closed.
+    pub status: Option<u16>,
+    /// Whose it was.
+    pub who: Who,
+}
+
+/// As much as is known about a caller.
+pub enum Who {
+    /// A caller, with its process and destination.
+    Caller(Arc<Caller>),
+    /// Only the workload whose listener it came to.
+    Workload(Arc<WorkloadIdentity>),
+}
+
+/// Cuts a text of a caller to [`MAX_TEXT`].
+pub(in crate::telemetry) fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(MAX_TEXT)]))
+}
+
+/// The id as it was written; one that is too long becomes the cut text of itself.
+pub(in crate::telemetry) fn bounded_id(id: &RawValue) -> Option<Box<RawValue>> {
+    match bounded(id.get()) {
+        Cow::Borrowed(_) => Some(id.to_owned()),
+        Cow::Owned(cut) => serde_json::value::to_raw_value(&cut).ok(),
+    }
+}
+
+/// Writes one line, with its line end.
+pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_json::Result<()> {
+    match event {
+        Event::ToolCall(call) => serde_json::to_writer(&mut *line, &ToolCallLine::new(node, call))?,
+        Event::Refused(refusal) => serde_json::to_writer(&mut *line, &RefusedLine::new(node, refusal))?,
+    }
+    line.push(b'\n');
+    Ok(())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolCallLine<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    event: &'static str,
+    node: &'a str,
+    path: &'static str,
+    decision: &'static str,
+    rule: Option<&'a str>,
+    decision_id: &'a str,
+    outcome: Outcome,
+    status: Option<u16>,
+    identity: Identity<'a>,
+    server: String,
+    tool: &'a str,
+    method: &'static str,
+    request_id: Option<&'a RawValue>,
+    is_error: Option<bool>,
+    duration_ms: f64,
+    overhead_us: u64,
+    request_bytes: u64,
+    response_bytes: u64,
+    destination: SocketAddr,
+}
+
+impl<'a> ToolCallLine<'a> {
+    fn new(node: &'a str, call: &'a ToolCall) -> Self {
+        Self {
+            time: call.time,
+            event: "tool_call",
+            node,
+            path: PATH,
+            decision: call.decision,
+            rule: call.rule.as_deref(),
+            decision_id: &call.decision_id,
+            outcome: call.outcome,
+            status: call.status,
+            identity: Identity::of(&call.caller),
+            server: call.server.to_string(),
+            tool: &call.tool,
+            method: crate::mcp::envelope::TOOLS_CALL,
+            request_id: call.request_id.as_deref(),
+            is_error: call.is_error,
+            duration_ms: call.duration.as_micros() as f64 / 1000.0,
+            overhead_us: call.overhead.as_micros() as u64,
+            request_bytes: call.request_bytes,
+            response_bytes: call.response_bytes,
+            destination: call.caller.destination.0,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusedLine<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    event: &'static str,
+    node: &'a str,
+    path: &'static str,
+    reason: &'static str,
+    status: Option<u16>,
+    identity: Identity<'a>,
+    destination: Option<SocketAddr>,
+}
+
+impl<'a> RefusedLine<'a> {
+    fn new(node: &'a str, refusal: &'a Refusal) -> Self {
+        let (identity, destination) = match &refusal.who {
+            Who::Caller(caller) => (Identity::of(caller), Some(caller.destination.0)),
+            Who::Workload(workload) => (Identity::of_workload(workload), None),
+        };
+        Self {
+            time: refusal.time,
+            event: "refused",
+            node,
+            path: PATH,
+            reason: refusal.reason,
+            status: refusal.status,
+            identity,
+            destination,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    namespace: &'a str,
+    service_account: &'a str,
+    workload: &'a str,
+    pid: Option<u32>,
+    executable: Option<Cow<'a, str>>,
+    command: Option<&'a str>,
+}
+
+impl<'a> Identity<'a> {
+    fn of(caller: &'a Caller) -> Self {
+        Self {
+            pid: Some(caller.pid),
+            executable: caller.executable.as_ref().map(|path| path.to_string_lossy()),
+            command: Some(&caller.command),
+            ..Self::of_workload(&caller.identity)
+        }
+    }
+
+    fn of_workload(workload: &'a WorkloadIdentity) -> Self {
+        Self {
+            namespace: &workload.workload.namespace,
+            service_account: &workload.service_account,
+            workload: &workload.workload.name,
+            pid: None,
+            executable: None,
+            command: None,
+        }
+    }
+}
+
+/// UTC with milliseconds, every field zero-padded.
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}

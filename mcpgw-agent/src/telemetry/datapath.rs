@@ -1,0 +1,67 @@
+//! Instruments that read the datapath's status, which is what the kernel says.
+
+use opentelemetry::{KeyValue, metrics::Meter};
+use tokio::sync::watch::Receiver;
+
+use crate::datapath::status::{DatapathStatus, State};
+
+/// Creates the instruments; each scrape reads the status as it is then.
+pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
+    let seen = status.clone();
+    meter
+        .u64_observable_counter("mcpgw_connects")
+        .with_description("Connects that the kernel decided, since its maps were made.")
+        .with_callback(move |counter| {
+            for count in &seen.borrow().connects {
+                let decision = KeyValue::new("decision", count.decision.clone());
+                counter.observe(count.count, &[decision, KeyValue::new("reason", count.reason.clone())]);
+            }
+        })
+        .build();
+    let seen = status.clone();
+    meter
+        .u64_observable_gauge("mcpgw_pods")
+        .with_description("Workloads by state.")
+        .with_callback(move |gauge| {
+            let status = seen.borrow();
+            for state in ["enforced", "off", "pending", "refused"] {
+                let count = status
+                    .workloads
+                    .iter()
+                    .filter(|workload| name(&workload.state) == state)
+                    .count();
+                gauge.observe(count as u64, &[KeyValue::new("state", state)]);
+            }
+        })
+        .build();
+    let seen = status.clone();
+    meter
+        .u64_observable_gauge("mcpgw_map_entries")
+        .with_description("Entries in a kernel map.")
+        .with_callback(move |gauge| {
+            for map in &seen.borrow().maps {
+                gauge.observe(map.entries, &[KeyValue::new("map", map.name.clone())]);
+            }
+        })
+        .build();
+    let seen = status.clone();
+    meter
+        .u64_observable_gauge("mcpgw_map_capacity")
+        .with_description("Entries that fit into a kernel map.")
+        .with_callback(move |gauge| {
+            for map in &seen.borrow().maps {
+                gauge.observe(map.capacity, &[KeyValue::new("map", map.name.clone())]);
+            }
+        })
+        .build();
+}
+
+/// The state without its reason, which is no label: it has no bound.
+fn name(state: &State) -> &'static str {
+    match state {
+        State::Enforced => "enforced",
+        State::Off => "off",
+        State::Pending(_) => "pending",
+        State::Refused(_) => "refused",
+    }
+}

@@ -1,0 +1,199 @@
+//! The record of one call.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Telemetry,
+    audit::{ToolCall, bounded, bounded_id},
+};
+use crate::{identity::Caller, resources::ObjectName};
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The server answered with a result.
+    Ok,
+    /// The server answered with a result that says `isError`.
+    ToolError,
+    /// The server answered with an error, badly, or not at all.
+    Error,
+    /// A policy denied it.
+    Denied,
+    /// The client went away before the answer was complete.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The label in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ToolError => "tool_error",
+            Self::Error => "error",
+            Self::Denied => "denied",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What is known of a call when it has been decided.
+pub struct CallStart<'a> {
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// The server that is called.
+    pub server: &'a ObjectName,
+    /// The tool, as the server names it.
+    pub tool: &'a str,
+    /// Whether a policy names the tool outright.
+    pub tool_is_named: bool,
+    /// The request's JSON-RPC id.
+    pub request_id: Option<&'a RawValue>,
+    /// When its HTTP headers were complete.
+    pub received: Instant,
+    /// Size of its body.
+    pub request_bytes: u64,
+    /// Whether it may go to the server.
+    pub allowed: bool,
+    /// The rule that decided.
+    pub rule: Option<Arc<str>>,
+}
+
+/// The record of one call: open from the decision to the end of the answer, written once when it is dropped.
+/// Whoever drops it without a word on the outcome records [`Outcome::Cancelled`].
+#[must_use = "a record is written when it is dropped"]
+pub struct Record {
+    telemetry: Arc<Telemetry>,
+    caller: Arc<Caller>,
+    server: ObjectName,
+    tool: String,
+    tool_is_named: bool,
+    request_id: Option<Box<RawValue>>,
+    time: SystemTime,
+    received: Instant,
+    request_bytes: u64,
+    response_bytes: u64,
+    allowed: bool,
+    rule: Option<Arc<str>>,
+    decision_id: String,
+    overhead: Duration,
+    status: Option<u16>,
+    outcome: Outcome,
+    is_error: Option<bool>,
+}
+
+/// A finished call, as the metrics see it.
+pub(super) struct Finished<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) server: &'a ObjectName,
+    pub(super) tool_label: Arc<str>,
+    pub(super) status: Option<u16>,
+    pub(super) outcome: Outcome,
+    pub(super) duration: Duration,
+    pub(super) overhead: Duration,
+}
+
+impl Record {
+    pub(super) fn open(telemetry: Arc<Telemetry>, start: CallStart<'_>) -> Self {
+        let CallStart {
+            caller,
+            server,
+            tool,
+            tool_is_named,
+            request_id,
+            received,
+            request_bytes,
+            allowed,
+            rule,
+        } = start;
+        telemetry.metrics.decision(decision(allowed), rule.clone());
+        Self {
+            caller,
+            server: server.clone(),
+            tool: bounded(tool).into_owned(),
+            tool_is_named,
+            request_id: request_id.and_then(bounded_id),
+            time: SystemTime::now(),
+            received,
+            request_bytes,
+            response_bytes: 0,
+            allowed,
+            rule,
+            decision_id: telemetry.decisions.next(),
+            overhead: Duration::ZERO,
+            status: None,
+            outcome: if allowed { Outcome::Cancelled } else { Outcome::Denied },
+            is_error: None,
+            telemetry,
+        }
+    }
+
+    /// Finds the decision in the audit log.
+    pub fn decision_id(&self) -> &str {
+        &self.decision_id
+    }
+
+    /// Notes the HTTP status that the client gets.
+    pub fn status(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// Adds time that the gateway itself took.
+    pub fn add_overhead(&mut self, time: Duration) {
+        self.overhead += time;
+    }
+
+    /// Adds to the size of the answer's body.
+    pub fn add_response_bytes(&mut self, bytes: u64) {
+        self.response_bytes += bytes;
+    }
+
+    /// Notes what became of the call; `is_error` as the tool's result says, where there is one.
+    pub fn outcome(&mut self, outcome: Outcome, is_error: Option<bool>) {
+        self.outcome = outcome;
+        self.is_error = is_error;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = self.received.elapsed();
+        let proven = self.tool_is_named || self.outcome == Outcome::Ok;
+        self.telemetry.metrics.call(&Finished {
+            caller: &self.caller,
+            server: &self.server,
+            tool_label: self.telemetry.labels.label(&self.server, &self.tool, proven),
+            status: self.status,
+            outcome: self.outcome,
+            duration,
+            overhead: self.overhead,
+        });
+        self.telemetry.audit.tool_call(ToolCall {
+            time: self.time,
+            caller: Arc::clone(&self.caller),
+            server: self.server.clone(),
+            tool: std::mem::take(&mut self.tool),
+            request_id: self.request_id.take(),
+            decision: decision(self.allowed),
+            rule: self.rule.take(),
+            decision_id: std::mem::take(&mut self.decision_id),
+            outcome: self.outcome,
+            is_error: self.is_error,
+            status: self.status,
+            duration,
+            overhead: self.overhead,
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+        });
+    }
+}
+
+const fn decision(allowed: bool) -> &'static str {
+    if allowed { "allow" } else { "deny" }
+}

@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    process::{ExitCode, Stdio},
+    process::ExitCode,
     sync::mpsc::{self, Receiver},
     time::Instant,
 };
@@ -57,7 +57,7 @@ impl Demo {
         bpffs::ensure()?;
         let interrupted = interruption()?;
         eprintln!("{}", ui::dim("Building mcpgw and its peers"));
-        mcpgw_tests::build_binaries(Stdio::inherit())?;
+        mcpgw_tests::build_binaries()?;
 
         let started = Instant::now();
         let mut report = Report::new(self.json);

@@ -119,7 +119,7 @@ fn killed(scene: &mut Scene) -> Result<Seen> {
     let (before, started) = (scene.arrived(), Instant::now());
     let answer = call(scene, &mut seen, "add", &json!({"a": 19, "b": 23}))?;
     let took = started.elapsed();
-    let text = format!("the client got \"connection refused\" after {} ms", took.as_millis());
+    let text = format!("the client ended after {} ms: {}", took.as_millis(), said(&answer));
     seen.check(answer.refused() && took < AT_ONCE, text);
     nothing_direct(&mut seen, before, scene.arrived());
     Ok(seen)

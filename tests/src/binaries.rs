@@ -7,22 +7,14 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 /// Set by whoever has built the programs already (`cargo xtask` does): nothing is built again.
 const BUILT: &str = "MCPGW_TEST_BINARIES";
 
 /// The path of a program of this workspace, for example `mcpgw` or `pod-probe`. The first use builds them.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let directory = DIRECTORY
-        .get_or_init(|| match env::var_os(BUILT) {
-            Some(directory) => Ok(directory.into()),
-            None => build(Stdio::inherit()).map_err(|error| format!("{error:#}")),
-        })
-        .as_ref()
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let path = directory.join(name);
+    let path = build()?.join(name);
     ensure!(
         path.exists(),
         "{} is missing: cargo build --bins makes it",
@@ -31,29 +23,44 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Builds the agent and all peers, and returns the directory that they are in. Cargo's progress goes to
-/// `progress`.
-pub fn build(progress: Stdio) -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+/// Builds the agent and all peers, once in this process, and returns the directory that they are in. Cargo shows its
+/// progress on standard error.
+pub fn build() -> Result<PathBuf> {
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = DIRECTORY.get_or_init(|| match env::var_os(BUILT) {
+        Some(directory) => Ok(directory.into()),
+        None => run_cargo().map_err(|error| format!("{error:#}")),
+    });
+    built.clone().map_err(|error| anyhow!(error))
+}
+
+fn run_cargo() -> Result<PathBuf> {
     let directory = target_directory()?;
     let profile = match directory.file_name().and_then(|name| name.to_str()) {
         None | Some("debug") => "dev",
         Some(profile) => profile,
     };
-    // The default members and not a selection: cargo unifies features over what it builds, and a selection of
-    // its own would compile half of the dependencies a second time.
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--bins", "--profile", profile, "--target-dir"])
+        .args([
+            "build",
+            "--package",
+            "mcpgw-agent",
+            "--package",
+            "mcpgw-peers",
+            "--bins",
+        ])
+        .args(["--profile", profile, "--target-dir"])
         .arg(directory.parent().unwrap_or(&directory))
         .current_dir(workspace())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(progress)
         .status()
         .context("start cargo build")?;
-    if !status.success() {
-        bail!("cargo build --bins failed: {status}");
-    }
+    ensure!(
+        status.success(),
+        "cargo build of the agent and its peers failed: {status}"
+    );
     Ok(directory)
 }
 

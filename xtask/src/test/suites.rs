@@ -1,7 +1,7 @@
 //! The suites that cargo runs. All of them build the same set of packages, so that cargo compiles each dependency
 //! once, in one profile.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -28,7 +28,7 @@ pub fn interception() -> Result<Tally> {
         return Ok(Tally::one(false));
     }
     println!("Building the agent and its peers");
-    let binaries = match mcpgw_tests::build_binaries(Stdio::inherit()) {
+    let binaries = match mcpgw_tests::build_binaries() {
         Ok(binaries) => binaries,
         Err(error) => {
             println!("{} {error:#}", ui::cross());

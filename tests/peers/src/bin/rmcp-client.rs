@@ -7,8 +7,8 @@ use clap::{Parser, ValueEnum};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient,
     model::{CallToolRequestParams, ProtocolVersion},
-    service::{RunningService, ServiceError},
-    transport::StreamableHttpClientTransport,
+    service::{ClientInitializeError, RunningService, ServiceError},
+    transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpError},
 };
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
     let client = match Client.serve_with_lifecycle(transport, lifecycle).await {
         Ok(client) => client,
         Err(error) => {
-            println!("{}", json!({"error": {"kind": "connect", "message": chain(&error)}}));
+            println!("{}", json!({"error": {"kind": "connect", "message": reason(&error)}}));
             return Ok(());
         }
     };
@@ -95,9 +95,29 @@ fn print(outcome: Result<Value, ServiceError>) {
         Err(ServiceError::McpError(error)) => {
             json!({"error": {"kind": "rpc", "code": error.code.0, "message": error.message, "data": error.data}})
         }
+        Err(ServiceError::TransportSend(error)) => {
+            json!({"error": {"kind": "transport", "message": transport(error.error.as_ref())}})
+        }
         Err(error) => json!({"error": {"kind": "transport", "message": chain(&error)}}),
     };
     println!("{line}");
+}
+
+/// Why the session did not open.
+fn reason(error: &ClientInitializeError) -> String {
+    match error {
+        ClientInitializeError::TransportError { error, .. } => transport(error.error.as_ref()),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => reason(fallback),
+        other => chain(other),
+    }
+}
+
+/// What the HTTP client says. The SDK's errors do not name it as their source.
+fn transport(error: &(dyn Error + Send + Sync + 'static)) -> String {
+    match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::Client(error)) => chain(error),
+        _ => chain(error),
+    }
 }
 
 /// An error and its causes, as a client would log them.

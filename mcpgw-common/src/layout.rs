@@ -121,7 +121,7 @@ pub const COUNTER_SLOTS: u32 = Reason::ALL.len() as u32;
 
 #[cfg(feature = "user")]
 mod pod {
-    // SAFETY (each): `repr(C)`, `Copy`, integers only, without padding; asserted below.
+    // SAFETY: `repr(C)`, `Copy`, integers only, without padding, as asserted below.
     unsafe impl aya::Pod for super::Address {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Endpoint {}

@@ -84,7 +84,7 @@ fn configure(node: &Node, server: &Server, pod: &Pod, mode: &str) -> Result<()> 
     let (namespace, name) = SERVER.split_once('/').unwrap_or(("default", SERVER));
     let rules = [
         "{action: Allow, tools: [\"*\"]}",
-        "{action: Deny, tools: [\"delete_*\"]}",
+        "{action: Deny, tools: [\"delete_everything\"]}",
     ];
     let documents = [
         resources::mcp_server(namespace, name, &server.addresses(), "/mcp"),

@@ -30,6 +30,8 @@ enum Task {
     Bpf(bpf::Bpf),
     /// Runs the test suites; without a name, sets up and runs all.
     Test(test::Test),
+    /// Runs the stress test at its full length.
+    Stress(test::Stress),
     /// Shows one tool call on its way through the kernel, the proxy and the policy.
     Demo(demo::Demo),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Task::Setup(setup) => setup.run(),
         Task::Bpf(bpf) => bpf.run(),
         Task::Test(test) => test.run(),
+        Task::Stress(stress) => stress.run(),
         Task::Demo(demo) => demo.run(),
     };
     match done {

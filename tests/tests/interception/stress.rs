@@ -3,7 +3,10 @@
 //!
 //! `MCPGW_STRESS_CONNECTIONS` sets how many; `cargo xtask stress` runs 60,000.
 
-use std::fs;
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
 
 use anyhow::{Context, Result};
 use mcpgw_tests::{Agent, McpPeer, resources, until};
@@ -41,6 +44,31 @@ fn footprint(agent: &mut Agent) -> Result<Footprint> {
     })
 }
 
+/// Every audited call carries one workload's identity throughout its process: a call's id begins with the pid
+/// that made it, in the pod's own words, and the kernel's pid beside it belongs to one workload.
+fn assert_identities(agent: &Agent, first: &str, second: &str) -> Result<()> {
+    let mut workloads: HashMap<String, HashSet<(String, u64)>> = HashMap::new();
+    for line in agent.audit().iter().filter(|line| line["event"] == "tool_call") {
+        let id = line["requestId"].as_str().context("a call without an id")?;
+        let process = id.split('-').next().unwrap_or(id).to_owned();
+        let workload = line["identity"]["workload"]
+            .as_str()
+            .context("a call without a workload")?
+            .to_owned();
+        let pid = line["identity"]["pid"].as_u64().context("a call without a pid")?;
+        workloads.entry(process).or_default().insert((workload, pid));
+    }
+    for (process, seen) in &workloads {
+        assert_eq!(seen.len(), 1, "calls of process {process} were recorded as of {seen:?}");
+        for (workload, pid) in seen {
+            assert_eq!(*process, pid.to_string(), "the kernel saw another process");
+            assert!([first, second].contains(&workload.as_str()), "{workload}");
+        }
+    }
+    assert!(workloads.len() >= 2, "both workloads were recorded: {workloads:?}");
+    Ok(())
+}
+
 #[test]
 fn few_ports_many_connections_and_no_confusion() -> Result<()> {
     let connections = std::env::var("MCPGW_STRESS_CONNECTIONS")
@@ -61,6 +89,12 @@ fn few_ports_many_connections_and_no_confusion() -> Result<()> {
                 .status()
                 .is_ok_and(|s| s["servers"].as_array().is_some_and(|all| all.len() == 2))
     })?;
+    let other = scene.node.pod("other").build()?;
+    scene.node.configure(
+        "other.yaml",
+        &[resources::workload("agents", "other", &other, "enforce")],
+    )?;
+    scene.await_state("agents/other", "enforced")?;
     let settled = second.direct_from(&scene.pod);
     scene.pod.sysctl("net/ipv4/ip_local_port_range", "40000 40999")?;
     let targets = [
@@ -73,7 +107,17 @@ fn few_ports_many_connections_and_no_confusion() -> Result<()> {
         let mut arguments = vec!["stress"];
         arguments.extend(targets.iter().map(String::as_str));
         arguments.extend(["--connections", &count, "--concurrency", "64", "--abort-every", "7"]);
-        scene.pod.probe::<Value>(&arguments, b"")
+        std::thread::scope(|scope| {
+            // Another workload meanwhile: the same ports and listener address, in another namespace.
+            let beside =
+                scope.spawn(|| other.probe::<Value>(&[&arguments[..2], &["--connections", "300"]].concat(), b""));
+            let report = scene.pod.probe::<Value>(&arguments, b"");
+            let beside = beside
+                .join()
+                .unwrap_or_else(|_| anyhow::bail!("the other workload panicked"))?;
+            assert_eq!(beside["wrong"], json!([]), "{beside}");
+            report
+        })
     };
 
     // A first part fills pools and caches, so that growth can be told from warming up.
@@ -108,6 +152,8 @@ fn few_ports_many_connections_and_no_confusion() -> Result<()> {
         );
     }
     assert_eq!(scene.server.direct_from(&scene.pod), 0, "a direct packet");
+    assert_eq!(scene.server.direct_from(&other), 0, "a direct packet");
+    assert_identities(&scene.agent, scene.pod.name(), other.name())?;
     assert_eq!(second.direct_from(&scene.pod), settled, "a direct packet");
     assert_eq!(
         scene.server.counter().lost() + second.counter().lost(),

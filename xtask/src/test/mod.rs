@@ -12,7 +12,10 @@ use crate::{setup::Setup, ui};
 
 mod cargo_test;
 mod lint;
+mod stress;
 mod suites;
+
+pub use stress::Stress;
 
 /// Runs test suites. Without a name: sets up what they need, then runs all of them.
 ///

@@ -13,13 +13,23 @@ const BUILT: &str = "MCPGW_TEST_BINARIES";
 
 /// Tests beside the code, and examples in documentation.
 pub fn unit() -> Result<Tally> {
-    let mut tally = cargo_test::run(&mut cargo(["--lib", "--bins"]))?;
+    let mut tally = cargo_test::run(&mut cargo(["--lib", "--bins", "--test", "decide"]))?;
     tally += cargo_test::run(&mut cargo(["--doc"]))?;
     Ok(tally)
 }
 
 /// Everything in `tests/tests`.
 pub fn interception() -> Result<Tally> {
+    on_real_sockets(&mut cargo(["--test", "fixtures", "--test", "interception"]))
+}
+
+/// The stress test alone, with this many connections.
+pub fn stress(connections: u64) -> Result<Tally> {
+    let mut command = cargo(["--test", "interception", "--", "stress::", "--nocapture"]);
+    on_real_sockets(command.env("MCPGW_STRESS_CONNECTIONS", connections.to_string()))
+}
+
+fn on_real_sockets(command: &mut Command) -> Result<Tally> {
     if let Err(missing) = mcpgw_tests::privileges::check() {
         println!(
             "{} these tests need more than this process has: {missing:#}",
@@ -35,7 +45,7 @@ pub fn interception() -> Result<Tally> {
             return Ok(Tally::one(false));
         }
     };
-    cargo_test::run(cargo(["--test", "*"]).env(BUILT, binaries))
+    cargo_test::run(command.env(BUILT, binaries))
 }
 
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {

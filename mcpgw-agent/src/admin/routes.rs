@@ -45,7 +45,7 @@ pub(super) fn answer<B>(request: &Request<B>, surface: Surface, state: &State) -
     }
     match path {
         "/healthz" => text(StatusCode::OK, PLAIN, "ok\n".to_owned()),
-        "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, state.metrics()),
+        "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, (state.metrics)()),
         "/readyz" => {
             let readiness = state.readiness();
             json(

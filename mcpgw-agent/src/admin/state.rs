@@ -46,18 +46,6 @@ impl State {
         }
     }
 
-    /// The metrics, with the one that only this module knows.
-    pub(super) fn metrics(&self) -> String {
-        let errors = self.source.borrow().errors.len();
-        format!(
-            "{}# HELP mcpgw_configuration_errors Errors in the configuration as it stands now; \
-             while there are any, the last good one is in force.\n\
-             # TYPE mcpgw_configuration_errors gauge\n\
-             mcpgw_configuration_errors {errors}\n",
-            (self.metrics)()
-        )
-    }
-
     pub(super) fn readiness(&self) -> Readiness {
         let components = BTreeMap::from([
             ("source".to_owned(), self.source_component()),

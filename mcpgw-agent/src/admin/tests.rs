@@ -33,7 +33,6 @@ spec: {rules: [{action: Allow}]}
 struct Agent {
     admin: Admin,
     metrics_address: SocketAddr,
-    source: watch::Sender<SourceStatus>,
     datapath: watch::Sender<DatapathStatus>,
     client: Client,
     socket: PathBuf,
@@ -78,7 +77,6 @@ fn agent() -> Agent {
     Agent {
         admin,
         metrics_address,
-        source,
         datapath,
         client: Client::new(&socket),
         socket,
@@ -108,26 +106,6 @@ async fn health_and_metrics_are_served_over_tcp() {
     assert!(agent.get("/healthz").await.starts_with("HTTP/1.1 200 OK"));
     let metrics = agent.get("/metrics").await;
     assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nmcp_tool_calls_total 1\n"));
-}
-
-#[tokio::test]
-async fn errors_in_the_configuration_show_in_the_metrics() {
-    let agent = agent();
-    assert!(
-        agent
-            .get("/metrics")
-            .await
-            .ends_with("\nmcpgw_configuration_errors 0\n")
-    );
-    agent
-        .source
-        .send_modify(|source| source.errors = vec!["a".to_owned(), "b".to_owned()]);
-    assert!(
-        agent
-            .get("/metrics")
-            .await
-            .ends_with("\nmcpgw_configuration_errors 2\n")
-    );
 }
 
 #[tokio::test]

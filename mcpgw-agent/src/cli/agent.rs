@@ -31,8 +31,10 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How long connections may take to end when the agent does.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// How long calls in flight may take to end when the agent does.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long connections that were broken off after that may take to be recorded.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// A running agent. It is stopped by [`Agent::stop`]; what is in the kernel outlives it.
 pub(super) struct Agent {
@@ -80,6 +82,8 @@ impl Agent {
         telemetry.observe_datapath(datapath.status());
 
         let (desired, source) = FileSource::watch(config, initial);
+        let errors = source.clone();
+        telemetry.observe_configuration(move || errors.borrow().errors.len() as u64);
         let state = admin::State {
             node: node.clone(),
             started,
@@ -129,7 +133,7 @@ impl Agent {
         info!("{name}: stopping; what is in the kernel stays in force");
     }
 
-    /// Takes no more connections, ends those that are open, and writes out what was recorded.
+    /// Takes no more connections, gives calls in flight a bounded time, and writes out what was recorded.
     pub async fn stop(self) {
         let Self {
             signals: _,
@@ -140,9 +144,10 @@ impl Agent {
             following,
         } = self;
         following.abort();
+        proxy.drain(DRAIN_TIME).await;
         stop_datapath(datapath).await;
-        if timeout(DRAIN_TIME, proxy.closed()).await.is_err() {
-            warn!("some connections had not ended within {DRAIN_TIME:?}; their records may be missing");
+        if timeout(CLOSE_TIME, proxy.closed()).await.is_err() {
+            warn!("some connections had not ended within {CLOSE_TIME:?}; their records may be missing");
         }
         // Blocks, for a bounded time: there is nothing left that it could hold up.
         if !telemetry.shutdown() {

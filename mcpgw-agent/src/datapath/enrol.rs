@@ -133,6 +133,9 @@ impl Enrolment {
     /// What keeps it from being governed, before its namespace is looked at.
     fn obstacle(&self, node: &NodeFacts) -> Option<State> {
         let cgroup = &self.spec.cgroup;
+        if self.spec.mode == Mode::Off {
+            return Some(State::Off);
+        }
         if !cgroup.starts_with(&node.attached_at) {
             return Some(State::Refused("outside-node-cgroup".into()));
         }
@@ -145,7 +148,7 @@ impl Enrolment {
         if self.cgroup_id.is_none() {
             return Some(State::Pending("cgroup-missing".into()));
         }
-        (self.spec.mode == Mode::Off).then_some(State::Off)
+        None
     }
 
     fn find_netns(&self, node: &NodeFacts, cgroup: &Path) -> Result<Found, State> {

@@ -87,12 +87,11 @@ pub fn read_kernel(options: &NodeOptions) -> Result<DatapathStatus, DatapathErro
 }
 
 fn remove_state(state: &Path, removed: &mut Vec<String>) {
-    for name in ["admin.sock", "lock"] {
-        let path = state.join(name);
-        if std::fs::remove_file(&path).is_ok() {
-            removed.push(format!("file {}", path.display()));
-        }
+    let socket = state.join("admin.sock");
+    if std::fs::remove_file(&socket).is_ok() {
+        removed.push(format!("socket {}", socket.display()));
     }
-    // Only if nothing else lies there.
+    // The lock is of this very command; the directory goes only if nothing else lies there.
+    let _ = std::fs::remove_file(state.join("lock"));
     let _ = std::fs::remove_dir(state);
 }

@@ -1,14 +1,11 @@
 //! Who may call what. Pure: no I/O, no Kubernetes, no eBPF.
 //!
 //! ```text
-//! plan     Desired, compiled: servers by address, rules by server; the decision
-//! rule     one rule, compiled
-//! pattern  tool globs
+//! plan  Desired, compiled: servers by address, rules by server; the decision
+//! rule  one rule, compiled
 //! ```
 
-mod pattern;
 mod plan;
 mod rule;
 
-pub use pattern::{Pattern, PatternError};
 pub use plan::{DEFAULT_DENY, Decision, Plan, Server};

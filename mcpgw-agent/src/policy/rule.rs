@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Pattern;
 use crate::{
     identity::WorkloadIdentity,
-    resources::{self, Action},
+    resources::{self, Action, Pattern},
 };
 
 /// A rule with its name.
@@ -20,28 +19,20 @@ pub(super) struct Rule {
 
 impl Rule {
     /// Compiles rule number `index` (from 0) of a policy.
-    ///
-    /// Globs were validated before; one that does not compile all the same fails closed: a denial then
-    /// covers every tool, a permission none.
     pub(super) fn compile(policy: &resources::Policy, index: usize) -> Self {
         let rule = &policy.rules[index];
-        let mut tools: Vec<Pattern> = rule.tools.iter().filter_map(|glob| Pattern::new(glob).ok()).collect();
-        let unusable = tools.len() < rule.tools.len();
-        if rule.tools.is_empty() || (unusable && rule.action == Action::Deny) {
-            tools = Pattern::new("*").into_iter().collect();
-        }
         Self {
             name: format!("{}#{}", policy.name, index + 1).into(),
             action: rule.action,
             from: rule.from.clone(),
-            tools,
+            tools: rule.tools.clone(),
         }
     }
 
     /// Whether the rule is about this caller and tool.
     pub(super) fn matches(&self, caller: &WorkloadIdentity, tool: &str) -> bool {
         let from = self.from.is_empty() || self.from.iter().any(|from| is_from(from, caller));
-        from && self.tools.iter().any(|pattern| pattern.matches(tool))
+        from && (self.tools.is_empty() || self.tools.iter().any(|pattern| pattern.matches(tool)))
     }
 
     /// The tools that it names outright.

@@ -1,6 +1,12 @@
 //! Serves one connection.
 
-use std::{convert::Infallible, future::poll_fn, sync::Arc, time::SystemTime};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,7 +41,11 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, shared: Arc<Sh
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    match timeout(HEADER_TIMEOUT, preface::first(&stream)).await {
+    let first = timeout(HEADER_TIMEOUT, preface::first(&stream));
+    let Some(first) = shared.draining.run_until_cancelled(first).await else {
+        return;
+    };
+    match first {
         Ok(Ok(first)) => {
             if let Some(reason) = first.refusal() {
                 refuse(reason);
@@ -85,7 +95,16 @@ async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, shared: &Arc<Shared
         // The end of a client's stream is the end of the client: its call is cancelled.
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
-    let result = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let mut draining = pin!(shared.draining.cancelled());
+    let mut last = false;
+    let result = poll_fn(|cx| {
+        if !last && draining.as_mut().poll(cx).is_ready() {
+            last = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        connection.poll_without_shutdown(cx)
+    })
+    .await;
     let parts = connection.into_parts();
     let stream = parts.io.into_inner();
     match result {

@@ -28,11 +28,15 @@ pub(super) struct Accept<F> {
 }
 
 impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
-    /// Accepts until `stop`, which also ends the connections.
+    /// Accepts until `stop`, which also ends the connections, or until the proxy drains, which lets them finish.
     pub(super) async fn run(self) {
         let stop = self.stop.clone();
+        let (draining, listeners) = (self.shared.draining.clone(), Arc::clone(&self.listeners));
         // Dropping the loop closes the listeners, but for the guard's share, which goes with the guard.
-        stop.run_until_cancelled(self.accept_all()).await;
+        let accept = stop.run_until_cancelled(self.accept_all());
+        if draining.run_until_cancelled(accept).await.is_none() {
+            super::refuse_from_now_on(&listeners);
+        }
     }
 
     async fn accept_all(self) {

@@ -31,10 +31,11 @@ mod upstream;
 use std::{
     net::Shutdown,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -59,6 +60,8 @@ struct Shared {
     plan: Arc<ArcSwap<Plan>>,
     telemetry: Arc<Telemetry>,
     upstream: Upstream,
+    /// Cancelled when the agent ends: no more connections, and none of those that are open takes another request.
+    draining: CancellationToken,
 }
 
 impl Shared {
@@ -67,6 +70,7 @@ impl Shared {
             plan,
             telemetry,
             upstream: Upstream::new(),
+            draining: CancellationToken::new(),
         })
     }
 }
@@ -84,6 +88,19 @@ impl Proxy {
             runtime,
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Takes no more connections and requests, and gives calls in flight `limit` to end. Connections that are
+    /// still open then end with their [`ServeGuard`].
+    pub async fn drain(&self, limit: Duration) {
+        self.shared.draining.cancel();
+        self.tasks.close();
+        if timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::info!(
+                connections = self.tasks.len(),
+                "still open after {limit:?}; ending them"
+            );
+        }
     }
 
     /// Waits until every connection has ended. Drop all [`ServeGuard`]s first; when this returns, every record
@@ -137,12 +154,15 @@ struct Stop {
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        for listener in self.listeners.iter() {
-            // A listening socket that is shut down refuses from now on, before the task that accepts has
-            // run again and closed it.
-            if let Err(error) = socket2::SockRef::from(listener).shutdown(Shutdown::Both) {
-                tracing::debug!(%error, "cannot shut a listener down at once");
-            }
+        refuse_from_now_on(&self.listeners);
+    }
+}
+
+/// A listening socket that is shut down refuses at once, whoever still holds it open.
+fn refuse_from_now_on(listeners: &[TcpListener]) {
+    for listener in listeners {
+        if let Err(error) = socket2::SockRef::from(listener).shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "cannot shut a listener down at once");
         }
     }
 }

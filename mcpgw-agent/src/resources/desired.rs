@@ -3,6 +3,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use super::Pattern;
+
 /// One consistent picture of all resources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
@@ -112,8 +114,8 @@ pub struct Rule {
     pub action: Action,
     /// Whom it is about; empty: everyone.
     pub from: Vec<Caller>,
-    /// Tools by glob, validated; empty: every tool.
-    pub tools: Vec<String>,
+    /// Tools by glob; empty: every tool.
+    pub tools: Vec<Pattern>,
 }
 
 /// What a rule does.

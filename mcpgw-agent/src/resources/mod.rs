@@ -7,6 +7,7 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, settings   one kind each
+//! pattern    a tool glob
 //! address, name, path                  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, conflicts, missing targets
 //! bounds     every limit, by name
@@ -20,6 +21,7 @@ mod document;
 mod fields;
 mod name;
 mod path;
+mod pattern;
 mod policy;
 mod problem;
 mod server;
@@ -32,6 +34,7 @@ mod yaml;
 use std::sync::Arc;
 
 pub use desired::*;
+pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};
 
 /// One file of resources, read but not yet understood.

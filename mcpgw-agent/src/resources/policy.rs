@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use globset::{Glob, GlobSet};
-
 use super::{
-    Action, Caller, ObjectName, Policy, Rule,
+    Action, Caller, ObjectName, Pattern, Policy, Rule,
     bounds::{MAX_CALLERS, MAX_GLOB_BYTES, MAX_RULES, MAX_TARGETS, MAX_TOOLS},
     document::Spot,
     fields::{Field, Schema, Sink},
@@ -139,17 +137,16 @@ fn caller(field: &Field, sink: &mut Sink) -> Option<Caller> {
     })
 }
 
-fn glob(field: &Field, sink: &mut Sink) -> Option<String> {
+fn glob(field: &Field, sink: &mut Sink) -> Option<Pattern> {
     let text = field.text(sink)?;
     let reason = if text.is_empty() {
         "must not be empty; \"*\" means every tool".to_owned()
     } else if text.len() > MAX_GLOB_BYTES {
         format!("is {} bytes long; at most {MAX_GLOB_BYTES} are allowed", text.len())
     } else {
-        // A set and not one matcher: building a set returns what a matcher would panic on.
-        match Glob::new(text).and_then(|glob| GlobSet::builder().add(glob).build()) {
-            Ok(_) => return Some(text.to_owned()),
-            Err(error) => format!("{} is not a valid glob: {}", quote(text), error.kind()),
+        match Pattern::new(text) {
+            Ok(pattern) => return Some(pattern),
+            Err(error) => format!("{} is not a valid glob: {}", quote(text), error.reason),
         }
     };
     field.report(sink, reason);

@@ -126,6 +126,16 @@ impl Metrics {
             .build();
     }
 
+    pub(super) fn observe_configuration(&self, errors: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.meter
+            .u64_observable_gauge("mcpgw_configuration_errors")
+            .with_description(
+                "Errors in the configuration as it stands now; while there are any, the last good one is in force.",
+            )
+            .with_callback(move |gauge| gauge.observe(errors(), &[]))
+            .build();
+    }
+
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
     }

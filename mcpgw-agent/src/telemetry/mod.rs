@@ -91,6 +91,11 @@ impl Telemetry {
         self.metrics.observe_plan(generation);
     }
 
+    /// Exports the number of errors in the configuration as it stands now; call it once.
+    pub fn observe_configuration(&self, errors: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.metrics.observe_configuration(errors);
+    }
+
     /// Opens the record of a tool call that was just decided.
     pub fn call(self: &Arc<Self>, start: CallStart<'_>) -> Record {
         Record::open(Arc::clone(self), start)

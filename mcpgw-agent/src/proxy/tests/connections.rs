@@ -77,6 +77,29 @@ async fn ending_the_service_refuses_at_once_and_ends_open_connections() {
     assert_eq!(proxied.finish().await[0]["outcome"], "cancelled");
 }
 
+#[tokio::test]
+async fn draining_lets_a_call_in_flight_end_and_takes_no_other() {
+    let (server, address) = Scripted::start().await;
+    let proxied = Proxied::start(address).await;
+    let (mut idle, mut client) = (proxied.connect().await, proxied.connect().await);
+    client.write_all(post_and_stay(&call("add")).as_bytes()).await.unwrap();
+    let mut stream = server.asked().await;
+    proxied.draining.cancel();
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    let body = r#"{"jsonrpc":"2.0","id":"r1","result":{"content":[]}}"#;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with(body), "{answer}");
+    let refused = std::net::TcpStream::connect(proxied.address).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(proxied.finish().await[0]["outcome"], "ok");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_or_slow_client_is_let_go() {
     let proxied = Proxied::start(dead().await).await;

@@ -19,7 +19,7 @@ use super::{Shared, Stop, listener::Accept};
 use crate::{
     identity::{Caller, OriginalDestination, WorkloadIdentity},
     policy::Plan,
-    resources::{Action, Desired, ObjectName, Policy, Rule, Server},
+    resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
     telemetry::{AuditSink, Telemetry, TelemetryOptions},
 };
 
@@ -35,7 +35,7 @@ fn plan(server: SocketAddr) -> Plan {
     let rule = |action, tool: &str| Rule {
         action,
         from: vec![],
-        tools: vec![tool.to_owned()],
+        tools: vec![Pattern::new(tool).unwrap()],
     };
     let rules = vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")];
     Plan::compile(&Desired {
@@ -60,6 +60,7 @@ struct Proxied {
     plan: Arc<ArcSwap<Plan>>,
     telemetry: Arc<Telemetry>,
     tasks: TaskTracker,
+    draining: CancellationToken,
     stop: Option<Stop>,
     dir: tempfile::TempDir,
 }
@@ -85,6 +86,8 @@ impl Proxied {
             service_account: "ci".into(),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let shared = Shared::new(Arc::clone(&plan), Arc::clone(&telemetry));
+        let draining = shared.draining.clone();
         let accept = Accept {
             listeners: Arc::clone(&listeners),
             workload: Arc::clone(&identity),
@@ -97,7 +100,7 @@ impl Proxied {
                     command: "test".to_owned(),
                 })
             },
-            shared: Shared::new(Arc::clone(&plan), Arc::clone(&telemetry)),
+            shared,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
@@ -111,6 +114,7 @@ impl Proxied {
             plan,
             telemetry,
             tasks,
+            draining,
             stop,
             dir,
         }

@@ -121,13 +121,13 @@ fn every_field_of_every_kind_arrives() {
     assert_eq!(policy.targets, ["calculator".into()]);
     assert_eq!(policy.rules[0].action, Action::Allow);
     assert_eq!(policy.rules[0].from[0].service_accounts[0].to_string(), "agents/reader");
-    assert_eq!(policy.rules[0].tools, ["get_*"]);
+    assert_eq!(policy.rules[0].tools, [Pattern::new("get_*").unwrap()]);
     assert_eq!(
         policy.rules[1],
         Rule {
             action: Action::Deny,
             from: vec![],
-            tools: vec!["get_secret".into()]
+            tools: vec![Pattern::new("get_secret").unwrap()]
         }
     );
 }

@@ -1,16 +1,19 @@
 //! Tool globs.
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher, GlobSet};
 
 /// A glob over a whole tool name, case-sensitive: `*` is any number of characters (none and `/` included),
 /// `?` one, `[a-z]` one of a class, `{a,b}` one of several; a backslash takes the next character literally.
 #[derive(Clone, Debug)]
-pub struct Pattern(Kind);
+pub struct Pattern {
+    source: Box<str>,
+    kind: Kind,
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
     Any,
-    Literal(Box<str>),
+    Literal,
     Glob(GlobMatcher),
 }
 
@@ -27,41 +30,58 @@ pub struct PatternError {
 impl Pattern {
     /// Compiles a glob.
     pub fn new(glob: &str) -> Result<Self, PatternError> {
-        if glob == "*" {
-            return Ok(Self(Kind::Any));
-        }
-        if !glob.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-            return Ok(Self(Kind::Literal(glob.into())));
-        }
-        GlobBuilder::new(glob)
-            .literal_separator(false)
-            .backslash_escape(true)
-            .build()
-            // A matcher of its own: a `GlobSet` tells file extensions apart, and tool names have none.
-            .map(|glob| Self(Kind::Glob(glob.compile_matcher())))
-            .map_err(|error| PatternError {
+        let kind = if glob == "*" {
+            Kind::Any
+        } else if !glob.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+            Kind::Literal
+        } else {
+            let compiled = GlobBuilder::new(glob)
+                .literal_separator(false)
+                .backslash_escape(true)
+                .build();
+            // A set returns what a matcher would panic on. It is not used for matching: it tells file
+            // extensions apart, and tool names have none.
+            let checked = compiled.and_then(|glob| GlobSet::builder().add(glob.clone()).build().map(|_| glob));
+            let glob = checked.map_err(|error| PatternError {
                 pattern: glob.to_owned(),
                 reason: error.kind().to_string(),
-            })
+            })?;
+            Kind::Glob(glob.compile_matcher())
+        };
+        Ok(Self {
+            source: glob.into(),
+            kind,
+        })
     }
 
     /// Whether the glob matches this tool name.
     pub fn matches(&self, tool: &str) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Any => true,
-            Kind::Literal(name) => **name == *tool,
+            Kind::Literal => *self.source == *tool,
             Kind::Glob(glob) => glob.is_match(tool),
         }
     }
 
+    /// The glob as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
     /// The one name that it matches, if it has no wildcard.
     pub fn literal(&self) -> Option<&str> {
-        match &self.0 {
-            Kind::Literal(name) => Some(name),
-            _ => None,
-        }
+        matches!(self.kind, Kind::Literal).then_some(&self.source)
     }
 }
+
+/// The same text is the same pattern.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Pattern {}
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ mod governed;
 mod lifecycle;
 mod machine;
 mod passed_sockets;
+mod quota;
 mod scene;
 mod stress;
 mod untouched;

@@ -86,11 +86,12 @@ impl Stress {
                         if number >= self.connections {
                             break;
                         }
-                        while !report
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .note(self.one(number))
-                        {
+                        // The lock is taken for the note alone: the connections run side by side.
+                        loop {
+                            let ended = self.one(number);
+                            if report.lock().unwrap_or_else(PoisonError::into_inner).note(ended) {
+                                break;
+                            }
                             thread::sleep(Duration::from_millis(1));
                         }
                     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{SOON, Scene};
 
-const DEFAULT_CONNECTIONS: u64 = 9_000;
+const DEFAULT_CONNECTIONS: u64 = 18_000;
 
 /// What must not grow.
 #[derive(Debug, PartialEq)]

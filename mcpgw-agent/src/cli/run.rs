@@ -117,6 +117,7 @@ impl Run {
                 return Ok(ExitCode::from(BAD_CONFIGURATION));
             }
         };
+        allow_descriptors();
         // Two runtimes, so that neither calls nor control can starve the other.
         let control = runtime::Builder::new_current_thread()
             .enable_all()
@@ -144,5 +145,15 @@ impl Run {
         data.shutdown_timeout(LAST_WAIT);
         control.shutdown_timeout(LAST_WAIT);
         result
+    }
+}
+
+/// Every connection takes two descriptors, and the usual soft limit is for programs that still use `select`.
+fn allow_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files; connections beyond it will wait");
     }
 }

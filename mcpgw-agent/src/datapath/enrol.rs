@@ -10,7 +10,7 @@ use std::{
 use mcpgw_common::layout::{self, MAX_CGROUP_DEPTH, MODE_ENFORCE, MODE_OFF};
 
 use super::{
-    DatapathError, Handoffs, PodListeners, Serve, ServeGuard, cgroup, listener,
+    Handoffs, PodListeners, Serve, ServeGuard, cgroup, listener,
     maps::HandoffMaps,
     netns::{NetNs, NetNsId},
     status::{State, WorkloadStatus},
@@ -89,14 +89,8 @@ impl Enrolment {
     /// Looks at the machine and opens or closes what the workload needs. Idempotent. `taken` are the network
     /// namespaces of other workloads: one that two share would not tell them apart.
     ///
-    /// Errors are the node's (maps); what is wrong with the workload itself goes into its state.
-    pub fn refresh(
-        &mut self,
-        node: &NodeFacts,
-        taken: &HashSet<NetNsId>,
-        serve: &dyn Serve,
-        missing: &Arc<AtomicU64>,
-    ) -> Result<(), DatapathError> {
+    /// Whatever keeps it from being governed goes into its state, and touches no other workload.
+    pub fn refresh(&mut self, node: &NodeFacts, taken: &HashSet<NetNsId>, serve: &dyn Serve, missing: &Arc<AtomicU64>) {
         let path = below(&node.cgroup_mount, &self.spec.cgroup);
         let id = cgroup::id(&path);
         if id != self.cgroup_id {
@@ -115,14 +109,13 @@ impl Enrolment {
                     self.served = None;
                     State::Refused("shared-network-namespace".into())
                 }
-                Ok(Found::New(netns)) => self.open(netns, node, serve, missing)?,
+                Ok(Found::New(netns)) => self.open(netns, node, serve, missing),
                 Err(state) => {
                     self.served = None;
                     state
                 }
             },
         };
-        Ok(())
     }
 
     /// The network namespace whose listeners are open.
@@ -163,23 +156,24 @@ impl Enrolment {
                 Err(error) => return Err(State::Refused(format!("network-namespace ({error})"))),
             },
             NetworkNamespace::OfCgroup => {
-                let mut all: Vec<(NetNsId, PathBuf)> = cgroup::processes(cgroup)
-                    .into_iter()
-                    .map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")))
-                    .filter_map(|path| Some((NetNsId::of(&path).ok()?, path)))
-                    .collect();
-                // A process may have gone into a namespace of its own: the workload's stays the workload's.
-                if all.iter().any(|(id, _)| Some(*id) == held) {
-                    return Ok(Found::Held);
+                let mut found: Option<(NetNsId, PathBuf)> = None;
+                let mut several = false;
+                for pid in cgroup::processes(cgroup) {
+                    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+                    match (NetNsId::of(&path), &found) {
+                        // A process may have gone into a namespace of its own: the workload's stays the workload's.
+                        (Ok(id), _) if Some(id) == held => return Ok(Found::Held),
+                        (Ok(id), None) => found = Some((id, path)),
+                        (Ok(id), Some((first, _))) => several |= id != *first,
+                        // It has ended since.
+                        (Err(_), _) => {}
+                    }
                 }
-                all.dedup_by_key(|(id, _)| *id);
-                let Some((first, path)) = all.first() else {
-                    return Err(State::Pending("no-process".into()));
-                };
-                if all.iter().any(|(id, _)| id != first) {
-                    return Err(State::Refused("several-network-namespaces".into()));
+                match found {
+                    None => return Err(State::Pending("no-process".into())),
+                    Some(_) if several => return Err(State::Refused("several-network-namespaces".into())),
+                    Some((_, path)) => NetNs::open(&path).map_err(|_| State::Pending("no-process".into()))?,
                 }
-                NetNs::open(path).map_err(|_| State::Pending("no-process".into()))?
             }
         };
         if netns.id() == node.node_netns {
@@ -188,26 +182,19 @@ impl Enrolment {
         Ok(Found::New(netns))
     }
 
-    fn open(
-        &mut self,
-        netns: NetNs,
-        node: &NodeFacts,
-        serve: &dyn Serve,
-        missing: &Arc<AtomicU64>,
-    ) -> Result<State, DatapathError> {
+    fn open(&mut self, netns: NetNs, node: &NodeFacts, serve: &dyn Serve, missing: &Arc<AtomicU64>) -> State {
         // The old listeners go first: they may hold the port in the same namespace.
         self.served = None;
         let opened = match listener::open(&netns, node.listener_port) {
             Ok(opened) => opened,
-            Err(error @ listener::ListenError::LoopbackDown) => return Ok(State::Pending(error.to_string())),
-            Err(error) => return Ok(State::Refused(error.to_string())),
+            Err(error @ listener::ListenError::LoopbackDown) => return State::Pending(error.to_string()),
+            Err(error) => return State::Refused(error.to_string()),
         };
-        let handoffs = Handoffs::new(
-            HandoffMaps::open(&node.pins, self.slot)?,
-            opened.netns_cookie,
-            self.slot,
-            missing.clone(),
-        );
+        let maps = match HandoffMaps::open(&node.pins, self.slot) {
+            Ok(maps) => maps,
+            Err(error) => return State::Pending(format!("maps ({error})")),
+        };
+        let handoffs = Handoffs::new(maps, opened.netns_cookie, self.slot, missing.clone());
         let identity = WorkloadIdentity {
             workload: self.spec.name.clone(),
             service_account: self.spec.service_account.clone(),
@@ -231,7 +218,7 @@ impl Enrolment {
             addresses,
             v6,
         });
-        Ok(State::Enforced)
+        State::Enforced
     }
 
     /// Its entry in the kernel, while its cgroup exists. Until its listeners are open, and whenever they

@@ -123,7 +123,7 @@ impl Reconciler {
         let mut taken: HashSet<NetNsId> = self.enrolments.values().filter_map(Enrolment::netns).collect();
         for enrolment in self.enrolments.values_mut() {
             let held = enrolment.netns();
-            enrolment.refresh(&self.node, &taken, &*self.serve, &self.missing)?;
+            enrolment.refresh(&self.node, &taken, &*self.serve, &self.missing);
             if enrolment.netns() != held {
                 held.map(|id| taken.remove(&id));
                 taken.extend(enrolment.netns());

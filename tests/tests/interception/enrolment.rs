@@ -149,6 +149,32 @@ fn a_workload_in_the_nodes_own_namespace_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_namespace_that_a_path_names_is_governed_until_the_path_is_gone() -> Result<()> {
+    let (node, server) = node()?;
+    let pod = node.pod("agent").build()?;
+    let name = pod.shared_path("netns");
+    std::os::unix::fs::symlink(pod.netns().path(), &name)?;
+    let document = format!(
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: Workload\nmetadata: {{namespace: agents, name: agent}}\n\
+         spec: {{mode: enforce, cgroup: {}, networkNamespace: {{path: {}}}}}\n",
+        pod.cgroup_path().display(),
+        name.display()
+    );
+    node.configure("pod.yaml", &[document])?;
+    let agent = node.agent()?;
+    await_state(&agent, "agents/agent", "enforced")?;
+    assert!(pod.connect(server.address(), &[])?.connected);
+    std::fs::remove_file(&name)?;
+    await_state(&agent, "agents/agent", "pending:network-namespace-missing")?;
+    assert!(
+        pod.connect(server.address(), &[])?.refused(),
+        "known, and so refused rather than direct"
+    );
+    assert_eq!(server.direct_from(&pod), 0);
+    Ok(())
+}
+
+#[test]
 fn of_two_workloads_in_one_namespace_the_first_keeps_it() -> Result<()> {
     let (node, server) = node()?;
     let (first, second) = (

@@ -74,8 +74,17 @@ pub fn uninstall(options: &NodeOptions) -> Result<Vec<String>, DatapathError> {
 /// When pins are there and cannot be read.
 pub fn read_kernel(options: &NodeOptions) -> Result<DatapathStatus, DatapathError> {
     let pins = options.pins();
-    if !pins.exists() {
-        return Ok(DatapathStatus::default());
+    match pins.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(DatapathStatus::default()),
+        // bpffs is root's: who may not look must not be told that nothing is there.
+        Err(source) => {
+            return Err(DatapathError::Io {
+                action: "look for what is pinned (as root it can be seen)",
+                path: pins,
+                source,
+            });
+        }
     }
     let maps = Maps::open(&pins)?;
     Ok(DatapathStatus {

@@ -10,7 +10,7 @@ use serde_json::{Number, value::RawValue};
 
 /// Bytes of one answer (in an event stream: of one event) that are kept to be understood. A larger answer
 /// is [`Answer::Unknown`].
-pub const MAX_OBSERVED: usize = 1024 * 1024;
+pub const MAX_OBSERVED: usize = 256 * 1024;
 
 /// What the answer to a request was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,9 @@ use tokio::{
 };
 
 use super::{
-    Shared, exchange,
+    Shared,
+    body::BodyBudget,
+    exchange,
     limits::{HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER, READ_HEADERS},
     preface,
 };
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// Serves a connection of this caller until it ends. Dropping the future breaks it off.
-pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, shared: Arc<Shared>) {
+pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBudget, shared: Arc<Shared>) {
     let refuse = |reason| {
         let who = Who::Caller(Arc::clone(&caller));
         shared.telemetry.refused(Refusal {
@@ -61,7 +63,7 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, shared: Arc<Sh
             return close(stream).await;
         }
     }
-    match serve_http(stream, &caller, &shared).await {
+    match serve_http(stream, &caller, &bodies, &shared).await {
         Ended::Whole(stream) => close(stream).await,
         Ended::Refused(stream, reason) => {
             refuse(reason);
@@ -82,9 +84,9 @@ enum Ended {
     Broken,
 }
 
-async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, shared: &Arc<Shared>) -> Ended {
+async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, bodies: &BodyBudget, shared: &Arc<Shared>) -> Ended {
     let service = service_fn(|request| {
-        let exchange = exchange::serve(Arc::clone(shared), Arc::clone(caller), request);
+        let exchange = exchange::serve(Arc::clone(shared), Arc::clone(caller), bodies.clone(), request);
         Box::pin(async move { Ok::<_, Infallible>(exchange.await) })
     });
     let mut connection = http1::Builder::new()

@@ -4,15 +4,13 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use tokio::time::timeout;
 
 use super::{
     Shared,
+    body::BodyBudget,
     govern::{Passed, Verdict, govern},
-    limits::{BODY_TIMEOUT, MAX_BODY},
     refused::{Refused, json},
     relay::{Relay, Watch},
     request,
@@ -31,8 +29,13 @@ use crate::{
 pub(super) type Body = Either<Full<Bytes>, Relay>;
 
 /// Answers one request. Dropping the future abandons it: the record of its call says `cancelled`.
-pub(super) async fn serve(shared: Arc<Shared>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
-    match exchange(&shared, &caller, request).await {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+    bodies: BodyBudget,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    match exchange(&shared, &caller, &bodies, request).await {
         Ok(response) => response,
         Err(refused) => {
             refused.report(&shared.telemetry, &caller);
@@ -44,15 +47,18 @@ pub(super) async fn serve(shared: Arc<Shared>, caller: Arc<Caller>, request: Req
 async fn exchange(
     shared: &Shared,
     caller: &Arc<Caller>,
+    bodies: &BodyBudget,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     request::check(&head)?;
-    let body = if head.method == Method::POST {
-        read(body).await?
+    // The body's share of the budget goes back when the server begins to answer.
+    let (body, _share) = if head.method == Method::POST {
+        let (body, share) = bodies.read(body).await?;
+        (body, Some(share))
     } else {
-        Bytes::new()
+        (Bytes::new(), None)
     };
     let complete = Instant::now();
     let mut passed = match govern(shared, caller, &head, &body, received)? {
@@ -82,24 +88,6 @@ async fn exchange(
         Watch::new(record, AnswerObserver::new(passed.id, &head.headers), head.status)
     });
     Ok(Response::from_parts(head, Either::Right(Relay::new(body, watch))))
-}
-
-/// Reads a whole body, within its bounds.
-async fn read(body: Incoming) -> Result<Bytes, Refused> {
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(Refused::body_too_large());
-    }
-    match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refused::body_too_large()),
-        Ok(Err(_)) => {
-            Err(Refused::new(StatusCode::BAD_REQUEST, "body_incomplete", "The request body broke off").closing())
-        }
-        Err(_) => {
-            let message = format!("The request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).closing())
-        }
-    }
 }
 
 /// The answer when the server gave none. A tool call has its record; any other request is reported as

@@ -16,6 +16,9 @@ pub const READ_BUFFER: usize = 256 * 1024;
 pub const READ_HEADERS: usize = 256;
 /// Body of a request: more is HTTP 413.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
+/// Bodies of one workload's requests together, in bytes, from their arrival until the server begins to
+/// answer. More wait; after [`BODY_TIMEOUT`] that is HTTP 503.
+pub const MAX_BODIES_PER_WORKLOAD: usize = 64 * 1024 * 1024;
 
 /// From the connection, or the answer before, to complete request headers.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

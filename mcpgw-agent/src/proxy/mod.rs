@@ -7,6 +7,7 @@
 //! exchange    one request: check → read → govern → forward → answer
 //! govern      the verdict: server, envelope, decision
 //! request     what is refused by its head alone
+//! body        reads request bodies, within their bounds
 //! route       which paths of a governed address are served
 //! refused     refusals, as JSON-RPC errors
 //! upstream    keep-alive pools to the servers
@@ -15,6 +16,7 @@
 //! limits      every bound, by name
 //! ```
 
+mod body;
 mod connection;
 mod exchange;
 mod govern;

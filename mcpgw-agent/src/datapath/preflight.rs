@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use nix::sys::statfs::{self, BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC};
 
-use super::{DatapathError, NodeOptions};
+use super::{DatapathError, NodeOptions, cgroup};
 
 /// The oldest kernel with everything that the programs call (`bpf_set_retval`).
 const OLDEST_KERNEL: (u32, u32) = (5, 18);
@@ -85,9 +85,13 @@ fn check_cgroup(cgroup: &Path, missing: &mut Vec<String>) {
     let path = cgroup.display();
     match statfs::statfs(cgroup) {
         Ok(stat) if stat.filesystem_type() == CGROUP2_SUPER_MAGIC => {}
-        Ok(_) => missing.push(format!(
-            "{path} is not in the cgroup v2 hierarchy: give --cgroup a directory of it"
-        )),
+        Ok(_) => missing.push(match cgroup::mount() {
+            Ok(mount) => format!(
+                "{path} is not in the cgroup v2 hierarchy: give --cgroup a directory below {}",
+                mount.display()
+            ),
+            Err(_) => format!("{path} is not in the cgroup v2 hierarchy, and that is mounted nowhere: mount it first"),
+        }),
         Err(error) => missing.push(format!(
             "no cgroup at {path} ({error}): create it, or give --cgroup another"
         )),

@@ -76,6 +76,7 @@ fn datapath() -> DatapathStatus {
         ]
         .map(connect)
         .into(),
+        sockets_destroyed: 0,
         original_dst_missing: 1,
         error: None,
     }

@@ -1,8 +1,9 @@
 //! One workload: what it takes to govern it, and where it stands.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -10,7 +11,7 @@ use std::{
 use mcpgw_common::layout::{self, MAX_CGROUP_DEPTH, MODE_ENFORCE, MODE_OFF};
 
 use super::{
-    Handoffs, PodListeners, Serve, ServeGuard, cgroup, listener,
+    Handoffs, PodListeners, Serve, ServeGuard, cgroup, destroy, listener,
     maps::HandoffMaps,
     netns::{NetNs, NetNsId},
     status::{State, WorkloadStatus},
@@ -52,7 +53,13 @@ struct Served {
     netns_cookie: u64,
     addresses: Vec<String>,
     v6: bool,
+    /// How often each governed address was looked for among the open connections.
+    passes: HashMap<SocketAddr, u8>,
 }
+
+/// Connections are ended twice for each address: the second pass finds those that were on their way through
+/// `connect` while the first one looked.
+const PASSES: u8 = 2;
 
 impl Enrolment {
     /// Nothing is open yet.
@@ -217,8 +224,33 @@ impl Enrolment {
             netns_cookie: opened.netns_cookie,
             addresses,
             v6,
+            passes: HashMap::new(),
         });
         State::Enforced
+    }
+
+    /// Ends the connections to governed addresses that were open before those were governed, and tells how
+    /// many. To be called when the kernel has the entries, so that no new ones come up.
+    pub fn end_direct_connections(&mut self, governed: &[SocketAddr]) -> u64 {
+        let Some(served) = &mut self.served else { return 0 };
+        served.passes.retain(|address, _| governed.contains(address));
+        let due = |address: &SocketAddr| served.passes.get(address).is_none_or(|passes| *passes < PASSES);
+        if !governed.iter().any(due) {
+            return 0;
+        }
+        match destroy::connections(&served.netns, |remote| governed.contains(&remote)) {
+            Ok(ended) => {
+                for address in governed {
+                    let passes = served.passes.entry(*address).or_default();
+                    *passes = passes.saturating_add(1);
+                }
+                ended
+            }
+            Err(error) => {
+                self.state = State::Pending(format!("open-connections ({error})"));
+                0
+            }
+        }
     }
 
     /// Its entry in the kernel, while its cgroup exists. Until its listeners are open, and whenever they

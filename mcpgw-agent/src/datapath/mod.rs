@@ -10,6 +10,7 @@
 //! netns      a network namespace handle
 //! sockopt    socket options that no library has
 //! listener   the listeners in a namespace
+//! destroy    ends connections that are older than their governance
 //! enrol      one workload: what it needs, where it stands
 //! reconcile  Desired + what is there → kernel
 //! run        the loop around it
@@ -23,6 +24,7 @@
 use std::path::Path;
 
 mod cgroup;
+mod destroy;
 mod enrol;
 mod error;
 mod explain;

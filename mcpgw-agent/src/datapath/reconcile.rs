@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::Hash,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -42,6 +43,7 @@ pub struct Reconciler {
     slots: HashMap<u64, u32>,
     next_slot: u32,
     missing: Arc<AtomicU64>,
+    destroyed: u64,
     written: Option<(Instant, Content)>,
 }
 
@@ -96,6 +98,7 @@ impl Reconciler {
             slots,
             next_slot,
             missing: Arc::default(),
+            destroyed: 0,
             written: None,
         })
     }
@@ -133,10 +136,31 @@ impl Reconciler {
         if desired.workloads.iter().any(|workload| workload.mode == Mode::Enforce) {
             let root = below(&self.node.cgroup_mount, &self.node.attached_at);
             let id = cgroup::id(&root).unwrap_or(0);
-            self.kernel.attach(&root, id)
+            self.kernel.attach(&root, id)?;
+            self.end_direct_connections(desired);
+            Ok(())
         } else {
             self.kernel.detach()
         }
+    }
+
+    /// Connections that are older than their governance would go on past it.
+    fn end_direct_connections(&mut self, desired: &Desired) {
+        let governed: Vec<SocketAddr> = desired
+            .servers
+            .iter()
+            .flat_map(|server| &server.addresses)
+            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+            .collect();
+        let ended: u64 = self
+            .enrolments
+            .values_mut()
+            .map(|e| e.end_direct_connections(&governed))
+            .sum();
+        if ended > 0 {
+            tracing::info!(ended, "ended connections that were open before they were governed");
+        }
+        self.destroyed += ended;
     }
 
     /// One enrolment for each workload; those that changed or went are closed first.
@@ -260,6 +284,7 @@ impl Reconciler {
             maps: self.maps.fill(),
             connects: self.maps.connects().unwrap_or_default(),
             original_dst_missing: self.missing.load(Ordering::Relaxed),
+            sockets_destroyed: self.destroyed,
             error,
         }
     }

@@ -17,6 +17,9 @@ pub struct DatapathStatus {
     pub connects: Vec<ConnectCount>,
     /// Accepted connections without an original destination, since this agent started.
     pub original_dst_missing: u64,
+    /// Connections that were ended because they were open before they were governed, since this agent started.
+    #[serde(default)]
+    pub sockets_destroyed: u64,
     /// What keeps the datapath from matching `Desired`, if anything does: cause and next step.
     pub error: Option<String>,
 }

@@ -20,6 +20,12 @@ pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
         .build();
     let seen = status.clone();
     meter
+        .u64_observable_counter("mcpgw_sockets_destroyed")
+        .with_description("Connections that were ended because they were open before they were governed.")
+        .with_callback(move |counter| counter.observe(seen.borrow().sockets_destroyed, &[]))
+        .build();
+    let seen = status.clone();
+    meter
         .u64_observable_gauge("mcpgw_pods")
         .with_description("Workloads by state.")
         .with_callback(move |gauge| {

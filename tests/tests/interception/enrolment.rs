@@ -1,6 +1,7 @@
 //! From a resource to a governed workload, and what keeps it from becoming one.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -172,6 +173,40 @@ fn a_namespace_that_a_path_names_is_governed_until_the_path_is_gone() -> Result<
     );
     assert_eq!(server.direct_from(&pod), 0);
     Ok(())
+}
+
+#[test]
+fn connections_that_were_open_before_are_ended_at_enrolment_and_for_a_new_address() -> Result<()> {
+    let node = Node::new()?;
+    let (first, second) = (
+        node.server("first", McpPeer::Raw)?,
+        node.server("second", McpPeer::Raw)?,
+    );
+    let pod = node.pod("agent").build()?;
+    node.configure("pod.yaml", &[resources::workload("agents", "sa", &pod, "enforce")])?;
+    let agent = node.agent()?;
+    await_state(&agent, "agents/agent", "enforced")?;
+    // Each dials directly, sends a byte, and then waits for more than it will get.
+    let open = |address: SocketAddr, options: &'static [&'static str]| pod.send(address, b"x", options);
+    std::thread::scope(|scope| -> Result<()> {
+        for (server, options) in [(&first, [].as_slice()), (&second, &["--mapped"])] {
+            let held = scope.spawn(move || open(server.address(), options));
+            until(SOON, "the connection to be open", || server.direct_from(&pod) > 0)?;
+            let document = resources::mcp_server("tools", server.pod().name(), &server.addresses(), "/mcp");
+            node.configure(&format!("{}.yaml", server.pod().name()), &[document])?;
+            let ended = held
+                .join()
+                .unwrap_or_else(|_| anyhow::bail!("the connection panicked"))?;
+            assert!(ended.connected, "{ended:?}");
+            assert_eq!(ended.errno, Some(libc::ECONNABORTED), "{ended:?}");
+        }
+        Ok(())
+    })?;
+    until(SOON, "the ended connections to be counted", || {
+        agent
+            .metric("mcpgw_sockets_destroyed_total", &[])
+            .is_ok_and(|count| count == 2.0)
+    })
 }
 
 #[test]

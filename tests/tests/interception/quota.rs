@@ -31,7 +31,7 @@ fn beyond_the_quota_a_workload_is_refused_in_the_kernel_and_others_are_not() -> 
         "--concurrency",
         &many,
         "--timeout-ms",
-        "2000",
+        "4000",
     ];
     let report: Value = scene.pod.probe(&arguments, b"")?;
     let waiting = other.connect(scene.server.address(), &[])?;

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -16,12 +17,22 @@ use crate::scene::{SOON, Scene};
 
 const DEFAULT_CONNECTIONS: u64 = 18_000;
 
+/// For idle connections to be closed.
+const SETTLED: Duration = Duration::from_secs(15);
+
 /// What must not grow.
 #[derive(Debug, PartialEq)]
 struct Footprint {
     handoffs: u64,
     descriptors: usize,
     kilobytes: u64,
+}
+
+impl Footprint {
+    /// Up to what a few open connections and the allocator's mood take.
+    fn is_no_more_than(&self, earlier: &Self) -> bool {
+        self.descriptors <= earlier.descriptors + 16 && self.kilobytes <= earlier.kilobytes + 8_192
+    }
 }
 
 fn footprint(agent: &mut Agent) -> Result<Footprint> {
@@ -161,20 +172,17 @@ fn few_ports_many_connections_and_no_confusion() -> Result<()> {
         "the counter missed packets"
     );
 
-    until(SOON, "every handoff to be taken or dropped", || {
-        footprint(&mut scene.agent).is_ok_and(|now| now.handoffs == 0)
-    })?;
-    let after = footprint(&mut scene.agent)?;
+    // What goes away by itself (idle connections of the pools do, within seconds) has not grown.
+    let mut after = footprint(&mut scene.agent)?;
+    let settled = until(SETTLED, "nothing to have grown", || {
+        footprint(&mut scene.agent).is_ok_and(|now| {
+            after = now;
+            after.handoffs == 0
+                && [&before, &restarted]
+                    .iter()
+                    .all(|earlier| after.is_no_more_than(earlier))
+        })
+    });
     println!("before {before:?}\nrestarted {restarted:?}\nafter {after:?}\nalive {alive}\ndead {dead}\nagain {again}");
-    for earlier in [&before, &restarted] {
-        assert!(
-            after.descriptors <= earlier.descriptors + 16,
-            "descriptors grew: {earlier:?} to {after:?}"
-        );
-        assert!(
-            after.kilobytes <= earlier.kilobytes + 8_192,
-            "memory grew: {earlier:?} to {after:?}"
-        );
-    }
-    Ok(())
+    settled
 }

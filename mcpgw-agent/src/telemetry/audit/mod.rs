@@ -30,7 +30,7 @@ impl Audit {
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {
-        self.writer.write(Box::new(Event::Refused(refusal)));
+        self.writer.write_refusal(Box::new(Event::Refused(refusal)));
     }
 
     /// Lines that could not be written.

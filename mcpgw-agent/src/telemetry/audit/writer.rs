@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -20,6 +20,9 @@ use super::line::{Event, encode};
 
 /// Lines that may wait to be written; the next ones are counted as lost.
 pub const QUEUE: usize = 8_192;
+/// How many of them may be refusals: whoever floods the node with bad requests does not push out the lines of
+/// tool calls, others' or its own.
+pub const REFUSALS: usize = QUEUE / 2;
 /// How long a shutdown waits for the lines that are queued.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,9 +54,33 @@ pub enum AuditError {
 /// Queue and thread of the audit log.
 pub(super) struct Writer {
     /// Emptied at shutdown: the thread ends when it has written what is queued.
-    queue: ArcSwapOption<SyncSender<Box<Event>>>,
+    queue: ArcSwapOption<SyncSender<Queued>>,
+    refusals: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
     ended: Mutex<Receiver<()>>,
+}
+
+/// A line that waits.
+struct Queued {
+    event: Box<Event>,
+    /// Gives a refusal's place back.
+    place: Option<Place>,
+}
+
+/// One of the places that refusals may take in the queue.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::Relaxed) < REFUSALS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Writer {
@@ -76,31 +103,48 @@ impl Writer {
     }
 
     fn over(node: String, sink: Box<dyn Write + Send>) -> Result<Self, AuditError> {
-        let (queue, events) = sync_channel(QUEUE);
+        let (queue, lines) = sync_channel(QUEUE);
         let (done, ended) = sync_channel(1);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
         thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || {
-                write_all(&node, &events, sink, &counter);
+                write_all(&node, &lines, sink, &counter);
                 // Nobody has to wait for it.
                 let _ = done.send(());
             })
             .map_err(AuditError::Thread)?;
         Ok(Self {
             queue: ArcSwapOption::from_pointee(queue),
+            refusals: Arc::default(),
             lost,
             ended: Mutex::new(ended),
         })
     }
 
+    /// Queues a line, if there is room.
     pub(super) fn write(&self, event: Box<Event>) {
+        self.enqueue(Queued { event, place: None });
+    }
+
+    /// Queues the line of a refusal, if refusals have not taken their share of the room.
+    pub(super) fn write_refusal(&self, event: Box<Event>) {
+        match Place::take(&self.refusals) {
+            Some(place) => self.enqueue(Queued {
+                event,
+                place: Some(place),
+            }),
+            None => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    fn enqueue(&self, line: Queued) {
         let queued = self
             .queue
             .load()
             .as_ref()
-            .is_some_and(|queue| queue.try_send(event).is_ok());
+            .is_some_and(|queue| queue.try_send(line).is_ok());
         if !queued {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -121,10 +165,11 @@ impl Writer {
 }
 
 /// Writes each line whole, by one write where the sink takes it, so that a crash cuts none in two.
-fn write_all(node: &str, events: &Receiver<Box<Event>>, mut sink: Box<dyn Write + Send>, lost: &AtomicU64) {
+fn write_all(node: &str, lines: &Receiver<Queued>, mut sink: Box<dyn Write + Send>, lost: &AtomicU64) {
     let mut line = Vec::new();
     let mut failing = false;
-    for event in events {
+    for Queued { event, place } in lines {
+        drop(place);
         line.clear();
         let written = encode(node, &event, &mut line)
             .map_err(io::Error::from)
@@ -205,6 +250,26 @@ mod tests {
         assert_eq!(began.iter().count(), QUEUE);
         writer.write(event());
         assert_eq!(writer.lost().load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn a_flood_of_refusals_leaves_room_for_calls() {
+        let (begun, began) = channel();
+        let (release, released) = channel();
+        let writer = Writer::over("n".to_owned(), Box::new(Gate { begun, released })).unwrap();
+        writer.write(event());
+        began.recv().unwrap();
+        for _ in 0..REFUSALS + 5 {
+            writer.write_refusal(event());
+        }
+        assert_eq!(writer.lost().load(Ordering::Relaxed), 5);
+        for _ in 0..QUEUE - REFUSALS {
+            writer.write(event());
+        }
+        assert_eq!(writer.lost().load(Ordering::Relaxed), 5, "every call has its line");
+        drop(release);
+        assert!(writer.shutdown());
+        assert_eq!(writer.refusals.load(Ordering::Relaxed), 0, "the places are free again");
     }
 
     #[test]

@@ -93,18 +93,23 @@ impl Enrolment {
         self.served.as_ref().map(|served| served.netns_cookie)
     }
 
+    /// Looks for its cgroup, and for nothing that the workload could make slow: the kernel shall know it, and
+    /// refuse, before anything else is done.
+    pub fn find_cgroup(&mut self, node: &NodeFacts) {
+        let id = cgroup::id(&below(&node.cgroup_mount, &self.spec.cgroup));
+        if id != self.cgroup_id {
+            // Another cgroup under the same name is another pod.
+            self.served = None;
+            self.cgroup_id = id;
+        }
+    }
+
     /// Looks at the machine and opens or closes what the workload needs. Idempotent. `taken` are the network
     /// namespaces of other workloads: one that two share would not tell them apart.
     ///
     /// Whatever keeps it from being governed goes into its state, and touches no other workload.
     pub fn refresh(&mut self, node: &NodeFacts, taken: &HashSet<NetNsId>, serve: &dyn Serve, missing: &Arc<AtomicU64>) {
         let path = below(&node.cgroup_mount, &self.spec.cgroup);
-        let id = cgroup::id(&path);
-        if id != self.cgroup_id {
-            // Another cgroup under the same name is another pod.
-            self.served = None;
-            self.cgroup_id = id;
-        }
         self.state = match self.obstacle(node) {
             Some(state) => {
                 self.served = None;

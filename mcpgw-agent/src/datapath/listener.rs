@@ -5,7 +5,6 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
 };
 
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{netns::NetNs, sockopt};
@@ -47,37 +46,15 @@ pub fn open(netns: &NetNs, port: u16) -> Result<Listeners, ListenError> {
 }
 
 fn open_here(port: u16) -> Result<Listeners, ListenError> {
-    let has_v6 = loopback()?;
     if in_local_range(port)? {
         return Err(ListenError::PortInLocalRange);
     }
-    let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    let v6 = if has_v6 {
-        Some(listen(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?)
-    } else {
-        None
-    };
+    // Nothing is listed here: a workload may have filled its namespace with addresses. Loopback addresses
+    // can be bound when they are there, and they are there while `lo` is up.
+    let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?.ok_or(ListenError::LoopbackDown)?;
+    let v6 = listen(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?;
     let netns_cookie = sockopt::netns_cookie(&v4)?;
     Ok(Listeners { netns_cookie, v4, v6 })
-}
-
-/// Whether `lo` has ::1; an error if it is down.
-fn loopback() -> Result<bool, ListenError> {
-    let mut up = false;
-    let mut has_v6 = false;
-    for address in getifaddrs().map_err(io::Error::from)? {
-        if !address.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
-            continue;
-        }
-        up |= address.flags.contains(InterfaceFlags::IFF_UP);
-        let v6 = address
-            .address
-            .as_ref()
-            .and_then(|a| a.as_sockaddr_in6())
-            .map(nix::sys::socket::SockaddrIn6::ip);
-        has_v6 |= v6 == Some(Ipv6Addr::LOCALHOST);
-    }
-    if up { Ok(has_v6) } else { Err(ListenError::LoopbackDown) }
 }
 
 /// Whether the kernel may choose `port` by itself. `/proc/sys/net` shows the calling thread's namespace.
@@ -87,12 +64,17 @@ fn in_local_range(port: u16) -> io::Result<bool> {
     Ok(matches!((bounds.next(), bounds.next()), (Some(low), Some(high)) if (low..=high).contains(&port)))
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let socket = Socket::new(
+/// Listens; `None` where the namespace does not have the address.
+fn listen(address: SocketAddr) -> Result<Option<TcpListener>, ListenError> {
+    let socket = match Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
-    )?;
+    ) {
+        Ok(socket) => socket,
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -102,11 +84,14 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
         io::ErrorKind::AddrInUse => ListenError::PortInUse,
         _ => ListenError::Other(error),
     };
-    socket.bind(&address.into()).map_err(in_use)?;
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return Ok(None),
+        bound => bound.map_err(in_use)?,
+    }
     sockopt::save_syn(&socket)?;
     socket.listen(BACKLOG).map_err(in_use)?;
     // A pod may have Fast Open switched on for every listener of its namespace. A connection would then
     // exist before its destination is handed over.
     sockopt::no_fast_open(&socket)?;
-    Ok(socket.into())
+    Ok(Some(socket.into()))
 }

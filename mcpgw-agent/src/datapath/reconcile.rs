@@ -123,6 +123,10 @@ impl Reconciler {
 
     fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         self.match_workloads(desired)?;
+        self.enrolments
+            .values_mut()
+            .for_each(|enrolment| enrolment.find_cgroup(&self.node));
+        self.announce()?;
         let mut taken: HashSet<NetNsId> = self.enrolments.values().filter_map(Enrolment::netns).collect();
         for enrolment in self.enrolments.values_mut() {
             let held = enrolment.netns();
@@ -142,6 +146,20 @@ impl Reconciler {
         } else {
             self.kernel.detach()
         }
+    }
+
+    /// Makes cgroups known that the kernel has not seen yet: it refuses them until their listeners are open,
+    /// however long that takes. Entries that are there stay as they are.
+    fn announce(&mut self) -> Result<(), DatapathError> {
+        for (id, entry) in self.enrolments.values().filter_map(Enrolment::entry) {
+            if self.maps.workloads.get(&id, 0).is_err() {
+                self.maps
+                    .workloads
+                    .insert(id, entry, 0)
+                    .map_err(DatapathError::map("write", name::WORKLOADS))?;
+            }
+        }
+        Ok(())
     }
 
     /// Connections that are older than their governance would go on past it.

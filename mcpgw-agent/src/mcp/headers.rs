@@ -66,7 +66,8 @@ fn is_json(value: &HeaderValue) -> bool {
         Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
             charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         }
-        _ => true,
+        // `charset*=` and the like say it in a way that some servers hear and others do not.
+        _ => false,
     })
 }
 

@@ -1,11 +1,11 @@
 //! Reads request bodies, within the bounds of one body and of one workload.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -30,10 +30,7 @@ impl BodyBudget {
     }
 
     /// Reads a whole body. Its memory counts until the share that comes with it is dropped.
-    pub(super) async fn read<B>(&self, body: B) -> Result<(Bytes, OwnedSemaphorePermit), Refused>
-    where
-        B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
-    {
+    pub(super) async fn read<B: Body>(&self, body: B) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
         if body.size_hint().lower() > MAX_BODY as u64 {
             return Err(Refused::body_too_large());
         }
@@ -44,10 +41,10 @@ impl BodyBudget {
             let message = "Too many large requests of this workload are waiting for their answers";
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "bodies_exhausted", message).closing());
         };
-        let body = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refused::body_too_large()),
-            Ok(Err(_)) => {
+        let body = match timeout(BODY_TIMEOUT, collect(body)).await {
+            Ok(Ok(collected)) => collected,
+            Ok(Err(Broken::TooLarge)) => return Err(Refused::body_too_large()),
+            Ok(Err(Broken::Off)) => {
                 let message = "The request body broke off";
                 return Err(Refused::new(StatusCode::BAD_REQUEST, "body_incomplete", message).closing());
             }
@@ -59,6 +56,28 @@ impl BodyBudget {
         drop(share.split(share.num_permits().saturating_sub(pieces(body.len()) as usize)));
         Ok((body, share))
     }
+}
+
+/// Why a body is not whole.
+enum Broken {
+    TooLarge,
+    Off,
+}
+
+/// Gathers a body in one piece of memory: a chunk of one byte must not cost more than a byte.
+async fn collect<B: Body>(body: B) -> Result<Bytes, Broken> {
+    let mut body = std::pin::pin!(body);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else {
+            continue;
+        };
+        if whole.len() + data.remaining() > MAX_BODY {
+            return Err(Broken::TooLarge);
+        }
+        whole.put(data);
+    }
+    Ok(whole.freeze())
 }
 
 /// How many pieces hold this many bytes, of which there are no more than [`MAX_BODY`].

@@ -29,10 +29,11 @@ pub(super) fn route(endpoint: &str, method: &Method, path: &str) -> Route {
 }
 
 /// Whether servers may read a path in different ways: percent-encoding, dot segments, empty segments,
-/// backslashes.
+/// backslashes,
+/// path parameters.
 pub(super) fn is_ambiguous(path: &str) -> bool {
     let dots = |segment: &str| matches!(segment, "." | "..");
-    !path.starts_with('/') || path.contains(['%', '\\']) || path.contains("//") || path.split('/').any(dots)
+    !path.starts_with('/') || path.contains(['%', '\\', ';']) || path.contains("//") || path.split('/').any(dots)
 }
 
 #[cfg(test)]
@@ -70,6 +71,7 @@ mod tests {
             "//mcp",
             "/mcp//",
             "/mcp\\x",
+            "/.well-known/oauth-x/..;/env",
             "",
             "*",
             "mcp",

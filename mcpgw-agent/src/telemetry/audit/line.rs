@@ -193,7 +193,10 @@ impl<'a> Identity<'a> {
     fn of(caller: &'a Caller) -> Self {
         Self {
             pid: Some(caller.pid),
-            executable: caller.executable.as_ref().map(|path| path.to_string_lossy()),
+            executable: caller
+                .executable
+                .as_ref()
+                .map(|path| Cow::Owned(bounded(&path.to_string_lossy()).into_owned())),
             command: Some(&caller.command),
             ..Self::of_workload(&caller.identity)
         }

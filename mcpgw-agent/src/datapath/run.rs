@@ -11,8 +11,14 @@ use tokio::{
 };
 
 use super::{
-    DatapathError, Explanation, NodeOptions, Serve, explain, kernel::Kernel, maps::Maps, node::NodeLock, preflight,
-    reconcile::Reconciler, status::DatapathStatus, watch::CgroupWatch,
+    DatapathError, Explanation, NodeOptions, Serve, explain,
+    kernel::Kernel,
+    maps::Maps,
+    node::NodeLock,
+    preflight,
+    reconcile::Reconciler,
+    status::{DatapathStatus, State},
+    watch::CgroupWatch,
 };
 use crate::resources::Desired;
 
@@ -54,6 +60,7 @@ impl Datapath {
         if logged {
             forward_log(reconciler.kernel_mut());
         }
+        log_changes(&DatapathStatus::default(), &status);
         let (publish, status) = watch::channel(status);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
@@ -140,8 +147,13 @@ fn log_changes(last: &DatapathStatus, now: &DatapathStatus) {
             .iter()
             .find(|w| w.name == workload.name)
             .map(|w| &w.state);
-        if before != Some(&workload.state) {
-            tracing::info!(workload = workload.name, state = %workload.state, "workload");
+        if before == Some(&workload.state) {
+            continue;
+        }
+        let (workload, state) = (&workload.name, &workload.state);
+        match state {
+            State::Refused(_) => tracing::warn!(workload, %state, "this workload is NOT governed as asked"),
+            _ => tracing::info!(workload, %state, "workload"),
         }
     }
     if let Some(error) = now.error.as_ref().filter(|_| now.error != last.error) {

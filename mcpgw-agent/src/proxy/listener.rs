@@ -50,6 +50,8 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
             let stream = match next(&self.listeners).await {
                 Ok(stream) => stream,
                 Err(error) if is_of_the_connection(&error) => continue,
+                // The listener was shut down: the service ends.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 Err(error) => {
                     tracing::warn!(workload = %self.workload.workload, %error, ?wait, "cannot accept; waiting");
                     tokio::time::sleep(wait).await;

@@ -37,6 +37,15 @@ pub(super) fn cgroup(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
         field.report(sink, "\"/\" is the root cgroup: every process would be this workload");
         return None;
     }
+    // No cgroup is called so: it would wait for ever, and its processes would dial directly meanwhile.
+    if text.starts_with("/sys/fs/cgroup") {
+        let reason = format!(
+            "{} is the whole path; give the path below the cgroup v2 mount",
+            quote(text)
+        );
+        field.report(sink, reason);
+        return None;
+    }
     file(
         field,
         sink,

@@ -164,7 +164,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.received.elapsed();
-        let proven = self.tool_is_named || self.outcome == Outcome::Ok;
+        let proven = self.tool_is_named || self.is_error == Some(false);
         self.telemetry.metrics.call(&Finished {
             caller: &self.caller,
             server: &self.server,

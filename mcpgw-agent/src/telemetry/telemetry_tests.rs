@@ -64,7 +64,7 @@ impl Bench {
     fn finish(&self, tool: &str, outcome: Outcome) {
         let mut record = self.call(tool, outcome != Outcome::Denied);
         record.status(200);
-        record.outcome(outcome, None);
+        record.outcome(outcome, (outcome == Outcome::Ok).then_some(false));
     }
 
     /// The audit lines; ends the log.

@@ -115,6 +115,12 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
     ("Workload", "{mode: off, cgroup: /}", "spec.cgroup", "root cgroup"),
     (
         "Workload",
+        "{mode: off, cgroup: /sys/fs/cgroup/a}",
+        "spec.cgroup",
+        "below the cgroup v2 mount",
+    ),
+    (
+        "Workload",
         "{mode: off, cgroup: a/b}",
         "spec.cgroup",
         "begins with \"/\"",

@@ -74,7 +74,7 @@ impl Component {
 pub(super) fn servers(desired: &Desired) -> Vec<ServerStatus> {
     let status = |server: &Server| ServerStatus {
         name: server.name.to_string(),
-        addresses: server.addresses.iter().map(ToString::to_string).collect(),
+        addresses: server.addresses().iter().map(ToString::to_string).collect(),
         path: server.path.to_string(),
         policies: desired
             .policies

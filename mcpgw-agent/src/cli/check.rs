@@ -45,7 +45,7 @@ impl Check {
 pub(super) fn render(desired: &Desired) -> String {
     let mut table = Table::new(&["KIND", "NAME", "WHAT IT SAYS"]);
     for server in &desired.servers {
-        let addresses: Vec<String> = server.addresses.iter().map(ToString::to_string).collect();
+        let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
         table.row([
             "MCPServer".into(),
             server.name.to_string(),

@@ -14,7 +14,7 @@ use mcpgw_common::layout::{Flow, Origin};
 use tokio::net::TcpStream;
 
 use super::{maps::HandoffMaps, sockopt};
-use crate::identity::{Caller, OriginalDestination, WorkloadIdentity, executable_of};
+use crate::identity::{Caller, Process, WorkloadIdentity, executable_of};
 
 /// The handoffs of one workload's connections.
 pub struct Handoffs {
@@ -73,11 +73,14 @@ impl Handoffs {
             self.missing.fetch_add(1, Ordering::Relaxed);
         })?;
         Ok(Caller {
-            identity: identity.clone(),
-            destination: OriginalDestination(unmapped(origin.destination.into())),
-            pid: origin.pid,
-            executable: executable_of(origin.pid, origin.connected_at),
-            command: command(&origin.comm),
+            workload: Some(identity.clone()),
+            destination: unmapped(origin.destination.into()),
+            process: Some(Process {
+                pid: origin.pid,
+                executable: executable_of(origin.pid, origin.connected_at),
+                command: command(&origin.comm),
+            }),
+            observed: false,
         })
     }
 

@@ -167,7 +167,7 @@ impl Reconciler {
         let governed: Vec<SocketAddr> = desired
             .servers
             .iter()
-            .flat_map(|server| &server.addresses)
+            .flat_map(|server| server.addresses())
             .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
             .collect();
         let ended: u64 = self
@@ -230,7 +230,7 @@ impl Reconciler {
 
     fn content(&self, desired: &Desired) -> Content {
         let agent_cgroup = below(&self.node.cgroup_mount, &self.node.agent_cgroup);
-        let addresses = desired.servers.iter().flat_map(|server| &server.addresses);
+        let addresses = desired.servers.iter().flat_map(|server| server.addresses());
         Content {
             settings: Settings {
                 agent_cgroup: cgroup::id(&agent_cgroup).unwrap_or(0),

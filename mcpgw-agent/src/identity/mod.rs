@@ -27,21 +27,48 @@ impl WorkloadIdentity {
     }
 }
 
-/// The address that a redirected application dialled: never the listener's, never a claim of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OriginalDestination(pub SocketAddr);
-
-/// A connection's caller, captured by the kernel at `connect`.
+/// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The enrolled workload. This authorizes.
-    pub identity: Arc<WorkloadIdentity>,
-    /// Where the application meant to go.
-    pub destination: OriginalDestination,
-    /// The dialling process, in the agent's pid namespace. Describes, never authorizes.
+    /// The enrolled workload, attested by the kernel at `connect`. `None` at the gateway's own listener, whose
+    /// callers the kernel does not know. This authorizes.
+    pub workload: Option<Arc<WorkloadIdentity>>,
+    /// Where it meant to go: never the address of a workload's listener, never a claim of the client.
+    pub destination: SocketAddr,
+    /// The dialling process. Describes, never authorizes.
+    pub process: Option<Process>,
+    /// Whether it is only observed: nothing changes what its calls get.
+    pub observed: bool,
+}
+
+impl Caller {
+    /// The principal that budgets and sessions belong to; `anonymous` for a caller without an identity.
+    pub fn principal(&self) -> String {
+        let anonymous = || ANONYMOUS.to_owned();
+        self.workload
+            .as_ref()
+            .map_or_else(anonymous, |workload| workload.principal())
+    }
+
+    /// Whom its sessions are bound to: the principal, and for an attested one the workload too.
+    pub fn session_owner(&self) -> String {
+        match &self.workload {
+            Some(workload) => format!("{} {}", workload.principal(), workload.workload.name),
+            None => ANONYMOUS.to_owned(),
+        }
+    }
+}
+
+/// The principal of a caller that nobody attests.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// A process that dialled, as the kernel saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// In the agent's pid namespace.
     pub pid: u32,
-    /// Its executable, where the process still lived when the connection was accepted. Describes only.
+    /// Its executable, where the process still lived when the connection was accepted.
     pub executable: Option<PathBuf>,
-    /// The dialling thread's name, which the application chooses. Describes only.
+    /// The dialling thread's name, which the application chooses.
     pub command: String,
 }

@@ -69,7 +69,7 @@ impl Plan {
             });
             servers.extend(
                 wanted
-                    .addresses
+                    .addresses()
                     .iter()
                     .map(|address| (canonical(*address), Arc::clone(&server))),
             );
@@ -88,7 +88,7 @@ impl Plan {
 
     /// Decides a tool call: any denial denies; where policies with rules govern the server, one permission
     /// is needed; where none does, the call is allowed.
-    pub fn decide(&self, caller: &WorkloadIdentity, server: &Server, tool: &str) -> Decision {
+    pub fn decide(&self, caller: Option<&WorkloadIdentity>, server: &Server, tool: &str) -> Decision {
         let mut allowed = None;
         for rule in server.rules.iter().filter(|rule| rule.matches(caller, tool)) {
             match rule.action {

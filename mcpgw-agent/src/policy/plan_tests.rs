@@ -44,11 +44,10 @@ fn policy(policy: &str, targets: &[&str], rules: Vec<WantedRule>) -> Arc<Policy>
 
 /// A plan with one server, `tools/calc`.
 fn plan(policies: Vec<Arc<Policy>>) -> Plan {
-    let server = resources::Server {
-        name: name("tools", "calc"),
-        addresses: vec!["10.0.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap()],
-        path: "/mcp".into(),
-    };
+    let server = resources::Server::at(
+        name("tools", "calc"),
+        vec!["10.0.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap()],
+    );
     Plan::compile(&Desired {
         generation: 7,
         servers: vec![Arc::new(server)],
@@ -58,7 +57,7 @@ fn plan(policies: Vec<Arc<Policy>>) -> Plan {
 }
 
 fn decide(plan: &Plan, caller: &WorkloadIdentity, tool: &str) -> Decision {
-    plan.decide(caller, plan.server("10.0.0.1:80".parse().unwrap()).unwrap(), tool)
+    plan.decide(Some(caller), plan.server("10.0.0.1:80".parse().unwrap()).unwrap(), tool)
 }
 
 fn deny(rule: &str) -> Decision {

@@ -30,8 +30,9 @@ impl Rule {
     }
 
     /// Whether the rule is about this caller and tool.
-    pub(super) fn matches(&self, caller: &WorkloadIdentity, tool: &str) -> bool {
-        let from = self.from.is_empty() || self.from.iter().any(|from| is_from(from, caller));
+    pub(super) fn matches(&self, caller: Option<&WorkloadIdentity>, tool: &str) -> bool {
+        let is_from = |caller| self.from.iter().any(|from| is_from(from, caller));
+        let from = self.from.is_empty() || caller.is_some_and(is_from);
         from && (self.tools.is_empty() || self.tools.iter().any(|pattern| pattern.matches(tool)))
     }
 

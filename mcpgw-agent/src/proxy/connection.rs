@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     identity::Caller,
-    telemetry::{Refusal, Who},
+    telemetry::{Path, Refusal, Who},
 };
 
 /// Serves a connection of this caller until it ends. Dropping the future breaks it off.
@@ -36,6 +36,7 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBu
             time: SystemTime::now(),
             reason,
             status: None,
+            path: Path::Redirected,
             who,
         });
     };

@@ -70,7 +70,7 @@ async fn exchange(
             return Ok(json(StatusCode::OK, answer));
         }
     };
-    let request = match upstream::request(caller.destination.0, head, body.clone()) {
+    let request = match upstream::request(caller.destination, head, body.clone()) {
         Ok(request) => request,
         Err(error) => return unanswered(caller, passed, &error),
     };
@@ -97,7 +97,7 @@ fn unanswered(caller: &Caller, passed: Passed<'_>, error: &UpstreamError) -> Res
     let message = format!(
         "MCP server {} at {} {}",
         passed.server.name,
-        caller.destination.0,
+        caller.destination,
         error.explain()
     );
     let Some(mut record) = passed.record else {

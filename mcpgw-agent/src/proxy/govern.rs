@@ -19,7 +19,7 @@ use crate::{
         headers,
     },
     policy::{Decision, Server},
-    telemetry::{CallStart, Record},
+    telemetry::{CallStart, Path, Record},
 };
 
 /// What becomes of a request.
@@ -54,7 +54,7 @@ pub(super) fn govern<'a>(
     received: Instant,
 ) -> Result<Verdict<'a>, Refused> {
     let plan = shared.plan.load();
-    let destination = caller.destination.0;
+    let destination = caller.destination;
     let Some(server) = plan.server(destination) else {
         let message = format!("{destination} is no longer a governed MCP server");
         return Err(Refused::new(StatusCode::BAD_GATEWAY, "not_governed", message));
@@ -78,12 +78,13 @@ pub(super) fn govern<'a>(
     let Some(tool) = envelope.tool() else {
         return Ok(pass(envelope.id, None));
     };
-    let (allowed, rule) = match plan.decide(&caller.identity, server, tool) {
+    let (allowed, rule) = match plan.decide(caller.workload.as_deref(), server, tool) {
         Decision::Allow { rule } => (true, rule),
         Decision::Deny { rule } => (false, Some(rule)),
     };
     let record = shared.telemetry.call(CallStart {
         caller: Arc::clone(caller),
+        path: Path::Redirected,
         server: &server.name,
         tool,
         tool_is_named: server.names_tool(tool),

@@ -11,7 +11,7 @@ use super::{exchange::Body, limits::MAX_BODY};
 use crate::{
     identity::Caller,
     mcp::{EnvelopeError, error, error::code, headers::HeaderError},
-    telemetry::{Refusal, Telemetry, Who},
+    telemetry::{Path, Refusal, Telemetry, Who},
 };
 
 /// A request that is refused.
@@ -104,6 +104,7 @@ impl Refused {
             time: SystemTime::now(),
             reason: self.reason,
             status,
+            path: Path::Redirected,
             who,
         });
     }

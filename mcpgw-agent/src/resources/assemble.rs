@@ -70,7 +70,7 @@ fn place(origin: &Origin, line: u64) -> String {
 fn check_addresses(servers: &[(Origin, server::Parsed)], problems: &mut Vec<Problem>) {
     let mut owners = HashMap::new();
     for (origin, parsed) in servers {
-        for (address, spot) in parsed.server.addresses.iter().zip(&parsed.spots) {
+        for (address, spot) in parsed.server.addresses().iter().zip(&parsed.spots) {
             if owners.len() == MAX_GOVERNED && !owners.contains_key(address) {
                 let reason = format!("one address too many: all servers together may have {MAX_GOVERNED}");
                 origin.report(spot, reason, problems);

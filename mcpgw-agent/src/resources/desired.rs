@@ -1,7 +1,7 @@
 //! What the operator wants, validated: the one snapshot that every source yields and that the datapath
 //! and the policy compiler read. Everything in it is well-formed; nothing in it is about YAML or CRDs.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::Pattern;
 
@@ -18,6 +18,8 @@ pub struct Desired {
     pub workloads: Vec<Arc<Workload>>,
     /// Policies, ordered by namespace and name.
     pub policies: Vec<Arc<Policy>>,
+    /// Virtual servers, ordered by namespace and name; no two have the same name.
+    pub catalogs: Vec<Arc<Catalog>>,
 }
 
 /// Node-wide settings (`ClusterMCPSettings`).
@@ -25,6 +27,31 @@ pub struct Desired {
 pub struct Settings {
     /// What an unknown workload gets when it dials a governed address.
     pub unknown_workloads: UnknownWorkloads,
+    /// The gateway's own listeners; `None`: there are none, and only redirected calls are served.
+    pub gateway: Option<Gateway>,
+    /// File with the keys that seal session ids and cursors; `None`: one below the agent's state directory.
+    pub session_keys: Option<PathBuf>,
+}
+
+/// The gateway's own listeners, with many servers behind `/mcp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where it listens. At least one. What is not on loopback is a governed address too, so that enrolled
+    /// workloads are attested there as well.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate to serve TLS with; `None`: plain HTTP.
+    pub tls: Option<Certificate>,
+    /// Origins of browsers that may call, beside none at all: `https://console.example`.
+    pub allowed_origins: Vec<Arc<str>>,
+}
+
+/// A certificate chain and its key, in PEM files. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// What a process outside every enrolled workload gets when it dials a governed address.
@@ -57,10 +84,172 @@ impl std::fmt::Display for ObjectName {
 pub struct Server {
     /// Its name.
     pub name: ObjectName,
-    /// Where it listens: every one of them is a governed address. At least one.
-    pub addresses: Vec<SocketAddr>,
-    /// HTTP path of its MCP endpoint, normalised, beginning with `/`.
+    /// Where it is.
+    pub backend: Backend,
+    /// HTTP path of its MCP endpoint, normalised, beginning with `/`. With [`Transport::Sse`]: of its stream.
     pub path: Arc<str>,
+    /// How it speaks MCP.
+    pub transport: Transport,
+    /// What the gateway puts before the names of its tools and prompts; may be empty.
+    pub prefix: Arc<str>,
+    /// TLS towards it; `None`: plain HTTP.
+    pub tls: Option<UpstreamTls>,
+    /// What becomes of TLS that a client speaks to one of its addresses.
+    pub client_tls: ClientTls,
+    /// How long its answers may take.
+    pub timeouts: Timeouts,
+    /// Paths beside the endpoint that callers may read (GET and HEAD), as written in `otherPaths`.
+    pub other_paths: Vec<Arc<str>>,
+    /// Namespaces beside its own whose callers see it at the gateway.
+    pub expose_to: Expose,
+    /// What becomes of direct dials.
+    pub capture: Capture,
+}
+
+impl Server {
+    /// A server at these addresses, with the defaults for all else.
+    pub fn at(name: ObjectName, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            prefix: format!("{}_", name.name).into(),
+            name,
+            backend: Backend::Addresses { addresses, h2c: false },
+            path: "/mcp".into(),
+            transport: Transport::default(),
+            tls: None,
+            client_tls: ClientTls::default(),
+            timeouts: Timeouts::default(),
+            other_paths: Vec::new(),
+            expose_to: Expose::default(),
+            capture: Capture::Redirect,
+        }
+    }
+
+    /// The addresses that it was given; none for a [`Backend::Host`], whose addresses are found by DNS.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        match &self.backend {
+            Backend::Addresses { addresses, .. } => addresses,
+            Backend::Host { .. } => &[],
+        }
+    }
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// At these addresses, each of them a whole replica.
+    Addresses {
+        /// At least one.
+        addresses: Vec<SocketAddr>,
+        /// Whether it speaks HTTP/2 without TLS (`appProtocol: kubernetes.io/h2c`).
+        h2c: bool,
+    },
+    /// At a name that DNS knows.
+    Host {
+        /// The name.
+        name: Arc<str>,
+        /// The port.
+        port: u16,
+        /// As for addresses.
+        h2c: bool,
+    },
+}
+
+/// How a server speaks MCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP: revisions 2025-03-26 and later.
+    #[default]
+    StreamableHttp,
+    /// HTTP+SSE of revision 2024-11-05.
+    Sse,
+}
+
+/// TLS towards a server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// Name that its certificate must have, and the SNI; `None`: the backend's host name, or the address.
+    pub server_name: Option<Arc<str>>,
+    /// PEM file with the authorities that are trusted; `None`: the system's.
+    pub authorities: Option<PathBuf>,
+}
+
+/// What becomes of TLS that a client speaks to a governed address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientTls {
+    /// The connection is closed: what cannot be read is not forwarded.
+    #[default]
+    Refuse,
+    /// It is ended here with this certificate, and its calls are governed.
+    Terminate(Certificate),
+    /// It goes on unread; who may connect at all is all that is decided.
+    Passthrough,
+}
+
+/// How long a server may take. Zero is not possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To take a connection.
+    pub connect: Duration,
+    /// From a sent request to the head of its answer.
+    pub first_byte: Duration,
+    /// Silence within an answer, also of an event stream.
+    pub idle: Duration,
+    /// From a sent request to the end of its answer; does not hold for streams that only carry notifications.
+    pub call: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(3600),
+            call: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Namespaces whose callers see a server at the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Expose {
+    /// Its own namespace only.
+    #[default]
+    Own,
+    /// These as well.
+    Namespaces(Vec<Arc<str>>),
+    /// Everyone (`namespaces: ["*"]`).
+    Everyone,
+}
+
+/// What becomes of direct dials of a server's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// They reach the proxy. The default for addresses.
+    Redirect,
+    /// They are refused: the server is reached through the gateway only.
+    GatewayOnly,
+    /// They are left alone. The default for a host.
+    Off,
+}
+
+/// A virtual server at `/mcp/<name>` (`MCPCatalog`): a choice of servers and of their tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalog {
+    /// Its name; the last part of its path.
+    pub name: ObjectName,
+    /// What it offers. At least one entry; no two are the same server.
+    pub servers: Vec<CatalogServer>,
+}
+
+/// One server of a catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogServer {
+    /// The server, in the catalog's namespace.
+    pub server: ObjectName,
+    /// Tools to offer, by the server's own names; empty: all.
+    pub include: Vec<Pattern>,
+    /// Tools to leave out; wins over `include`.
+    pub exclude: Vec<Pattern>,
 }
 
 /// A workload to govern (`Workload`; standalone only, in Kubernetes these are pods).

@@ -64,9 +64,8 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
     }
     Some(Parsed {
         server: Server {
-            name,
-            addresses,
             path: path?.into(),
+            ..Server::at(name, addresses)
         },
         spots,
     })

@@ -28,5 +28,8 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         }
         None => UnknownWorkloads::default(),
     };
-    Some(Settings { unknown_workloads })
+    Some(Settings {
+        unknown_workloads,
+        ..Settings::default()
+    })
 }

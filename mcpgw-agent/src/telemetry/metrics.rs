@@ -151,7 +151,17 @@ impl Metrics {
     }
 
     pub(super) fn call(&self, call: &Finished<'_>) {
-        let identity = &call.caller.identity;
+        let none: Arc<str> = "".into();
+        let source = call.caller.workload.as_ref();
+        let (namespace, account) = source.map_or_else(
+            || (Arc::clone(&none), none),
+            |source| {
+                (
+                    Arc::clone(&source.workload.namespace),
+                    Arc::clone(&source.service_account),
+                )
+            },
+        );
         let status = call
             .status
             .map_or("none".into(), |status| opentelemetry::Value::from(i64::from(status)));
@@ -162,16 +172,16 @@ impl Metrics {
         ];
         self.duration.record(call.duration.as_secs_f64(), &server);
         self.overhead.record(call.overhead.as_secs_f64(), &[]);
-        let [namespace, name, tool] = server;
+        let [server_namespace, server_name, tool] = server;
         let labels = [
-            namespace,
-            name,
+            server_namespace,
+            server_name,
             tool,
             KeyValue::new("status_code", status),
             KeyValue::new("outcome", call.outcome.name()),
-            KeyValue::new("path", super::audit::PATH),
-            KeyValue::new("source_namespace", Arc::clone(&identity.workload.namespace)),
-            KeyValue::new("source_service_account", Arc::clone(&identity.service_account)),
+            KeyValue::new("path", call.path.name()),
+            KeyValue::new("source_namespace", namespace),
+            KeyValue::new("source_service_account", account),
         ];
         self.calls.add(1, &labels);
     }

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 pub use audit::{AuditError, AuditSink, FLUSH_TIMEOUT, Refusal, Who};
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
-pub use record::{CallStart, Outcome, Record};
+pub use record::{CallStart, Outcome, Path, Record};
 
 use crate::datapath::status::DatapathStatus;
 use audit::Audit;
@@ -114,6 +114,7 @@ impl Telemetry {
             time: SystemTime::now(),
             reason,
             status: None,
+            path: Path::Redirected,
             who,
         });
     }

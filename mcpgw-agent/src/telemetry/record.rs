@@ -43,10 +43,31 @@ impl Outcome {
     }
 }
 
+/// How a call came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// It dialled a server's own address.
+    Redirected,
+    /// It dialled the gateway.
+    Gateway,
+}
+
+impl Path {
+    /// The label in metrics, and the word in the audit log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Redirected => "redirected",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 /// What is known of a call when it has been decided.
 pub struct CallStart<'a> {
     /// Who calls.
     pub caller: Arc<Caller>,
+    /// How the call came here.
+    pub path: Path,
     /// The server that is called.
     pub server: &'a ObjectName,
     /// The tool, as the server names it.
@@ -71,6 +92,7 @@ pub struct CallStart<'a> {
 pub struct Record {
     telemetry: Arc<Telemetry>,
     caller: Arc<Caller>,
+    path: Path,
     server: ObjectName,
     tool: String,
     tool_is_named: bool,
@@ -91,6 +113,7 @@ pub struct Record {
 /// A finished call, as the metrics see it.
 pub(super) struct Finished<'a> {
     pub(super) caller: &'a Caller,
+    pub(super) path: Path,
     pub(super) server: &'a ObjectName,
     pub(super) tool_label: Arc<str>,
     pub(super) status: Option<u16>,
@@ -103,6 +126,7 @@ impl Record {
     pub(super) fn open(telemetry: Arc<Telemetry>, start: CallStart<'_>) -> Self {
         let CallStart {
             caller,
+            path,
             server,
             tool,
             tool_is_named,
@@ -115,6 +139,7 @@ impl Record {
         telemetry.metrics.decision(decision(allowed), rule.clone());
         Self {
             caller,
+            path,
             server: server.clone(),
             tool: bounded(tool).into_owned(),
             tool_is_named,
@@ -167,6 +192,7 @@ impl Drop for Record {
         let proven = self.tool_is_named || self.is_error == Some(false);
         self.telemetry.metrics.call(&Finished {
             caller: &self.caller,
+            path: self.path,
             server: &self.server,
             tool_label: self.telemetry.labels.label(&self.server, &self.tool, proven),
             status: self.status,
@@ -177,6 +203,7 @@ impl Drop for Record {
         self.telemetry.audit.tool_call(ToolCall {
             time: self.time,
             caller: Arc::clone(&self.caller),
+            path: self.path,
             server: self.server.clone(),
             tool: std::mem::take(&mut self.tool),
             request_id: self.request_id.take(),

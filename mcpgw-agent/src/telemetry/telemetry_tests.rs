@@ -5,7 +5,7 @@ use serde_json::{Value, value::RawValue};
 use super::*;
 use crate::{
     datapath::status::{ConnectCount, MapStatus, State, WorkloadStatus},
-    identity::{Caller, OriginalDestination, WorkloadIdentity},
+    identity::{Caller, Process, WorkloadIdentity},
     resources::ObjectName,
 };
 
@@ -16,16 +16,23 @@ fn name(namespace: &str, name: &str) -> ObjectName {
     }
 }
 
+fn workload() -> Arc<WorkloadIdentity> {
+    Arc::new(WorkloadIdentity {
+        workload: name("agents", "pod-1"),
+        service_account: "ci".into(),
+    })
+}
+
 fn caller() -> Arc<Caller> {
     Arc::new(Caller {
-        identity: Arc::new(WorkloadIdentity {
-            workload: name("agents", "pod-1"),
-            service_account: "ci".into(),
+        workload: Some(workload()),
+        destination: SocketAddr::from(([10, 0, 0, 1], 80)),
+        process: Some(Process {
+            pid: 42,
+            executable: Some("/usr/bin/agent".into()),
+            command: "agent".to_owned(),
         }),
-        destination: OriginalDestination(SocketAddr::from(([10, 0, 0, 1], 80))),
-        pid: 42,
-        executable: Some("/usr/bin/agent".into()),
-        command: "agent".to_owned(),
+        observed: false,
     })
 }
 
@@ -49,6 +56,7 @@ impl Bench {
     fn call(&self, tool: &str, allowed: bool) -> Record {
         let id = RawValue::from_string("\"r1\"".to_owned()).unwrap();
         self.telemetry.call(CallStart {
+            path: Path::Redirected,
             caller: caller(),
             server: &name("tools", "calc"),
             tool,
@@ -81,6 +89,7 @@ fn metrics_have_exactly_their_names() {
     bench.finish("add", Outcome::Ok);
     bench.telemetry.refused(Refusal {
         time: SystemTime::now(),
+        path: Path::Redirected,
         reason: "tls",
         status: None,
         who: Who::Caller(caller()),
@@ -214,7 +223,7 @@ fn a_refusal_is_a_line_of_its_own() {
     let bench = Bench::new();
     bench
         .telemetry
-        .original_dst_missing(Who::Workload(Arc::clone(&caller().identity)), "no_entry");
+        .original_dst_missing(Who::Workload(workload()), "no_entry");
     let lines = bench.lines();
     assert_eq!(lines[0]["event"], "refused");
     assert_eq!(lines[0]["reason"], "no_entry");

@@ -157,11 +157,7 @@ async fn connections_are_kept_and_each_request_is_decided_by_the_plan_of_its_tim
 }
 
 fn desired_of(server: std::net::SocketAddr) -> Desired {
-    let server = crate::resources::Server {
-        name: super::name("tools", "calc"),
-        addresses: vec![server],
-        path: "/mcp".into(),
-    };
+    let server = crate::resources::Server::at(super::name("tools", "calc"), vec![server]);
     Desired {
         servers: vec![Arc::new(server)],
         ..Desired::default()

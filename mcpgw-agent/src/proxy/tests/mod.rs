@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Shared, Stop, listener::Accept};
 use crate::{
-    identity::{Caller, OriginalDestination, WorkloadIdentity},
+    identity::{Caller, Process, WorkloadIdentity},
     policy::Plan,
     resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
     telemetry::{AuditSink, Telemetry, TelemetryOptions},
@@ -40,11 +40,7 @@ fn plan(server: SocketAddr) -> Plan {
     let rules = vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")];
     Plan::compile(&Desired {
         generation: 1,
-        servers: vec![Arc::new(Server {
-            name: name("tools", "calc"),
-            addresses: vec![server],
-            path: "/mcp".into(),
-        })],
+        servers: vec![Arc::new(Server::at(name("tools", "calc"), vec![server]))],
         policies: vec![Arc::new(Policy {
             name: name("tools", "restrict"),
             targets: vec![],
@@ -93,11 +89,14 @@ impl Proxied {
             workload: Arc::clone(&identity),
             origin: move |_: &TcpStream| {
                 Ok(Caller {
-                    identity: Arc::clone(&identity),
-                    destination: OriginalDestination(destination.ok_or("no_entry")?),
-                    pid: 1,
-                    executable: None,
-                    command: "test".to_owned(),
+                    workload: Some(Arc::clone(&identity)),
+                    destination: destination.ok_or("no_entry")?,
+                    process: Some(Process {
+                        pid: 1,
+                        executable: None,
+                        command: "test".to_owned(),
+                    }),
+                    observed: false,
                 })
             },
             shared,

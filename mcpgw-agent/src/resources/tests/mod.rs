@@ -94,7 +94,7 @@ fn every_field_of_every_kind_arrives() {
         (server.name.to_string(), &*server.path),
         ("tools/calculator".to_owned(), "/v1/mcp")
     );
-    let addresses: Vec<String> = server.addresses.iter().map(ToString::to_string).collect();
+    let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.5:8080", "[fd00::5]:8080", "10.0.0.6:80"]);
     let [researcher, idle] = &*desired.workloads else {
         panic!("{:?}", desired.workloads)

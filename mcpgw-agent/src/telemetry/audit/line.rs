@@ -13,11 +13,9 @@ use serde_json::value::RawValue;
 use crate::{
     identity::{Caller, WorkloadIdentity},
     resources::ObjectName,
-    telemetry::Outcome,
+    telemetry::{Outcome, Path},
 };
 
-/// How calls came here: the kernel redirected them.
-pub(in crate::telemetry) const PATH: &str = "redirected";
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
 const MAX_TEXT: usize = 512;
 
@@ -31,6 +29,7 @@ pub(super) enum Event {
 pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) time: SystemTime,
     pub(in crate::telemetry) caller: Arc<Caller>,
+    pub(in crate::telemetry) path: Path,
     pub(in crate::telemetry) server: ObjectName,
     pub(in crate::telemetry) tool: String,
     pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
@@ -54,6 +53,8 @@ pub struct Refusal {
     pub reason: &'static str,
     /// The HTTP status that it got; `None` if the connection was closed.
     pub status: Option<u16>,
+    /// How it came here.
+    pub path: Path,
     /// Whose it was.
     pub who: Who,
 }
@@ -124,7 +125,7 @@ impl<'a> ToolCallLine<'a> {
             time: call.time,
             event: "tool_call",
             node,
-            path: PATH,
+            path: call.path.name(),
             decision: call.decision,
             rule: call.rule.as_deref(),
             decision_id: &call.decision_id,
@@ -140,7 +141,7 @@ impl<'a> ToolCallLine<'a> {
             overhead_us: call.overhead.as_micros() as u64,
             request_bytes: call.request_bytes,
             response_bytes: call.response_bytes,
-            destination: call.caller.destination.0,
+            destination: call.caller.destination,
         }
     }
 }
@@ -162,14 +163,14 @@ struct RefusedLine<'a> {
 impl<'a> RefusedLine<'a> {
     fn new(node: &'a str, refusal: &'a Refusal) -> Self {
         let (identity, destination) = match &refusal.who {
-            Who::Caller(caller) => (Identity::of(caller), Some(caller.destination.0)),
+            Who::Caller(caller) => (Identity::of(caller), Some(caller.destination)),
             Who::Workload(workload) => (Identity::of_workload(workload), None),
         };
         Self {
             time: refusal.time,
             event: "refused",
             node,
-            path: PATH,
+            path: refusal.path.name(),
             reason: refusal.reason,
             status: refusal.status,
             identity,
@@ -178,12 +179,12 @@ impl<'a> RefusedLine<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Identity<'a> {
-    namespace: &'a str,
-    service_account: &'a str,
-    workload: &'a str,
+    namespace: Option<&'a str>,
+    service_account: Option<&'a str>,
+    workload: Option<&'a str>,
     pid: Option<u32>,
     executable: Option<Cow<'a, str>>,
     command: Option<&'a str>,
@@ -191,25 +192,25 @@ struct Identity<'a> {
 
 impl<'a> Identity<'a> {
     fn of(caller: &'a Caller) -> Self {
+        let of_workload = caller.workload.as_deref().map(Self::of_workload).unwrap_or_default();
+        let Some(process) = &caller.process else {
+            return of_workload;
+        };
+        let text = |path: &std::path::PathBuf| Cow::Owned(bounded(&path.to_string_lossy()).into_owned());
         Self {
-            pid: Some(caller.pid),
-            executable: caller
-                .executable
-                .as_ref()
-                .map(|path| Cow::Owned(bounded(&path.to_string_lossy()).into_owned())),
-            command: Some(&caller.command),
-            ..Self::of_workload(&caller.identity)
+            pid: Some(process.pid),
+            executable: process.executable.as_ref().map(text),
+            command: Some(&process.command),
+            ..of_workload
         }
     }
 
     fn of_workload(workload: &'a WorkloadIdentity) -> Self {
         Self {
-            namespace: &workload.workload.namespace,
-            service_account: &workload.service_account,
-            workload: &workload.workload.name,
-            pid: None,
-            executable: None,
-            command: None,
+            namespace: Some(&workload.workload.namespace),
+            service_account: Some(&workload.service_account),
+            workload: Some(&workload.workload.name),
+            ..Self::default()
         }
     }
 }

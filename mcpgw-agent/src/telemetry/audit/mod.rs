@@ -6,8 +6,8 @@ mod writer;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-pub(super) use line::{PATH, ToolCall, bounded, bounded_id};
 pub use line::{Refusal, Who};
+pub(super) use line::{ToolCall, bounded, bounded_id};
 pub use writer::{AuditError, AuditSink, FLUSH_TIMEOUT};
 
 use line::Event;

@@ -196,7 +196,7 @@ mod tests {
     use crate::{
         identity::WorkloadIdentity,
         resources::ObjectName,
-        telemetry::{Refusal, Who},
+        telemetry::{Path, Refusal, Who},
     };
 
     fn event() -> Box<Event> {
@@ -210,6 +210,7 @@ mod tests {
         }));
         Box::new(Event::Refused(Refusal {
             time: SystemTime::UNIX_EPOCH,
+            path: Path::Redirected,
             reason: "tls",
             status: None,
             who,

@@ -5,6 +5,7 @@
 //! members   keys of an object: decoded, never twice
 //! headers   what the HTTP headers claim about the body, compared with the body
 //! error     JSON-RPC errors that clients show
+//! sse       event streams, cut into events and written
 //! answer    looks on while an answer streams by: result, tool error or error
 //! ```
 
@@ -13,6 +14,7 @@ pub mod envelope;
 pub mod error;
 pub mod headers;
 mod members;
+pub mod sse;
 
 pub use answer::{Answer, AnswerObserver};
 pub use envelope::{Envelope, EnvelopeError, Kind};

@@ -23,8 +23,14 @@ fn json_answers_are_told_apart() {
         observe(JSON, &[&failed[..20], &failed[20..]]),
         Answer::Result { is_error: true }
     );
-    assert_eq!(observe(JSON, &[r#"{"id":"a1","error":{"code":1}}"#]), Answer::Error);
-    assert_eq!(observe(JSON, &[r#"{"id":null,"error":{"code":1}}"#]), Answer::Error);
+    assert_eq!(
+        observe(JSON, &[r#"{"id":"a1","error":{"code":1}}"#]),
+        Answer::Error { code: Some(1) }
+    );
+    assert_eq!(
+        observe(JSON, &[r#"{"id":null,"error":{}}"#]),
+        Answer::Error { code: None }
+    );
     assert_eq!(
         observe(JSON, &[r#"{"id":"a1","result":"odd"}"#]),
         Answer::Result { is_error: false }
@@ -87,11 +93,36 @@ fn the_answer_is_known_before_the_stream_ends() {
     ));
     assert_eq!(observer.known(), None);
     observer.feed(&Bytes::from_static(b"data: {\"id\":7,\"error\":{}}\n\n"));
-    assert_eq!(observer.known(), Some(Answer::Error));
+    assert_eq!(observer.known(), Some(Answer::Error { code: None }));
 }
 
 #[test]
 fn a_stream_that_ends_early_is_unknown_only_if_it_can_be_resumed() {
     assert_eq!(observe(EVENTS, &["id: 1\ndata:\n\n"]), Answer::Unknown);
     assert_eq!(observe(EVENTS, &["data: {}\n\n"]), Answer::Absent);
+    assert_eq!(observe(EVENTS, &["id: 1\n\nid\n\n"]), Answer::Absent);
+}
+
+#[test]
+fn questions_to_the_client_are_no_result() {
+    let questions = r#"{"id":"a1","result":{"resultType":"input_required","requestState":"s"}}"#;
+    assert_eq!(observe(JSON, &[questions]), Answer::InputRequired);
+}
+
+#[test]
+fn an_event_that_clients_take_no_notice_of_is_no_answer() {
+    let answer = r#"data: {"id":"a1","result":{}}"#;
+    let stream = format!("event: other\n{answer}\n\n");
+    assert_eq!(observe(EVENTS, &[&stream]), Answer::Absent);
+    let stream = format!("{stream}event: message\n{answer}\n\n");
+    assert_eq!(observe(EVENTS, &[&stream]), Answer::Result { is_error: false });
+}
+
+#[test]
+fn chunks_of_a_byte_each_are_kept_in_one_buffer() {
+    let mut gathered = Gathered::One(Bytes::new());
+    let byte = Bytes::from_static(b"x");
+    assert!((0..MAX_OBSERVED).all(|_| gathered.push(&byte)));
+    assert!(!gathered.push(&byte));
+    assert!(matches!(&gathered, Gathered::Many(many) if many.capacity() <= 2 * MAX_OBSERVED));
 }

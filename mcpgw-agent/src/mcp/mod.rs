@@ -6,7 +6,8 @@
 //! headers   what the HTTP headers claim about the body, compared with the body
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
-//! answer    looks on while an answer streams by: result, tool error or error
+//! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
+//! answer    looks on while an answer streams by: result, tool error, questions or error
 //! ```
 
 pub mod answer;
@@ -14,6 +15,7 @@ pub mod envelope;
 pub mod error;
 pub mod headers;
 mod members;
+pub mod message;
 pub mod sse;
 
 pub use answer::{Answer, AnswerObserver};

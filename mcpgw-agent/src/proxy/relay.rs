@@ -142,7 +142,12 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let (false, Some(answer @ (Answer::Result { .. } | Answer::Error))) = (self.ended, self.observer.known()) {
+        if let Some(answer) = self.observer.known().filter(|_| !self.ended)
+            && matches!(
+                answer,
+                Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. }
+            )
+        {
             self.settle(answer);
         }
     }
@@ -156,7 +161,7 @@ fn outcome(status: StatusCode, answer: Answer) -> (Outcome, Option<bool>) {
         Answer::Result { is_error: false } => (Outcome::Ok, Some(false)),
         // A server takes a notification without an answer.
         Answer::Absent if status == StatusCode::ACCEPTED => (Outcome::Ok, None),
-        Answer::Error | Answer::Absent => (Outcome::Error, None),
-        Answer::Unknown => (Outcome::Ok, None),
+        Answer::Error { .. } | Answer::Absent => (Outcome::Error, None),
+        Answer::InputRequired | Answer::Unknown => (Outcome::Ok, None),
     }
 }

@@ -27,7 +27,7 @@ use std::{
 pub use client::{Client, ClientError};
 pub use listen::{ListenError, MetricsPort};
 pub use state::State;
-pub use status::{Component, Readiness, ServerStatus, Status};
+pub use status::{CatalogStatus, Component, GatewayStatus, Readiness, ServerStatus, Status};
 
 use routes::Surface;
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::status::{Component, Readiness, Status, servers};
+use super::status::{Component, Readiness, Status, catalogs, gateway, servers};
 use crate::{
     datapath::{Explanation, status::DatapathStatus},
     resources::Desired,
@@ -21,6 +21,8 @@ pub struct State {
     pub source: watch::Receiver<SourceStatus>,
     /// The snapshot in force.
     pub desired: watch::Receiver<Arc<Desired>>,
+    /// Fields of the settings that have changed and take a restart.
+    pub restart_needed: watch::Receiver<Vec<&'static str>>,
     /// Generation of the snapshot that the proxy's plan was compiled from.
     pub plan_generation: watch::Receiver<u64>,
     /// The datapath's state.
@@ -34,6 +36,7 @@ pub struct State {
 
 impl State {
     pub(super) fn status(&self) -> Status {
+        let desired = self.desired.borrow().clone();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node.clone(),
@@ -41,7 +44,10 @@ impl State {
             uptime_seconds: self.started.elapsed().as_secs(),
             source: self.source.borrow().clone(),
             datapath: self.datapath.borrow().clone(),
-            servers: servers(&self.desired.borrow()),
+            gateway: gateway(&desired),
+            restart_needed: self.restart_needed.borrow().iter().map(ToString::to_string).collect(),
+            servers: servers(&desired),
+            catalogs: catalogs(&desired),
             components: self.readiness().components,
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     datapath::status::DatapathStatus,
-    resources::{Desired, Policy, Server},
+    resources::{Catalog, Desired, Expose, Policy, Server},
     source::SourceStatus,
 };
 
@@ -25,8 +25,15 @@ pub struct Status {
     pub source: SourceStatus,
     /// What the kernel does.
     pub datapath: DatapathStatus,
+    /// The gateway's own listeners; `None` where there are none.
+    pub gateway: Option<GatewayStatus>,
+    /// Fields of `ClusterMCPSettings` that have changed and take a restart, for example
+    /// `spec.gateway.listen`: what they were when the agent started stays in force.
+    pub restart_needed: Vec<String>,
     /// The servers of the snapshot in force, ordered by name.
     pub servers: Vec<ServerStatus>,
+    /// The catalogs of the snapshot in force, ordered by name.
+    pub catalogs: Vec<CatalogStatus>,
     /// Readiness by component.
     pub components: BTreeMap<String, Component>,
 }
@@ -36,12 +43,44 @@ pub struct Status {
 pub struct ServerStatus {
     /// `namespace/name`.
     pub name: String,
-    /// Its governed addresses, as `ip:port`.
+    /// Its addresses, as `ip:port`; for a host the one `name:port`.
     pub addresses: Vec<String>,
     /// HTTP path of its MCP endpoint.
     pub path: String,
+    /// `StreamableHTTP` or `SSE`.
+    pub transport: String,
+    /// What stands before the names of its tools at the gateway.
+    pub prefix: String,
+    /// What becomes of direct dials: `Redirect`, `GatewayOnly` or `Off`.
+    pub capture: String,
+    /// Namespaces beside its own whose callers see it at the gateway; `*` for all.
+    pub exposed_to: Vec<String>,
     /// Names of the policies that govern it, as `namespace/name`.
     pub policies: Vec<String>,
+}
+
+/// The gateway's own listeners, as they are in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Where it listens, as `ip:port`.
+    pub listen: Vec<String>,
+    /// Whether it serves TLS.
+    pub tls: bool,
+    /// How callers prove who they are: `Attested` or `None`.
+    pub authentication: String,
+    /// Origins of browsers that may call.
+    pub allowed_origins: Vec<String>,
+}
+
+/// A catalog and what it offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogStatus {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its path at the gateway.
+    pub path: String,
+    /// Its servers, as `namespace/name`.
+    pub servers: Vec<String>,
 }
 
 /// Whether the agent does its work, by component: the body of `/readyz`.
@@ -74,8 +113,16 @@ impl Component {
 pub(super) fn servers(desired: &Desired) -> Vec<ServerStatus> {
     let status = |server: &Server| ServerStatus {
         name: server.name.to_string(),
-        addresses: server.addresses().iter().map(ToString::to_string).collect(),
+        addresses: server.places(),
         path: server.path.to_string(),
+        transport: server.transport.as_str().to_owned(),
+        prefix: server.prefix.to_string(),
+        capture: server.capture.as_str().to_owned(),
+        exposed_to: match &server.expose_to {
+            Expose::Own => Vec::new(),
+            Expose::Namespaces(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
+            Expose::Everyone => vec!["*".to_owned()],
+        },
         policies: desired
             .policies
             .iter()
@@ -84,6 +131,25 @@ pub(super) fn servers(desired: &Desired) -> Vec<ServerStatus> {
             .collect(),
     };
     desired.servers.iter().map(|server| status(server)).collect()
+}
+
+pub(super) fn catalogs(desired: &Desired) -> Vec<CatalogStatus> {
+    let status = |catalog: &Catalog| CatalogStatus {
+        name: catalog.name.to_string(),
+        path: format!("/mcp/{}", catalog.name.name),
+        servers: catalog.servers.iter().map(|entry| entry.server.to_string()).collect(),
+    };
+    desired.catalogs.iter().map(|catalog| status(catalog)).collect()
+}
+
+pub(super) fn gateway(desired: &Desired) -> Option<GatewayStatus> {
+    let gateway = desired.settings.gateway.as_ref()?;
+    Some(GatewayStatus {
+        listen: gateway.listen.iter().map(ToString::to_string).collect(),
+        tls: gateway.tls.is_some(),
+        authentication: gateway.authentication.as_str().to_owned(),
+        allowed_origins: gateway.allowed_origins.iter().map(ToString::to_string).collect(),
+    })
 }
 
 fn governs(policy: &Policy, server: &Server) -> bool {

@@ -17,7 +17,17 @@ const RESOURCES: &str = "
 apiVersion: mcpgw.dev/v1alpha1
 kind: MCPServer
 metadata: {name: calculator, namespace: tools}
-spec: {backend: {addresses: ['10.0.0.5:8080']}}
+spec: {backend: {addresses: ['10.0.0.5:8080']}, prefix: calc_, capture: GatewayOnly, exposeTo: {namespaces: [agents]}}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPCatalog
+metadata: {name: sums, namespace: tools}
+spec: {servers: [{name: calculator}]}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: ClusterMCPSettings
+metadata: {name: default}
+spec: {gateway: {listen: ['10.0.0.1:8080'], allowedOrigins: ['https://console.example']}}
 ---
 apiVersion: mcpgw.dev/v1alpha1
 kind: MCPPolicy
@@ -57,6 +67,7 @@ fn agent() -> Agent {
         started: Instant::now(),
         source: source.subscribe(),
         desired: watch::Sender::new(Arc::new(desired)).subscribe(),
+        restart_needed: watch::Sender::new(vec!["spec.sessionKeysFile"]).subscribe(),
         plan_generation: watch::Sender::new(1).subscribe(),
         datapath: datapath.subscribe(),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
@@ -159,9 +170,27 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
         name: "tools/calculator".to_owned(),
         addresses: vec!["10.0.0.5:8080".to_owned()],
         path: "/mcp".to_owned(),
+        transport: "StreamableHTTP".to_owned(),
+        prefix: "calc_".to_owned(),
+        capture: "GatewayOnly".to_owned(),
+        exposed_to: vec!["agents".to_owned()],
         policies: vec!["tools/all".to_owned()],
     };
     assert_eq!(status.servers, [expected]);
+    let catalog = CatalogStatus {
+        name: "tools/sums".to_owned(),
+        path: "/mcp/sums".to_owned(),
+        servers: vec!["tools/calculator".to_owned()],
+    };
+    assert_eq!(status.catalogs, [catalog]);
+    let gateway = GatewayStatus {
+        listen: vec!["10.0.0.1:8080".to_owned()],
+        tls: false,
+        authentication: "Attested".to_owned(),
+        allowed_origins: vec!["https://console.example".to_owned()],
+    };
+    assert_eq!(status.gateway, Some(gateway));
+    assert_eq!(status.restart_needed, ["spec.sessionKeysFile"]);
     assert!(!status.components["datapath"].ready && status.components["plan"].ready);
 }
 

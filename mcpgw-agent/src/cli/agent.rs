@@ -26,7 +26,7 @@ use crate::{
     },
     policy::Plan,
     proxy::Proxy,
-    resources::Desired,
+    resources::{Desired, Settings},
     source::FileSource,
     telemetry::Telemetry,
 };
@@ -77,10 +77,12 @@ impl Agent {
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
+        let restart_needed = watch::Sender::new(Vec::new());
         let proxy = Proxy::new(plan.clone(), telemetry.clone(), data.handle().clone());
         let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
+        let running = initial.settings.clone();
         let (desired, source) = FileSource::watch(config, initial);
         let errors = source.clone();
         telemetry.observe_configuration(move || errors.borrow().errors.len() as u64);
@@ -89,6 +91,7 @@ impl Agent {
             started,
             source,
             desired: in_force.subscribe(),
+            restart_needed: restart_needed.subscribe(),
             plan_generation: plan_generation.subscribe(),
             datapath: datapath.status(),
             metrics: Arc::new({
@@ -111,7 +114,14 @@ impl Agent {
                 return Err(error.into());
             }
         };
-        let following = tokio::spawn(follow(desired, plan, plan_generation, in_force));
+        let publish = Publish {
+            running,
+            plan,
+            plan_generation,
+            in_force,
+            restart_needed,
+        };
+        let following = tokio::spawn(publish.follow(desired));
         report_ready(&node, address, &datapath.status().borrow());
         Ok(Self {
             signals,
@@ -178,19 +188,38 @@ async fn stop_datapath(datapath: Arc<Datapath>) {
     }
 }
 
-/// Puts each snapshot in force: the plan first, so that a connection that the kernel hands over is never
-/// decided by an older one.
-async fn follow(
-    mut desired: watch::Receiver<Arc<Desired>>,
+/// Where a snapshot goes when it comes into force.
+struct Publish {
+    /// The settings that the agent started with.
+    running: Settings,
     plan: Arc<ArcSwap<Plan>>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
-) {
-    while desired.changed().await.is_ok() {
-        let desired = desired.borrow_and_update().clone();
-        plan.store(Arc::new(Plan::compile(&desired)));
-        plan_generation.send_replace(desired.generation);
-        in_force.send_replace(desired);
+    restart_needed: watch::Sender<Vec<&'static str>>,
+}
+
+impl Publish {
+    /// Puts each snapshot in force.
+    async fn follow(self, mut desired: watch::Receiver<Arc<Desired>>) {
+        while desired.changed().await.is_ok() {
+            let desired = desired.borrow_and_update().clone();
+            self.publish(desired);
+        }
+    }
+
+    /// The plan first, so that a connection that the kernel hands over is never decided by an older one.
+    fn publish(&self, desired: Arc<Desired>) {
+        let mut desired = Arc::unwrap_or_clone(desired);
+        let kept = desired.settings.keep_until_restart(&self.running);
+        if *self.restart_needed.borrow() != kept {
+            for field in &kept {
+                warn!("{field} of ClusterMCPSettings has changed: restart the agent to bring the new value into force");
+            }
+            self.restart_needed.send_replace(kept);
+        }
+        self.plan.store(Arc::new(Plan::compile(&desired)));
+        self.plan_generation.send_replace(desired.generation);
+        self.in_force.send_replace(Arc::new(desired));
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{BAD_CONFIGURATION, print, table::Table};
 use crate::{
-    resources::{Action, Desired, Mode, UnknownWorkloads},
+    resources::{Action, Authentication, Capture, Desired, Expose, Gateway, Server, Transport, UnknownWorkloads},
     source::FileSource,
 };
 
@@ -45,18 +45,15 @@ impl Check {
 pub(super) fn render(desired: &Desired) -> String {
     let mut table = Table::new(&["KIND", "NAME", "WHAT IT SAYS"]);
     for server in &desired.servers {
-        let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
-        table.row([
-            "MCPServer".into(),
-            server.name.to_string(),
-            format!("{} at {}", server.path, addresses.join(", ")),
-        ]);
+        table.row(["MCPServer".into(), server.name.to_string(), describe(server)]);
+    }
+    for catalog in &desired.catalogs {
+        let servers: Vec<&str> = catalog.servers.iter().map(|entry| &*entry.server.name).collect();
+        let says = format!("/mcp/{}: {}", catalog.name.name, servers.join(", "));
+        table.row(["MCPCatalog".into(), catalog.name.to_string(), says]);
     }
     for workload in &desired.workloads {
-        let mode = match workload.mode {
-            Mode::Enforce => "enforce",
-            Mode::Off => "off",
-        };
+        let mode = workload.mode.as_str();
         let says = format!("{mode} {} as {}", workload.cgroup.display(), workload.service_account);
         table.row(["Workload".into(), workload.name.to_string(), says]);
     }
@@ -73,9 +70,45 @@ pub(super) fn render(desired: &Desired) -> String {
         );
         table.row(["MCPPolicy".into(), policy.name.to_string(), says]);
     }
+    let gateway = match &desired.settings.gateway {
+        Some(gateway) => describe_gateway(gateway),
+        None => "there is no gateway: calls are governed where they are redirected".to_owned(),
+    };
     let unknown = match desired.settings.unknown_workloads {
         UnknownWorkloads::Refuse => "refused",
         UnknownWorkloads::Pass => "passed",
     };
-    format!("{table}unknown workloads are {unknown}\nvalid\n")
+    format!("{table}{gateway}\nunknown workloads are {unknown}\nvalid\n")
+}
+
+/// Where a server is, and what is not as it is by default.
+fn describe(server: &Server) -> String {
+    let mut says = format!("{} at {}", server.path, server.places().join(", "));
+    if server.transport != Transport::default() {
+        says += &format!("; {}", server.transport.as_str());
+    }
+    if server.tls.is_some() {
+        says += "; TLS";
+    }
+    match server.capture {
+        Capture::Redirect => {}
+        Capture::GatewayOnly => says += "; direct dials are refused",
+        Capture::Off => says += "; direct dials are left alone",
+    }
+    match &server.expose_to {
+        Expose::Own => {}
+        Expose::Namespaces(namespaces) => says += &format!("; exposed to {}", namespaces.join(", ")),
+        Expose::Everyone => says += "; exposed to everyone",
+    }
+    says
+}
+
+fn describe_gateway(gateway: &Gateway) -> String {
+    let listen: Vec<String> = gateway.listen.iter().map(ToString::to_string).collect();
+    let tls = if gateway.tls.is_some() { "TLS" } else { "plain HTTP" };
+    let authentication = match gateway.authentication {
+        Authentication::Attested => "callers are attested by the kernel",
+        Authentication::None => "every caller is let in",
+    };
+    format!("the gateway listens on {} ({tls}); {authentication}", listen.join(", "))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::table::Table;
 use crate::{
-    admin::{ServerStatus, Status},
+    admin::{CatalogStatus, ServerStatus, Status},
     datapath::status::{DatapathStatus, State, WorkloadStatus},
 };
 
@@ -24,6 +24,23 @@ pub(super) fn running(status: &Status) -> String {
     for (name, component) in status.components.iter().filter(|(_, component)| !component.ready) {
         line(&mut out, &format!("NOT READY: {name}: {}", component.message));
     }
+    if let Some(gateway) = &status.gateway {
+        let tls = if gateway.tls { "TLS" } else { "plain HTTP" };
+        line(
+            &mut out,
+            &format!(
+                "gateway on {}   {tls}   authentication {}",
+                gateway.listen.join(", "),
+                gateway.authentication
+            ),
+        );
+    }
+    for field in &status.restart_needed {
+        line(
+            &mut out,
+            &format!("RESTART NEEDED: {field} has changed; the agent keeps what it started with"),
+        );
+    }
     section(
         &mut out,
         &workloads(&status.datapath.workloads),
@@ -40,6 +57,9 @@ pub(super) fn running(status: &Status) -> String {
         &servers(&status.servers),
         "no servers: there are no governed addresses",
     );
+    if !status.catalogs.is_empty() {
+        section(&mut out, &catalogs(&status.catalogs), "");
+    }
     kernel(&mut out, &status.datapath);
     if !status.source.errors.is_empty() {
         line(&mut out, "");
@@ -115,7 +135,7 @@ fn workloads(workloads: &[WorkloadStatus]) -> Table {
 }
 
 fn servers(servers: &[ServerStatus]) -> Table {
-    let mut table = Table::new(&["SERVER", "PATH", "POLICIES", "ADDRESSES"]);
+    let mut table = Table::new(&["SERVER", "PREFIX", "PATH", "CAPTURE", "POLICIES", "ADDRESSES"]);
     for server in servers {
         let policies = match server.policies.len() {
             0 => "none: every call is allowed".to_owned(),
@@ -123,10 +143,20 @@ fn servers(servers: &[ServerStatus]) -> Table {
         };
         table.row([
             server.name.clone(),
+            server.prefix.clone(),
             server.path.clone(),
+            server.capture.clone(),
             policies,
             server.addresses.join("\n"),
         ]);
+    }
+    table
+}
+
+fn catalogs(catalogs: &[CatalogStatus]) -> Table {
+    let mut table = Table::new(&["CATALOG", "PATH", "SERVERS"]);
+    for catalog in catalogs {
+        table.row([catalog.name.clone(), catalog.path.clone(), catalog.servers.join("\n")]);
     }
     table
 }

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::{
-    admin::{Component, ServerStatus, Status},
+    admin::{CatalogStatus, Component, GatewayStatus, ServerStatus, Status},
     datapath::status::{ConnectCount, DatapathStatus, MapStatus, ProgramStatus, State, WorkloadStatus},
     source::{FileSource, SourceStatus},
 };
@@ -91,6 +91,10 @@ fn status() -> Status {
         name: name.to_owned(),
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         path: "/mcp".to_owned(),
+        transport: "StreamableHTTP".to_owned(),
+        prefix: format!("{}_", name.trim_start_matches("tools/")),
+        capture: "Redirect".to_owned(),
+        exposed_to: vec![],
         policies: policies.iter().map(|policy| (*policy).to_owned()).collect(),
     };
     Status {
@@ -107,6 +111,18 @@ fn status() -> Status {
             last_good_at: 1_763_676_000,
         },
         datapath: datapath(),
+        gateway: Some(GatewayStatus {
+            listen: vec!["10.0.0.1:8080".to_owned(), "127.0.0.1:8080".to_owned()],
+            tls: true,
+            authentication: "Attested".to_owned(),
+            allowed_origins: vec![],
+        }),
+        restart_needed: vec!["spec.gateway.listen".to_owned()],
+        catalogs: vec![CatalogStatus {
+            name: "tools/office".to_owned(),
+            path: "/mcp/office".to_owned(),
+            servers: vec!["tools/calculator".to_owned(), "tools/clock".to_owned()],
+        }],
         servers: vec![
             server(
                 "tools/calculator",
@@ -136,6 +152,9 @@ fn status_of_an_agent_that_has_nothing_to_do() {
         },
         datapath: DatapathStatus::default(),
         servers: vec![],
+        catalogs: vec![],
+        gateway: None,
+        restart_needed: vec![],
         components: BTreeMap::new(),
         ..status()
     };

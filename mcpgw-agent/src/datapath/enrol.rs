@@ -138,8 +138,10 @@ impl Enrolment {
     /// What keeps it from being governed, before its namespace is looked at.
     fn obstacle(&self, node: &NodeFacts) -> Option<State> {
         let cgroup = &self.spec.cgroup;
-        if self.spec.mode == Mode::Off {
-            return Some(State::Off);
+        match self.spec.mode {
+            Mode::Off => return Some(State::Off),
+            Mode::Observe => return Some(State::Pending("observe".into())),
+            Mode::Enforce => {}
         }
         if !cgroup.starts_with(&node.attached_at) {
             return Some(State::Refused("outside-node-cgroup".into()));
@@ -262,7 +264,7 @@ impl Enrolment {
     /// cannot be, the entry makes the kernel refuse.
     pub fn entry(&self) -> Option<(u64, layout::Workload)> {
         let (mode, slot) = match self.spec.mode {
-            Mode::Off => (MODE_OFF, self.slot),
+            Mode::Off | Mode::Observe => (MODE_OFF, self.slot),
             Mode::Enforce => (MODE_ENFORCE, self.slot),
         };
         let entry = layout::Workload {
@@ -284,10 +286,7 @@ impl Enrolment {
         WorkloadStatus {
             name: self.spec.name.to_string(),
             service_account: self.spec.service_account.to_string(),
-            mode: match self.spec.mode {
-                Mode::Off => "off".into(),
-                Mode::Enforce => "enforce".into(),
-            },
+            mode: self.spec.mode.as_str().into(),
             state,
             cgroup: self.spec.cgroup.display().to_string(),
             cgroup_id: self.cgroup_id,

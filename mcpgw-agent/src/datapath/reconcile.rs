@@ -26,7 +26,7 @@ use super::{
     netns::NetNsId,
     status::DatapathStatus,
 };
-use crate::resources::{Desired, Mode, ObjectName, UnknownWorkloads};
+use crate::resources::{Capture, Desired, Mode, ObjectName, UnknownWorkloads};
 
 /// How often the maps are compared with what they should hold although nothing has changed: somebody else
 /// may have written to them.
@@ -54,6 +54,14 @@ struct Content {
     workloads: HashMap<u64, layout::Workload>,
     netns: HashMap<u64, u64>,
     governed: HashMap<Endpoint, u32>,
+}
+
+/// The addresses whose dials are captured.
+fn governed(desired: &Desired) -> impl Iterator<Item = SocketAddr> {
+    let captured = desired.servers.iter().filter(|server| server.capture != Capture::Off);
+    captured
+        .flat_map(|server| server.addresses())
+        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 impl Reconciler {
@@ -164,12 +172,7 @@ impl Reconciler {
 
     /// Connections that are older than their governance would go on past it.
     fn end_direct_connections(&mut self, desired: &Desired) {
-        let governed: Vec<SocketAddr> = desired
-            .servers
-            .iter()
-            .flat_map(|server| server.addresses())
-            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
-            .collect();
+        let governed: Vec<SocketAddr> = governed(desired).collect();
         let ended: u64 = self
             .enrolments
             .values_mut()
@@ -230,7 +233,6 @@ impl Reconciler {
 
     fn content(&self, desired: &Desired) -> Content {
         let agent_cgroup = below(&self.node.cgroup_mount, &self.node.agent_cgroup);
-        let addresses = desired.servers.iter().flat_map(|server| server.addresses());
         Content {
             settings: Settings {
                 agent_cgroup: cgroup::id(&agent_cgroup).unwrap_or(0),
@@ -243,7 +245,7 @@ impl Reconciler {
                 .values()
                 .filter_map(|e| Some((e.netns_cookie()?, e.cgroup_id()?)))
                 .collect(),
-            governed: addresses.map(|address| (Endpoint::from(*address), 1)).collect(),
+            governed: governed(desired).map(|address| (Endpoint::from(address), 1)).collect(),
         }
     }
 

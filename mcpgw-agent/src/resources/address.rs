@@ -1,7 +1,8 @@
-//! Addresses that a server may have. The agent dials them from the node's own network, so one that means
-//! something else there than in the workload would be hijacking, or a way into the node.
+//! Addresses that a server may have, and that the gateway may listen on. The agent dials servers from the
+//! node's own network, so an address that means something else there than in the workload would be hijacking,
+//! or a way into the node.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     fields::{Field, Sink},
@@ -28,7 +29,7 @@ fn parse(text: &str) -> Result<SocketAddr, String> {
     if address.port() == 0 {
         return Err(format!("{} has port 0; a server listens on 1 to 65535", quote(text)));
     }
-    match forbidden(address.ip()) {
+    match not_allowed(address.ip()) {
         Some(what) => Err(format!(
             "AddressNotAllowed: {} is {what} and can never be a server's",
             address.ip()
@@ -47,17 +48,70 @@ fn why_not(text: &str) -> String {
     }
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            "is not an IP address and a port; names are not resolved here".to_owned()
+            "is not an IP address and a port; a server with a name has backend.host".to_owned()
         }
         _ => "is not of the form ip:port, for example \"10.0.0.5:8080\" or \"[fd00::5]:8080\"".to_owned(),
     }
 }
 
-/// What an address is that no server may have.
-fn forbidden(ip: IpAddr) -> Option<&'static str> {
+/// What an address is that no server may have: where a name resolves to one, it is not dialled. `None` for
+/// every other address.
+pub fn not_allowed(ip: IpAddr) -> Option<&'static str> {
+    let ip = ip.to_canonical();
     if ip.is_loopback() {
         return Some("a loopback address");
     }
+    if METADATA.contains(&ip) {
+        return Some("the address of a cloud's metadata service");
+    }
+    match ip {
+        IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address"),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
+        _ => no_host(ip),
+    }
+}
+
+/// The `ip:port` at `field`, where the gateway is to listen.
+pub(super) fn listen(field: &Field, sink: &mut Sink) -> Option<SocketAddr> {
+    let text = field.text(sink)?;
+    let reason = match text.parse::<SocketAddr>() {
+        Err(_) => format!("{} {}", quote(text), why_not(text)),
+        Ok(address) if address.port() == 0 => {
+            format!("{} has port 0; callers need one that stays: 1 to 65535", quote(text))
+        }
+        // Callers dial a concrete address, and that is what the kernel governs.
+        Ok(address) if address.ip().is_unspecified() => {
+            format!(
+                "{} is every address of the node; list those that callers dial",
+                quote(text)
+            )
+        }
+        Ok(address) => {
+            let ip = address.ip().to_canonical();
+            match (no_host(ip), ip) {
+                (Some(what), _) => format!("{ip} is {what}: nothing can listen there"),
+                (None, IpAddr::V6(v6)) if v6.is_unicast_link_local() => {
+                    format!("{ip} is a link-local address: it means something else on every link")
+                }
+                (None, _) => return Some(SocketAddr::new(ip, address.port())),
+            }
+        }
+    };
+    field.report(sink, reason);
+    None
+}
+
+/// Where clouds answer who asks with the node's own credentials, beside the link-local 169.254.169.254:
+/// Azure, Alibaba Cloud, AWS and Google Cloud.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// What an address is that no single host has.
+fn no_host(ip: IpAddr) -> Option<&'static str> {
     if ip.is_unspecified() {
         return Some("the unspecified address");
     }
@@ -65,8 +119,6 @@ fn forbidden(ip: IpAddr) -> Option<&'static str> {
         return Some("a multicast address");
     }
     match ip {
-        IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address"),
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
         IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("an address of \"this network\""),
         _ => None,

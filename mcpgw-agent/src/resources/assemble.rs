@@ -1,15 +1,16 @@
-//! What only all documents together can show: names that are used twice, addresses and cgroups that belong
-//! to two, policies for servers that are not there.
+//! What only all documents together can show: names that are used twice, cgroups that belong to two,
+//! policies and catalogs for servers that are not there.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     Desired, ObjectName,
-    bounds::{MAX_GOVERNED, MAX_WORKLOADS},
+    bounds::MAX_WORKLOADS,
+    catalog, conflicts,
     document::{Document, Origin, Resource, Spot},
     policy,
     problem::Problem,
-    server, workload,
+    workload,
 };
 
 /// Puts documents together. What is reported makes the result void.
@@ -19,7 +20,8 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
         ..Desired::default()
     };
     let mut names: HashMap<String, Origin> = HashMap::new();
-    let (mut servers, mut workloads, mut policies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut servers, mut workloads) = (Vec::new(), Vec::new());
+    let (mut policies, mut catalogs) = (Vec::new(), Vec::new());
     for Document { origin, resource } in documents {
         if let Some(first) = names.get(&origin.object) {
             let reason = format!("this name is already used at {}", place(first, first.at.line));
@@ -39,12 +41,14 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
             Resource::Server(server) => servers.push((origin, server)),
             Resource::Workload(workload) => workloads.push((origin, workload)),
             Resource::Policy(policy) => policies.push((origin, policy)),
+            Resource::Catalog(catalog) => catalogs.push((origin, catalog)),
             Resource::Settings(settings) => desired.settings = settings,
         }
     }
-    check_addresses(&servers, problems);
+    conflicts::check(&servers, desired.settings.gateway.as_ref(), problems);
     check_cgroups(&workloads, problems);
     check_targets(&policies, &names, problems);
+    check_catalogs(&catalogs, &names, problems);
     desired.servers = sorted(servers.into_iter().map(|(_, parsed)| parsed.server), |server| {
         &server.name
     });
@@ -53,6 +57,9 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
     });
     desired.policies = sorted(policies.into_iter().map(|(_, parsed)| parsed.policy), |policy| {
         &policy.name
+    });
+    desired.catalogs = sorted(catalogs.into_iter().map(|(_, parsed)| parsed.catalog), |catalog| {
+        &catalog.name
     });
     desired
 }
@@ -63,30 +70,9 @@ fn sorted<T>(resources: impl Iterator<Item = T>, name: impl Fn(&T) -> &ObjectNam
     list.into_iter().map(Arc::new).collect()
 }
 
-fn place(origin: &Origin, line: u64) -> String {
+/// Where something stands, as a message names it.
+pub(super) fn place(origin: &Origin, line: u64) -> String {
     format!("{}:{line}", origin.file)
-}
-
-fn check_addresses(servers: &[(Origin, server::Parsed)], problems: &mut Vec<Problem>) {
-    let mut owners = HashMap::new();
-    for (origin, parsed) in servers {
-        for (address, spot) in parsed.server.addresses().iter().zip(&parsed.spots) {
-            if owners.len() == MAX_GOVERNED && !owners.contains_key(address) {
-                let reason = format!("one address too many: all servers together may have {MAX_GOVERNED}");
-                origin.report(spot, reason, problems);
-                return;
-            }
-            let (owner, line) = *owners.entry(*address).or_insert((origin, spot.at.line));
-            if owner.object != origin.object {
-                let place = place(owner, line);
-                let reason = format!(
-                    "AddressConflict: {address} already belongs to {} ({place})",
-                    owner.object
-                );
-                origin.report(spot, reason, problems);
-            }
-        }
-    }
 }
 
 /// A process belongs to one workload, so no cgroup may hold another's.
@@ -139,6 +125,33 @@ fn check_targets(policies: &[(Origin, policy::Parsed)], names: &HashMap<String, 
             let object = format!("MCPServer {}/{target}", parsed.policy.name.namespace);
             if !names.contains_key(&object) {
                 let reason = format!("there is no {object}; a policy governs servers of its own namespace");
+                origin.report(spot, reason, problems);
+            }
+        }
+    }
+}
+
+/// A catalog's path has no namespace in it, so its name belongs to one.
+fn check_catalogs(
+    catalogs: &[(Origin, catalog::Parsed)],
+    names: &HashMap<String, Origin>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut owners: HashMap<&str, &Origin> = HashMap::new();
+    for (origin, parsed) in catalogs {
+        let name = &parsed.catalog.name;
+        if let Some(owner) = owners.get(&*name.name) {
+            let place = place(owner, owner.at.line);
+            let reason = format!("/mcp/{} already belongs to {} ({place})", name.name, owner.object);
+            let path = "metadata.name".to_owned();
+            origin.report(&Spot { at: origin.at, path }, reason, problems);
+        } else {
+            owners.insert(&name.name, origin);
+        }
+        for (entry, spot) in parsed.catalog.servers.iter().zip(&parsed.spots) {
+            let object = format!("MCPServer {}", entry.server);
+            if !names.contains_key(&object) {
+                let reason = format!("there is no {object}; a catalog has servers of its own namespace");
                 origin.report(spot, reason, problems);
             }
         }

@@ -1,5 +1,7 @@
 //! Every limit that resources have. What is over one is refused with the limit in the message.
 
+use std::time::Duration;
+
 /// Size of one file, in bytes.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// Files in the configuration directory.
@@ -14,6 +16,28 @@ pub const MAX_NODES: usize = 100_000;
 pub const MAX_PROBLEMS: usize = 100;
 /// Addresses of one server.
 pub const MAX_ADDRESSES: usize = 256;
+/// Hosts of all servers, by name and port: each is resolved again and again.
+pub const MAX_HOSTS: usize = 1024;
+/// Length of a host's name, in bytes: what DNS allows.
+pub const MAX_HOST_BYTES: usize = 253;
+/// Length of a server's prefix, in bytes.
+pub const MAX_PREFIX_BYTES: usize = 32;
+/// Paths beside its endpoint that callers of one server may read.
+pub const MAX_OTHER_PATHS: usize = 64;
+/// Namespaces that one server is exposed to.
+pub const MAX_EXPOSED: usize = 256;
+/// Shortest timeout.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// Longest timeout.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Servers of one catalog.
+pub const MAX_CATALOG_SERVERS: usize = 256;
+/// Addresses that the gateway listens on.
+pub const MAX_LISTEN: usize = 16;
+/// Origins of browsers that may call the gateway.
+pub const MAX_ORIGINS: usize = 64;
+/// Servers that share one address, each with a path of its own.
+pub const MAX_SHARERS: usize = 64;
 /// Addresses of all servers: as many as the kernel map holds.
 pub const MAX_GOVERNED: usize = mcpgw_common::layout::MAX_GOVERNED as usize;
 /// Workloads: as many as the kernel map holds.
@@ -24,7 +48,7 @@ pub const MAX_TARGETS: usize = 256;
 pub const MAX_RULES: usize = 256;
 /// Entries of a rule's `from`, and of each list in such an entry.
 pub const MAX_CALLERS: usize = 256;
-/// Tool globs of one rule.
+/// Tool globs of one list.
 pub const MAX_TOOLS: usize = 256;
 /// Length of one tool glob, in bytes.
 pub const MAX_GLOB_BYTES: usize = 256;

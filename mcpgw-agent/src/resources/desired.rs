@@ -1,9 +1,13 @@
 //! What the operator wants, validated: the one snapshot that every source yields and that the datapath
 //! and the policy compiler read. Everything in it is well-formed; nothing in it is about YAML or CRDs.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::Pattern;
+
+/// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
+/// that is not in it has none.
+pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
 
 /// One consistent picture of all resources.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,7 +16,8 @@ pub struct Desired {
     pub generation: u64,
     /// Node-wide settings.
     pub settings: Settings,
-    /// Servers, ordered by namespace and name; no two share an address.
+    /// Servers, ordered by namespace and name. Two that share an address, or a host and port, differ in their
+    /// paths and agree in what becomes of a connection before its path is known (`capture`, `clientTLS`).
     pub servers: Vec<Arc<Server>>,
     /// Workloads, ordered by namespace and name; no two share a cgroup.
     pub workloads: Vec<Arc<Workload>>,
@@ -43,6 +48,29 @@ pub struct Gateway {
     pub tls: Option<Certificate>,
     /// Origins of browsers that may call, beside none at all: `https://console.example`.
     pub allowed_origins: Vec<Arc<str>>,
+    /// How callers prove who they are.
+    pub authentication: Authentication,
+}
+
+/// How a caller of the gateway proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// The kernel saw which workload it is; nobody else is let in. The default where a listener is not on
+    /// loopback.
+    Attested,
+    /// Not at all: everyone who reaches the listener may call. For listeners on loopback only, and the default
+    /// there.
+    None,
+}
+
+impl Authentication {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attested => "Attested",
+            Self::None => "None",
+        }
+    }
 }
 
 /// A certificate chain and its key, in PEM files. They are read again when they change.
@@ -131,6 +159,14 @@ impl Server {
             Backend::Host { .. } => &[],
         }
     }
+
+    /// Where it is, in words of the operator's: its addresses, or its host and port.
+    pub fn places(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Addresses { addresses, .. } => addresses.iter().map(ToString::to_string).collect(),
+            Backend::Host { name, port, .. } => vec![format!("{name}:{port}")],
+        }
+    }
 }
 
 /// Where a server is.
@@ -162,6 +198,16 @@ pub enum Transport {
     StreamableHttp,
     /// HTTP+SSE of revision 2024-11-05.
     Sse,
+}
+
+impl Transport {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "StreamableHTTP",
+            Self::Sse => "SSE",
+        }
+    }
 }
 
 /// TLS towards a server.
@@ -232,6 +278,17 @@ pub enum Capture {
     Off,
 }
 
+impl Capture {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redirect => "Redirect",
+            Self::GatewayOnly => "GatewayOnly",
+            Self::Off => "Off",
+        }
+    }
+}
+
 /// A virtual server at `/mcp/<name>` (`MCPCatalog`): a choice of servers and of their tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
@@ -281,8 +338,22 @@ pub enum NetworkNamespace {
 pub enum Mode {
     /// Its direct dials are left alone.
     Off,
+    /// Its dials of governed addresses reach the proxy while there is one, and nothing is refused: what would
+    /// have been is only recorded.
+    Observe,
     /// Its dials of governed addresses reach the proxy, or nothing.
     Enforce,
+}
+
+impl Mode {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 /// Which tools a caller may use (`MCPPolicy`).

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ObjectName,
+    ObjectName, catalog,
     fields::{Field, Fields, Schema, Sink},
     name, policy,
     problem::{At, Problem, quote},
@@ -15,8 +15,8 @@ use super::{
 pub const API_VERSION: &str = "mcpgw.dev/v1alpha1";
 
 const DEFAULT_NAMESPACE: &str = "default";
-const KINDS: &str = "MCPServer, MCPPolicy, Workload, ClusterMCPSettings";
-const LATER_KINDS: [&str; 2] = ["MCPCatalog", "ClusterMCPPolicy"];
+const KINDS: &str = "MCPServer, MCPPolicy, MCPCatalog, Workload, ClusterMCPSettings";
+const LATER_KINDS: [&str; 1] = ["ClusterMCPPolicy"];
 
 const DOCUMENT: Schema = Schema {
     known: &["apiVersion", "kind", "metadata", "spec"],
@@ -75,6 +75,7 @@ pub(super) enum Resource {
     Server(server::Parsed),
     Workload(workload::Parsed),
     Policy(policy::Parsed),
+    Catalog(catalog::Parsed),
     Settings(super::Settings),
 }
 
@@ -91,7 +92,7 @@ pub(super) fn read(file: &Arc<str>, node: &Node, problems: &mut Vec<Problem>) ->
     let kind_field = fields.required("kind", &mut sink)?;
     let kind = kind_field.text(&mut sink)?;
     let cluster_scoped = match kind {
-        "MCPServer" | "MCPPolicy" | "Workload" => false,
+        "MCPServer" | "MCPPolicy" | "MCPCatalog" | "Workload" => false,
         "ClusterMCPSettings" => true,
         later if LATER_KINDS.contains(&later) => {
             kind_field.report(&mut sink, format!("{later} is not supported yet"));
@@ -114,6 +115,7 @@ pub(super) fn read(file: &Arc<str>, node: &Node, problems: &mut Vec<Problem>) ->
     let resource = spec.and_then(|spec| match kind {
         "MCPServer" => server::read(name, &spec, &mut sink).map(Resource::Server),
         "MCPPolicy" => policy::read(name, &spec, &mut sink).map(Resource::Policy),
+        "MCPCatalog" => catalog::read(name, &spec, &mut sink).map(Resource::Catalog),
         "Workload" => workload::read(name, &spec, &mut sink).map(Resource::Workload),
         _ => settings::read(&spec, &mut sink).map(Resource::Settings),
     });

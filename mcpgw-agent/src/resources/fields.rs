@@ -60,7 +60,7 @@ impl<'a> Field<'a> {
     pub fn text(&self, sink: &mut Sink) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
-            other @ (Value::Bool(_) | Value::Number) => {
+            other @ (Value::Bool(_) | Value::Number(_)) => {
                 self.report(
                     sink,
                     format!("must be a string, but is {}; put it in quotes", other.describe()),
@@ -72,6 +72,19 @@ impl<'a> Field<'a> {
                 None
             }
         }
+    }
+
+    /// The port here: a number from 1 to 65535.
+    pub fn port(&self, sink: &mut Sink) -> Option<u16> {
+        let reason = match &self.node.value {
+            Value::Number(number) => match number.and_then(|number| u16::try_from(number).ok()) {
+                Some(port) if port > 0 => return Some(port),
+                _ => "is no port; ports are 1 to 65535".to_owned(),
+            },
+            other => format!("must be a number, but is {}", other.describe()),
+        };
+        self.report(sink, reason);
+        None
     }
 
     /// One of `choices`, by its name; anything else is reported. `later` are known and not supported yet.
@@ -169,9 +182,14 @@ impl<'a> Fields<'a> {
     pub fn required(&self, name: &str, sink: &mut Sink) -> Option<Field<'a>> {
         let field = self.optional(name);
         if field.is_none() {
-            sink.report(self.at, &join(&self.path, name), "is required");
+            self.report_missing(name, sink, "is required");
         }
         field
+    }
+
+    /// Reports a field that is not there.
+    pub fn report_missing(&self, name: &str, sink: &mut Sink, reason: impl Into<String>) {
+        sink.report(self.at, &join(&self.path, name), reason);
     }
 
     /// Whether a field with a value is there.

@@ -6,33 +6,46 @@
 //! yaml       text → a tree of located nodes
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
-//! server, workload, policy, settings   one kind each
-//! pattern    a tool glob
-//! address, name, path                  values that several kinds share
-//! assemble   what only all documents together can show: duplicates, conflicts, missing targets
+//! server, workload, policy, catalog, settings   one kind each
+//! backend, timeouts, gateway           parts of a kind
+//! pattern    a tool glob; globs reads lists of them
+//! address, host, name, path, tls       values that several kinds share
+//! assemble   what only all documents together can show: duplicates, missing targets
+//! conflicts  what two servers, or a server and the gateway, cannot both have
+//! restart    what a running agent cannot take over
 //! bounds     every limit, by name
 //! ```
 
 mod address;
 mod assemble;
+mod backend;
 pub mod bounds;
+mod catalog;
+mod conflicts;
 mod desired;
 mod document;
 mod fields;
+mod gateway;
+mod globs;
+mod host;
 mod name;
 mod path;
 mod pattern;
 mod policy;
 mod problem;
+mod restart;
 mod server;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod timeouts;
+mod tls;
 mod workload;
 mod yaml;
 
 use std::sync::Arc;
 
+pub use address::not_allowed;
 pub use desired::*;
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};

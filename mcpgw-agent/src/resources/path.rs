@@ -1,4 +1,4 @@
-//! Paths: of a server's MCP endpoint, of a cgroup, of a network namespace.
+//! Paths: of a server's MCP endpoint, of a cgroup, of a network namespace, of a file with a certificate or keys.
 
 use std::path::PathBuf;
 
@@ -56,6 +56,12 @@ pub(super) fn cgroup(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
 /// The path of the file that names a network namespace, at `field`.
 pub(super) fn network_namespace(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
     file(field, sink, "for example \"/run/netns/researcher\"")
+}
+
+/// The path of a file with a certificate, an authority or keys, at `field`. Whether it is there is found out
+/// when it is read.
+pub(super) fn pem(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
+    file(field, sink, "for example \"/etc/mcpgw/tls.pem\"")
 }
 
 fn file(field: &Field, sink: &mut Sink, example: &str) -> Option<PathBuf> {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Action, Caller, ObjectName, Pattern, Policy, Rule,
-    bounds::{MAX_CALLERS, MAX_GLOB_BYTES, MAX_RULES, MAX_TARGETS, MAX_TOOLS},
+    Action, Caller, ObjectName, Policy, Rule,
+    bounds::{MAX_CALLERS, MAX_RULES, MAX_TARGETS},
     document::Spot,
     fields::{Field, Schema, Sink},
-    name,
+    globs, name,
     problem::quote,
 };
 
@@ -93,11 +93,7 @@ fn rule(field: &Field, sink: &mut Sink) -> Option<Rule> {
         .and_then(|field| field.list(MAX_CALLERS, "leave from out to mean everyone", sink))
         .unwrap_or_default();
     let from = from.iter().filter_map(|field| caller(field, sink)).collect();
-    let tools = fields
-        .optional("tools")
-        .and_then(|field| field.list(MAX_TOOLS, "leave tools out to mean every tool", sink))
-        .unwrap_or_default();
-    let tools = tools.iter().filter_map(|field| glob(field, sink)).collect();
+    let tools = globs::list(&fields, "tools", "leave tools out to mean every tool", sink);
     Some(Rule {
         action: action?,
         from,
@@ -135,20 +131,4 @@ fn caller(field: &Field, sink: &mut Sink) -> Option<Caller> {
         namespaces,
         service_accounts,
     })
-}
-
-fn glob(field: &Field, sink: &mut Sink) -> Option<Pattern> {
-    let text = field.text(sink)?;
-    let reason = if text.is_empty() {
-        "must not be empty; \"*\" means every tool".to_owned()
-    } else if text.len() > MAX_GLOB_BYTES {
-        format!("is {} bytes long; at most {MAX_GLOB_BYTES} are allowed", text.len())
-    } else {
-        match Pattern::new(text) {
-            Ok(pattern) => return Some(pattern),
-            Err(error) => format!("{} is not a valid glob: {}", quote(text), error.reason),
-        }
-    };
-    field.report(sink, reason);
-    None
 }

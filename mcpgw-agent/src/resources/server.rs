@@ -1,72 +1,201 @@
-//! `MCPServer`: where an MCP server is.
+//! `MCPServer`: where an MCP server is, and how it is reached.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{
-    ObjectName, Server, address,
-    bounds::MAX_ADDRESSES,
+    Backend, Capture, ClientTls, Expose, ObjectName, Server, Timeouts, Transport, backend,
+    bounds::{MAX_EXPOSED, MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
     document::Spot,
-    fields::{Field, Schema, Sink},
-    path,
+    fields::{Field, Fields, Schema, Sink},
+    name, path,
+    problem::quote,
+    timeouts, tls,
+    yaml::Value,
 };
 
-const DEFAULT_PATH: &str = "/mcp";
-
 const SPEC: Schema = Schema {
-    known: &["backend", "path"],
-    later: &[
+    known: &[
+        "backend",
+        "path",
         "transport",
         "prefix",
         "tls",
         "clientTLS",
-        "credential",
         "timeouts",
-        "pin",
-        "trustAnnotations",
         "otherPaths",
         "exposeTo",
         "capture",
     ],
+    later: &["credential", "pin", "trustAnnotations"],
 };
-const BACKEND: Schema = Schema {
-    known: &["addresses"],
-    later: &["service", "host"],
+const EXPOSE: Schema = Schema {
+    known: &["namespaces"],
+    later: &["selector"],
 };
 
-/// A server, and where its addresses stand (in their order).
+/// A server, and where its addresses (in their order) or its host stand.
 pub(super) struct Parsed {
     pub server: Server,
     pub spots: Vec<Spot>,
 }
 
+/// Every field is read before the first that is wrong makes the whole void, so that all are reported.
 pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
     let spec = spec.fields(&SPEC, sink)?;
+    let transport = optional(&spec, "transport", sink, Transport::default(), |field, sink| {
+        let choices = [("StreamableHTTP", Transport::StreamableHttp), ("SSE", Transport::Sse)];
+        field.choice(&choices, &[], sink)
+    });
     let path = match spec.optional("path") {
         Some(field) => path::http(&field, sink),
-        None => Some(DEFAULT_PATH.to_owned()),
+        None => transport.map(|transport| default_path(transport).to_owned()),
     };
-    let backend = spec.required("backend", sink)?.fields(&BACKEND, sink)?;
-    let list = backend
-        .required("addresses", sink)?
-        .list(MAX_ADDRESSES, "a server needs one address at least", sink)?;
-    let mut seen = HashSet::new();
-    let (mut addresses, mut spots) = (Vec::new(), Vec::new());
-    for field in &list {
-        let Some(address) = address::address(field, sink) else {
-            continue;
-        };
-        if seen.insert(address) {
-            addresses.push(address);
-            spots.push(Spot::from(field));
-        } else {
-            field.report(sink, format!("{address} is listed twice"));
-        }
+    let prefix = prefix(&name, &spec, sink);
+    let tls = optional(&spec, "tls", sink, None, |field, sink| {
+        tls::upstream(field, sink).map(Some)
+    });
+    let client_tls = optional(&spec, "clientTLS", sink, ClientTls::default(), tls::client);
+    let timeouts = optional(&spec, "timeouts", sink, Timeouts::default(), timeouts::read);
+    let other_paths = optional(&spec, "otherPaths", sink, Vec::new(), |field, sink| {
+        other_paths(field, path.as_deref(), sink)
+    });
+    let expose_to = optional(&spec, "exposeTo", sink, Expose::default(), expose_to);
+    let capture = optional(&spec, "capture", sink, None, |field, sink| {
+        let choices = [
+            ("Redirect", Capture::Redirect),
+            ("GatewayOnly", Capture::GatewayOnly),
+            ("Off", Capture::Off),
+        ];
+        field.choice(&choices, &[], sink).map(Some)
+    });
+    let backend::Parsed {
+        backend,
+        spots,
+        protocol,
+    } = backend::read(&spec.required("backend", sink)?, sink)?;
+    let tls = tls?;
+    if let (Some(spot), Some(_)) = (protocol, &tls) {
+        let reason = "h2c is HTTP/2 without TLS, and tls is set: leave appProtocol out, TLS agrees on HTTP/2 by itself";
+        sink.report(spot.at, &spot.path, reason);
     }
     Some(Parsed {
         server: Server {
+            name,
             path: path?.into(),
-            ..Server::at(name, addresses)
+            transport: transport?,
+            prefix: prefix?.into(),
+            tls,
+            client_tls: client_tls?,
+            timeouts: timeouts?,
+            other_paths: other_paths?,
+            expose_to: expose_to?,
+            capture: capture?.unwrap_or(default_capture(&backend)),
+            backend,
         },
         spots,
     })
+}
+
+/// What `read` makes of a field, or `absent` where it is not there; `None` where it is wrong.
+fn optional<T>(
+    spec: &Fields,
+    name: &str,
+    sink: &mut Sink,
+    absent: T,
+    read: impl FnOnce(&Field, &mut Sink) -> Option<T>,
+) -> Option<T> {
+    match spec.optional(name) {
+        Some(field) => read(&field, sink),
+        None => Some(absent),
+    }
+}
+
+fn default_path(transport: Transport) -> &'static str {
+    match transport {
+        Transport::StreamableHttp => "/mcp",
+        Transport::Sse => "/sse",
+    }
+}
+
+fn default_capture(backend: &Backend) -> Capture {
+    match backend {
+        Backend::Addresses { .. } => Capture::Redirect,
+        // What a name resolves to changes, and may be shared with what is no MCP server.
+        Backend::Host { .. } => Capture::Off,
+    }
+}
+
+/// A prefix is never shortened: tool names with it are in clients' hands.
+fn prefix(name: &ObjectName, spec: &Fields, sink: &mut Sink) -> Option<String> {
+    let Some(field) = spec.optional("prefix") else {
+        let default = format!("{}_", name.name);
+        if default.len() > MAX_PREFIX_BYTES {
+            let reason = format!(
+                "is required here: the default, {}, is {} bytes long and at most {MAX_PREFIX_BYTES} are allowed; choose a shorter one",
+                quote(&default),
+                default.len()
+            );
+            spec.report_missing("prefix", sink, reason);
+            return None;
+        }
+        return Some(default);
+    };
+    let text = field.text(sink)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let reason = if text.len() > MAX_PREFIX_BYTES {
+        format!("is {} bytes long; at most {MAX_PREFIX_BYTES} are allowed", text.len())
+    } else if let Some(strange) = text.chars().find(|c| !allowed(*c)) {
+        format!(
+            "{} has a {strange:?}; use letters, digits and \"_\", \".\", \"-\", or \"\" for none",
+            quote(text)
+        )
+    } else {
+        return Some(text.to_owned());
+    };
+    field.report(sink, reason);
+    None
+}
+
+fn other_paths(field: &Field, endpoint: Option<&str>, sink: &mut Sink) -> Option<Vec<Arc<str>>> {
+    let list = field.list(MAX_OTHER_PATHS, "leave it out to let callers read no other path", sink)?;
+    let mut paths: Vec<Arc<str>> = Vec::new();
+    for field in &list {
+        let Some(path) = path::http(field, sink) else { continue };
+        if Some(path.as_str()) == endpoint {
+            field.report(sink, format!("{} is the path of the MCP endpoint itself", quote(&path)));
+        } else if paths.iter().any(|known| **known == *path) {
+            field.report(sink, format!("{} is listed twice", quote(&path)));
+        } else {
+            paths.push(path.into());
+        }
+    }
+    Some(paths)
+}
+
+fn expose_to(field: &Field, sink: &mut Sink) -> Option<Expose> {
+    let fields = field.fields(&EXPOSE, sink)?;
+    let advice = "leave exposeTo out to show the server to its own namespace only";
+    let list = fields.required("namespaces", sink)?.list(MAX_EXPOSED, advice, sink)?;
+    let is_star = |field: &Field| matches!(&field.node.value, Value::Text(text) if text == "*");
+    if let [only] = &*list
+        && is_star(only)
+    {
+        return Some(Expose::Everyone);
+    }
+    let mut namespaces: Vec<Arc<str>> = Vec::new();
+    for field in &list {
+        if is_star(field) {
+            field.report(sink, "\"*\" is every namespace: write it alone");
+            continue;
+        }
+        let Some(namespace) = name::namespace(field, sink) else {
+            continue;
+        };
+        if namespaces.iter().any(|known| **known == *namespace) {
+            field.report(sink, format!("{} is listed twice", quote(namespace)));
+        } else {
+            namespaces.push(namespace.into());
+        }
+    }
+    Some(Expose::Namespaces(namespaces))
 }

@@ -3,13 +3,13 @@
 use super::{
     Settings, UnknownWorkloads,
     fields::{Field, Schema, Sink},
+    gateway, path,
 };
 
 const SPEC: Schema = Schema {
-    known: &["unknownWorkloads"],
+    known: &["unknownWorkloads", "gateway", "sessionKeysFile"],
     later: &[
         "publicURL",
-        "gateway",
         "issuers",
         "extAuthz",
         "rateLimitService",
@@ -24,12 +24,21 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
     let unknown_workloads = match spec.optional("unknownWorkloads") {
         Some(field) => {
             let choices = [("Refuse", UnknownWorkloads::Refuse), ("Pass", UnknownWorkloads::Pass)];
-            field.choice(&choices, &[], sink)?
+            field.choice(&choices, &[], sink)
         }
-        None => UnknownWorkloads::default(),
+        None => Some(UnknownWorkloads::default()),
+    };
+    let gateway = match spec.optional("gateway") {
+        Some(field) => gateway::read(&field, sink).map(Some),
+        None => Some(None),
+    };
+    let session_keys = match spec.optional("sessionKeysFile") {
+        Some(field) => path::pem(&field, sink).map(Some),
+        None => Some(None),
     };
     Some(Settings {
-        unknown_workloads,
-        ..Settings::default()
+        unknown_workloads: unknown_workloads?,
+        gateway: gateway?,
+        session_keys: session_keys?,
     })
 }

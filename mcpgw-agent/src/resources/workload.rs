@@ -9,6 +9,12 @@ use super::{
 
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
+const MODES: [(&str, Mode); 3] = [
+    ("enforce", Mode::Enforce),
+    ("observe", Mode::Observe),
+    ("off", Mode::Off),
+];
+
 const SPEC: Schema = Schema {
     known: &["serviceAccount", "cgroup", "networkNamespace", "mode"],
     later: &["failurePolicy", "allowHostNetwork"],
@@ -37,7 +43,7 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
     };
     let mode = spec
         .required("mode", sink)
-        .and_then(|field| field.choice(&[("enforce", Mode::Enforce), ("off", Mode::Off)], &["observe"], sink));
+        .and_then(|field| field.choice(&MODES, &[], sink));
     let cgroup_field = spec.required("cgroup", sink)?;
     let workload = Workload {
         name,

@@ -120,3 +120,28 @@ fn a_bad_configuration_at_start_is_exit_code_2_with_the_place_and_leaves_nothing
     assert!(!node.pin_directory().join("mcpgw").exists(), "nothing is pinned");
     Ok(())
 }
+
+#[test]
+fn a_setting_that_takes_a_restart_is_named_until_there_was_one() -> Result<()> {
+    let mut scene = Scene::with(McpPeer::Echo, &[], |node| {
+        node.configure("settings.yaml", &[gateway("127.0.0.1:18080")])
+    })?;
+    let state = |scene: &Scene| -> Result<_> {
+        let status = scene.agent.status()?;
+        Ok((status["gateway"]["listen"].clone(), status["restart_needed"].clone()))
+    };
+    assert_eq!(state(&scene)?, (json!(["127.0.0.1:18080"]), json!([])));
+    scene.node.configure("settings.yaml", &[gateway("127.0.0.1:18081")])?;
+    let moved = (json!(["127.0.0.1:18080"]), json!(["spec.gateway.listen"]));
+    until(SOON, "the change to be named", || {
+        state(&scene).is_ok_and(|found| found == moved)
+    })?;
+    scene.agent.restart()?;
+    assert_eq!(state(&scene)?, (json!(["127.0.0.1:18081"]), json!([])));
+    Ok(())
+}
+
+/// Settings with a gateway that listens there.
+fn gateway(listen: &str) -> String {
+    resources::settings("Pass") + &format!("  gateway:\n    listen: [\"{listen}\"]\n")
+}

@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn arbitrary_values_of_a_spec_never_panic(value in "\\PC{0,40}") {
-        for kind in ["MCPServer", "Workload", "MCPPolicy", "ClusterMCPSettings"] {
+        for kind in ["MCPServer", "Workload", "MCPPolicy", "MCPCatalog", "ClusterMCPSettings"] {
             let _ = parse_one(&document(kind, &value));
         }
     }

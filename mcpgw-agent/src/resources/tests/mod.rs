@@ -4,8 +4,11 @@ use std::path::Path;
 
 use super::*;
 
+mod conflicts;
+mod gateway;
 mod hostile;
 mod later;
+mod servers;
 mod values;
 
 fn parse_one(text: &str) -> Result<Desired, Problems> {
@@ -206,7 +209,7 @@ fn everything_wrong_is_reported_in_order() {
         "MCPServer",
         "\n  path: mcp\n  oops: 1\n  backend: {addresses: [nonsense, \"127.0.0.1:1\"]}",
     );
-    let found = parse_one(&format!("{text}---\n{}", document("Workload", "{mode: observe}"))).unwrap_err();
+    let found = parse_one(&format!("{text}---\n{}", document("Workload", "{mode: audit}"))).unwrap_err();
     let places: Vec<(u64, &str)> = found
         .list()
         .iter()
@@ -233,7 +236,7 @@ fn resources_that_conflict_are_refused_naming_the_other() {
         ),
         (
             server("a", "10.0.0.1:1") + &server("b", "10.0.0.1:1"),
-            "MCPServer default/b: spec.backend.addresses[0]: AddressConflict: 10.0.0.1:1 already belongs to MCPServer default/a (r.yaml:5)",
+            "MCPServer default/b: spec.backend.addresses[0]: AddressConflict: 10.0.0.1:1 already belongs to MCPServer default/a (r.yaml:5); two servers may share an address if their paths differ, and both have /mcp",
         ),
         (
             workload("a", "/x") + &workload("b", "/x"),
@@ -253,7 +256,8 @@ fn resources_that_conflict_are_refused_naming_the_other() {
 #[test]
 fn names_as_long_as_they_may_be_stay_apart() {
     let long = |end| "a".repeat(60) + "." + &"b".repeat(60) + end;
-    let servers = server(&long("x"), "10.0.0.1:1") + &server(&long("y"), "10.0.0.2:1");
+    let short = |name: &str, address| server(name, address).replace("spec: {", "spec: {prefix: x_, ");
+    let servers = short(&long("x"), "10.0.0.1:1") + &short(&long("y"), "10.0.0.2:1");
     assert_eq!(parse_one(&servers).unwrap().servers.len(), 2);
 }
 

@@ -20,7 +20,7 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
         "MCPServer",
         "{backend: {addresses: [\"calc.tools:80\"]}}",
         "spec.backend.addresses[0]",
-        "names are not resolved here",
+        "a server with a name has backend.host",
     ),
     (
         "MCPServer",
@@ -58,7 +58,12 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
         "spec.backend.addresses[0]",
         "must be a string, but is a number; put it in quotes",
     ),
-    ("MCPServer", "{backend: {}}", "spec.backend.addresses", "is required"),
+    (
+        "MCPServer",
+        "{backend: {}}",
+        "spec.backend",
+        "must have one of: addresses, host",
+    ),
     ("MCPServer", "{}", "spec.backend", "is required"),
     ("MCPServer", "[]", "spec", "must be a mapping, but is a list"),
     ("MCPServer", "", "spec", "is required"),
@@ -94,15 +99,9 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "Workload",
-        "{cgroup: /a, mode: observe}",
-        "spec.mode",
-        "\"observe\" is not supported yet",
-    ),
-    (
-        "Workload",
         "{cgroup: /a, mode: audit}",
         "spec.mode",
-        "\"audit\" is not one of enforce, off",
+        "\"audit\" is not one of enforce, observe, off",
     ),
     (
         "Workload",

@@ -7,6 +7,7 @@
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
 //! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
+//! seal      what leaves us and comes back: sealed session ids, cursors, ids of requests and tasks
 //! answer    looks on while an answer streams by: result, tool error, questions or error
 //! ```
 
@@ -16,6 +17,7 @@ pub mod error;
 pub mod headers;
 mod members;
 pub mod message;
+pub mod seal;
 pub mod sse;
 
 pub use answer::{Answer, AnswerObserver};

@@ -1,0 +1,84 @@
+//! What leaves the gateway and comes back, sealed: session ids, cursors, ids of requests and tasks, request states.
+//! Whoever holds a token can neither read nor change it, nor use it as another caller, and no node needs a table.
+//!
+//! ```text
+//! key     a secret key and what is derived from it
+//! sealer  bytes → token and back, with the current key and the one before
+//! token   what all tokens have in common: owner, age, errors
+//! tokens  what each kind of token holds
+//! ```
+//!
+//! A token is base64url without padding of
+//!
+//! ```text
+//! version (1) | key id (4) | nonce (12) | ciphertext | tag (16)
+//! ```
+//!
+//! under AES-256-GCM-SIV: random nonces are safe for more tokens than a node ever makes, and a nonce used twice by
+//! accident tells no more than whether two tokens hold the same. Version, key id and [`Purpose`] are authenticated
+//! with it, so that a token for one purpose is none for another.
+
+mod key;
+mod sealer;
+mod token;
+mod tokens;
+
+pub use key::{InvalidKey, KEY_BYTES, Key, KeyId};
+pub use sealer::{Keys, SealError, Sealer, Unsealed};
+pub use token::{Owner, Token, TokenError};
+pub use tokens::{
+    Cursor, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, RequestState, ServerRequest, Task, kept,
+};
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The session id of a redirected client.
+    Redirected,
+    /// The session id of a client of the gateway.
+    Session,
+    /// The position in a list.
+    Cursor,
+    /// The id of a request that a server sent to a client.
+    Request,
+    /// The id of a task.
+    Task,
+    /// What a server wants to be given again with the answers to its questions.
+    State,
+}
+
+/// Length of a token that goes into a header, which every client and proxy can carry.
+const MAX_TOKEN: usize = 6 * 1024;
+/// Length of a token that goes into a body only, and holds what a server made.
+const MAX_STATE_TOKEN: usize = 256 * 1024;
+
+impl Purpose {
+    /// Characters of the longest token; a longer one is neither made nor opened.
+    pub const fn max_token(self) -> usize {
+        match self {
+            Self::State => MAX_STATE_TOKEN,
+            _ => MAX_TOKEN,
+        }
+    }
+
+    /// The byte that is authenticated with a token. Never given to another purpose.
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Redirected => 1,
+            Self::Session => 2,
+            Self::Cursor => 3,
+            Self::Request => 4,
+            Self::Task => 5,
+            Self::State => 6,
+        }
+    }
+
+    /// Whether the same content always makes the same token (under the same key): clients compare ids of requests and
+    /// of tasks.
+    const fn is_stable(self) -> bool {
+        matches!(self, Self::Request | Self::Task)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! - **Control**: [`source`] → [`resources::Desired`] → [`datapath`] (kernel maps, listeners) and →
 //!   [`policy::Plan`], which the proxy reads through an `ArcSwap`.
 //! - **Call**: [`proxy`] accepts → [`identity`] from the kernel → HTTP → [`mcp`] envelope → [`policy`]
-//!   decision → upstream → answer → one [`telemetry`] record.
+//!   decision → [`upstream`] → answer → one [`telemetry`] record.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
@@ -19,3 +19,4 @@ pub mod proxy;
 pub mod resources;
 pub mod source;
 pub mod telemetry;
+pub mod upstream;

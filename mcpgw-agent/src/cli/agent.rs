@@ -29,6 +29,7 @@ use crate::{
     resources::{Desired, Settings},
     source::FileSource,
     telemetry::Telemetry,
+    upstream::Upstreams,
 };
 
 /// How long calls in flight may take to end when the agent does.
@@ -78,7 +79,14 @@ impl Agent {
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
         let restart_needed = watch::Sender::new(Vec::new());
-        let proxy = Proxy::new(plan.clone(), telemetry.clone(), data.handle().clone());
+        let upstreams = Upstreams::new(data.handle().clone());
+        upstreams.put_in_force(&initial.servers);
+        let proxy = Proxy::new(
+            plan.clone(),
+            telemetry.clone(),
+            upstreams.clone(),
+            data.handle().clone(),
+        );
         let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
@@ -116,6 +124,7 @@ impl Agent {
         };
         let publish = Publish {
             running,
+            upstreams,
             plan,
             plan_generation,
             in_force,
@@ -192,6 +201,7 @@ async fn stop_datapath(datapath: Arc<Datapath>) {
 struct Publish {
     /// The settings that the agent started with.
     running: Settings,
+    upstreams: Arc<Upstreams>,
     plan: Arc<ArcSwap<Plan>>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
@@ -207,7 +217,7 @@ impl Publish {
         }
     }
 
-    /// The plan first, so that a connection that the kernel hands over is never decided by an older one.
+    /// The servers first, then the plan that names them, so that a connection that the kernel hands over is never decided by an older one.
     fn publish(&self, desired: Arc<Desired>) {
         let mut desired = Arc::unwrap_or_clone(desired);
         let kept = desired.settings.keep_until_restart(&self.running);
@@ -217,6 +227,7 @@ impl Publish {
             }
             self.restart_needed.send_replace(kept);
         }
+        self.upstreams.put_in_force(&desired.servers);
         self.plan.store(Arc::new(Plan::compile(&desired)));
         self.plan_generation.send_replace(desired.generation);
         self.in_force.send_replace(Arc::new(desired));

@@ -14,7 +14,6 @@ use super::{
     refused::{Refused, json},
     relay::{Relay, Watch},
     request,
-    upstream::{self, UpstreamError},
 };
 use crate::{
     identity::Caller,
@@ -23,6 +22,7 @@ use crate::{
         error::{self, code},
     },
     telemetry::Outcome,
+    upstream::UpstreamError,
 };
 
 /// The body of an answer: our own, or a server's.
@@ -70,14 +70,16 @@ async fn exchange(
             return Ok(json(StatusCode::OK, answer));
         }
     };
-    let request = match upstream::request(caller.destination, head, body.clone()) {
-        Ok(request) => request,
-        Err(error) => return unanswered(caller, passed, &error),
-    };
+    let request = Request::from_parts(head, Full::new(body.clone()));
     if let Some(record) = &mut passed.record {
         record.add_overhead(complete.elapsed());
     }
-    let response = match shared.upstream.send(request).await {
+    let sent = async {
+        let upstream = shared.upstreams.get(&passed.server.name).ok_or(UpstreamError::Gone)?;
+        let endpoint = upstream.endpoint(caller.destination)?;
+        upstream.send(&endpoint, request).await
+    };
+    let response = match sent.await {
         Ok(response) => response,
         Err(error) => return unanswered(caller, passed, &error),
     };

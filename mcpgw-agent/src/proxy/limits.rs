@@ -30,20 +30,5 @@ pub const MAX_LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// How long they are read.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// To connect to a server: longer is HTTP 504.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From a sent request to the head of its answer: longer is HTTP 504.
-pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Silence within an answer, also of an event stream; longer ends it as an error.
-pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// How long an idle connection to a server is kept: less than the 5 s after which Node.js and uvicorn close
-/// theirs, so that no request is sent into a closing connection.
-pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Idle connections that are kept to one endpoint.
-pub const POOL_MAX_IDLE_PER_ENDPOINT: usize = 64;
-/// Head of a server's answer, in bytes.
-pub const UPSTREAM_READ_BUFFER: usize = 256 * 1024;
-
 /// First and longest wait after a failed accept (no descriptors, no memory).
 pub const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

@@ -10,8 +10,6 @@
 //! body        reads request bodies, within their bounds
 //! route       which paths of a governed address are served
 //! refused     refusals, as JSON-RPC errors
-//! upstream    keep-alive pools to the servers
-//! hop         headers that end at each connection
 //! relay       passes an answer on, and closes the call's record
 //! limits      every bound, by name
 //! ```
@@ -20,7 +18,6 @@ mod body;
 mod connection;
 mod exchange;
 mod govern;
-mod hop;
 pub mod limits;
 mod listener;
 mod preface;
@@ -28,7 +25,6 @@ mod refused;
 mod relay;
 mod request;
 mod route;
-mod upstream;
 
 use std::{
     net::Shutdown,
@@ -47,8 +43,8 @@ use crate::{
     datapath::{PodListeners, Serve, ServeGuard},
     policy::Plan,
     telemetry::Telemetry,
+    upstream::Upstreams,
 };
-use upstream::Upstream;
 
 /// The proxy of this node. It serves what the datapath hands to it through [`Serve`].
 pub struct Proxy {
@@ -61,32 +57,36 @@ pub struct Proxy {
 struct Shared {
     plan: Arc<ArcSwap<Plan>>,
     telemetry: Arc<Telemetry>,
-    upstream: Upstream,
+    upstreams: Arc<Upstreams>,
     /// Cancelled when the agent ends: no more connections, and none of those that are open takes another request.
     draining: CancellationToken,
 }
 
 impl Shared {
-    fn new(plan: Arc<ArcSwap<Plan>>, telemetry: Arc<Telemetry>) -> Arc<Self> {
+    fn new(plan: Arc<ArcSwap<Plan>>, telemetry: Arc<Telemetry>, upstreams: Arc<Upstreams>) -> Arc<Self> {
         Arc::new(Self {
             plan,
             telemetry,
-            upstream: Upstream::new(),
+            upstreams,
             draining: CancellationToken::new(),
         })
     }
 }
 
 impl Proxy {
-    /// A proxy that goes by `plan`, as it is at each request.
+    /// A proxy that goes by `plan`, as it is at each request, to the servers that `upstreams` has in force.
     ///
-    /// Everything runs on `runtime`, whose threads must be in the node's network namespace: the servers are
-    /// dialled from there.
-    pub fn new(plan: Arc<ArcSwap<Plan>>, telemetry: Arc<Telemetry>, runtime: Handle) -> Arc<Self> {
+    /// Everything runs on `runtime`.
+    pub fn new(
+        plan: Arc<ArcSwap<Plan>>,
+        telemetry: Arc<Telemetry>,
+        upstreams: Arc<Upstreams>,
+        runtime: Handle,
+    ) -> Arc<Self> {
         let seen: Weak<ArcSwap<Plan>> = Arc::downgrade(&plan);
         telemetry.observe_plan(move || seen.upgrade().map_or(0, |plan| plan.load().generation));
         Arc::new(Self {
-            shared: Shared::new(plan, telemetry),
+            shared: Shared::new(plan, telemetry, upstreams),
             runtime,
             tasks: TaskTracker::new(),
         })

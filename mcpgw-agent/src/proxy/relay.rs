@@ -2,48 +2,30 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
 
-use super::limits::STREAM_IDLE_TIMEOUT;
 use crate::{
     mcp::{Answer, AnswerObserver},
     telemetry::{Outcome, Record},
+    upstream::{BodyError, UpstreamBody},
 };
 
 /// The body of an answer on its way. The next chunk is asked of the server when the client has taken the
 /// one before; an error ends the client's stream as an error.
 pub(super) struct Relay {
-    body: Incoming,
-    idle: Pin<Box<Sleep>>,
+    body: UpstreamBody,
     watch: Option<Watch>,
-}
-
-/// Why an answer cannot be completed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RelayError {
-    /// The server broke off.
-    #[error("the server broke off its answer: {0}")]
-    Broken(#[from] hyper::Error),
-    /// The server was silent for too long.
-    #[error("the server was silent for {} s", STREAM_IDLE_TIMEOUT.as_secs())]
-    Idle,
 }
 
 impl Relay {
     /// Passes `body` on; `watch` where it is the answer to a tool call.
-    pub(super) fn new(body: Incoming, watch: Option<Watch>) -> Self {
-        let mut relay = Self {
-            body,
-            idle: Box::pin(sleep(STREAM_IDLE_TIMEOUT)),
-            watch,
-        };
+    pub(super) fn new(body: UpstreamBody, watch: Option<Watch>) -> Self {
+        let mut relay = Self { body, watch };
         relay.note_end();
         relay
     }
@@ -60,12 +42,11 @@ impl Relay {
 
 impl Body for Relay {
     type Data = Bytes;
-    type Error = RelayError;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.idle.as_mut().reset(Instant::now() + STREAM_IDLE_TIMEOUT);
                 if let (Some(watch), Some(chunk)) = (&mut self.watch, frame.data_ref()) {
                     watch.chunk(chunk);
                 }
@@ -74,17 +55,13 @@ impl Body for Relay {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.watch.take().into_iter().for_each(Watch::fail);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 self.watch.take().into_iter().for_each(Watch::complete);
                 Poll::Ready(None)
             }
-            Poll::Pending => {
-                ready!(self.idle.as_mut().poll(cx));
-                self.watch.take().into_iter().for_each(Watch::fail);
-                Poll::Ready(Some(Err(RelayError::Idle)))
-            }
+            Poll::Pending => Poll::Pending,
         }
     }
 

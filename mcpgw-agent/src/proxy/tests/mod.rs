@@ -21,6 +21,7 @@ use crate::{
     policy::Plan,
     resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
     telemetry::{AuditSink, Telemetry, TelemetryOptions},
+    upstream::Upstreams,
 };
 
 fn name(namespace: &str, name: &str) -> ObjectName {
@@ -30,15 +31,15 @@ fn name(namespace: &str, name: &str) -> ObjectName {
     }
 }
 
-/// A plan with one server, `tools/calc`, whose tool `big` is denied.
-fn plan(server: SocketAddr) -> Plan {
+/// One server, `tools/calc`, whose tool `big` is denied.
+fn desired(server: SocketAddr) -> Desired {
     let rule = |action, tool: &str| Rule {
         action,
         from: vec![],
         tools: vec![Pattern::new(tool).unwrap()],
     };
     let rules = vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")];
-    Plan::compile(&Desired {
+    Desired {
         generation: 1,
         servers: vec![Arc::new(Server::at(name("tools", "calc"), vec![server]))],
         policies: vec![Arc::new(Policy {
@@ -47,7 +48,7 @@ fn plan(server: SocketAddr) -> Plan {
             rules,
         })],
         ..Desired::default()
-    })
+    }
 }
 
 /// A served listener of the workload `agents/pod-1`, whose connections were all meant for one address.
@@ -63,10 +64,10 @@ struct Proxied {
 
 impl Proxied {
     async fn start(destination: SocketAddr) -> Self {
-        Self::start_with(plan(destination), Some(destination)).await
+        Self::start_with(desired(destination), Some(destination)).await
     }
 
-    async fn start_with(plan: Plan, destination: Option<SocketAddr>) -> Self {
+    async fn start_with(desired: Desired, destination: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let audit = AuditSink::File(dir.path().join("audit.log"));
         let telemetry = Telemetry::new(TelemetryOptions {
@@ -74,7 +75,9 @@ impl Proxied {
             audit,
         })
         .unwrap();
-        let plan = Arc::new(ArcSwap::from_pointee(plan));
+        let upstreams = Upstreams::new(tokio::runtime::Handle::current());
+        upstreams.put_in_force(&desired.servers);
+        let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&desired)));
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
         let identity = Arc::new(WorkloadIdentity {
@@ -82,7 +85,7 @@ impl Proxied {
             service_account: "ci".into(),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let shared = Shared::new(Arc::clone(&plan), Arc::clone(&telemetry));
+        let shared = Shared::new(Arc::clone(&plan), Arc::clone(&telemetry), upstreams);
         let draining = shared.draining.clone();
         let accept = Accept {
             listeners: Arc::clone(&listeners),

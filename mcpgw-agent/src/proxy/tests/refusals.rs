@@ -157,7 +157,7 @@ async fn what_http_itself_refuses_is_counted_and_audited() {
 #[tokio::test]
 async fn an_address_that_no_plan_knows_is_no_longer_governed() {
     let address = dead().await;
-    let proxied = Proxied::start_with(crate::policy::Plan::default(), Some(address)).await;
+    let proxied = Proxied::start_with(crate::resources::Desired::default(), Some(address)).await;
     let answer = proxied.call("add").await;
     assert_eq!((answer.status, answer.code()), (502, Some(5020)));
     assert_eq!(proxied.finish().await[0]["reason"], "not_governed");

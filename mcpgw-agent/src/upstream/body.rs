@@ -1,0 +1,116 @@
+//! The body of a server's answer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::endpoint::InFlight;
+use crate::resources::Timeouts;
+
+/// The body of an answer: ends as an error where the server is silent for too long, or takes too long in
+/// all. The call is in flight until it is dropped.
+pub struct UpstreamBody {
+    body: Incoming,
+    idle: Duration,
+    call: Option<Deadline>,
+    /// Since when the server lets us wait.
+    waiting: Option<Instant>,
+    /// Made when the server first lets us wait.
+    timer: Option<Pin<Box<Sleep>>>,
+    _in_flight: InFlight,
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+/// Why an answer cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The server broke off.
+    #[error("the server broke off its answer: {0}")]
+    Broken(#[from] hyper::Error),
+    /// The server was silent for this long.
+    #[error("the server was silent for {} s", .0.as_secs_f64())]
+    Idle(Duration),
+    /// The server did not complete its answer in this time.
+    #[error("the server did not complete its answer within {} s", .0.as_secs_f64())]
+    Call(Duration),
+}
+
+impl UpstreamBody {
+    pub(super) fn new(body: Incoming, in_flight: InFlight, sent: Instant, timeouts: Timeouts) -> Self {
+        let at = sent + timeouts.call;
+        Self {
+            body,
+            idle: timeouts.idle,
+            call: Some(Deadline {
+                at,
+                limit: timeouts.call,
+            }),
+            waiting: None,
+            timer: None,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// May take as long as it likes in all: for streams of notifications, which have no end of their own.
+    pub fn without_call_deadline(mut self) -> Self {
+        self.call = None;
+        self
+    }
+
+    /// Waits, at most as long as the server may be silent.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        loop {
+            let silence = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
+            let (at, error) = match self.call {
+                Some(call) if call.at < silence => (call.at, BodyError::Call(call.limit)),
+                _ => (silence, BodyError::Idle(self.idle)),
+            };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if timer.deadline() >= at {
+                return Poll::Ready(error);
+            }
+            // Set for a silence that was broken since.
+            timer.as_mut().reset(at);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            return self.poll_patience(cx).map(|error| Some(Err(error)));
+        };
+        self.waiting = None;
+        let over = self.call.filter(|call| call.at <= Instant::now());
+        Poll::Ready(frame.map(|frame| match over {
+            Some(call) => Err(BodyError::Call(call.limit)),
+            None => frame.map_err(BodyError::from),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,65 @@
+//! Why there is no answer.
+
+use std::{error::Error, io, time::Duration};
+
+use http::StatusCode;
+
+/// Why a server gave no answer. The texts follow the server's name.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection.
+    #[error("cannot be reached: {0}")]
+    Unreachable(#[source] io::Error),
+    /// No connection in this time.
+    #[error("cannot be reached within {} s", .0.as_secs_f64())]
+    ConnectTimeout(Duration),
+    /// The connection ended before an answer.
+    #[error("closed the connection before it answered: {}", innermost(.0))]
+    Closed(#[source] hyper::Error),
+    /// No head of an answer in this time.
+    #[error("did not answer within {} s", .0.as_secs_f64())]
+    FirstByteTimeout(Duration),
+    /// It answered 101 to a request that did not ask for it.
+    #[error("switched protocols unasked")]
+    Switched,
+    /// The request makes no HTTP request for it.
+    #[error("cannot be addressed: {0}")]
+    Address(#[from] http::Error),
+    /// The address is not the server's, or not any more.
+    #[error("is no longer at this address")]
+    Gone,
+    /// It has no address now.
+    #[error("has no address")]
+    NoAddress,
+    /// Too many calls are waiting for it.
+    #[error("has too many calls in flight")]
+    Busy,
+}
+
+impl UpstreamError {
+    /// The HTTP status for the client, and the word for metrics and the audit log.
+    pub fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unreachable(_) | Self::Address(_) | Self::NoAddress => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable")
+            }
+            Self::Gone => (StatusCode::BAD_GATEWAY, "not_governed"),
+            Self::Closed(_) | Self::Switched => (StatusCode::BAD_GATEWAY, "upstream_closed"),
+            Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "upstream_busy"),
+        }
+    }
+
+    /// The text for the client: what happened, and the innermost cause.
+    pub fn explain(&self) -> String {
+        self.to_string()
+    }
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}

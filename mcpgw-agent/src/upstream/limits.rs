@@ -1,0 +1,23 @@
+//! Every bound of the way to the servers, by name. How long a server may take is its own
+//! [`Timeouts`](crate::resources::Timeouts).
+
+use std::time::Duration;
+
+/// How long an idle connection to a server is kept: less than the 5 s after which Node.js and uvicorn close
+/// theirs, so that no request is sent into a closing connection.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How often connections are looked for that were idle for too long.
+pub const POOL_SWEEP: Duration = Duration::from_secs(1);
+/// Idle connections that are kept to one endpoint.
+pub const POOL_MAX_IDLE_PER_ENDPOINT: usize = 64;
+/// Calls at one endpoint at a time, each with a connection of its own where the server speaks HTTP/1.1. More
+/// wait for the server's `connect` timeout; after that they are HTTP 503.
+pub const MAX_CALLS_PER_ENDPOINT: usize = 4_096;
+
+/// Head of a server's answer, in bytes.
+pub const READ_BUFFER: usize = 256 * 1024;
+
+/// How long a connection is silent before it is probed, and between probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes after which a connection is lost.
+pub const KEEPALIVE_PROBES: u32 = 4;

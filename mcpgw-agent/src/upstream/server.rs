@@ -1,0 +1,184 @@
+//! One server: which of its endpoints a call goes to, and the request that goes there.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::Full;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    body::UpstreamBody,
+    endpoint::{Endpoint, EndpointStatus},
+    error::UpstreamError,
+    hop,
+};
+use crate::resources::{Backend, ObjectName, Server};
+
+/// A server as one set of resources has it, and the connections to it.
+pub struct Upstream {
+    server: Arc<Server>,
+    endpoints: ArcSwap<Vec<Endpoint>>,
+    /// Where the search for the least loaded endpoint begins, so that equals take turns.
+    turn: AtomicUsize,
+}
+
+/// What is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub server: ObjectName,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+impl Upstream {
+    /// Keeps the endpoints of `before` that are still right.
+    pub(super) fn new(server: &Arc<Server>, before: Option<&Self>, runtime: &Handle) -> Self {
+        let before = before.filter(|before| before.speaks_like(server));
+        let endpoint = |address: &SocketAddr| {
+            let kept = before.and_then(|before| before.endpoint(*address).ok());
+            kept.unwrap_or_else(|| Endpoint::new(*address, runtime))
+        };
+        Self {
+            server: Arc::clone(server),
+            endpoints: ArcSwap::from_pointee(server.addresses().iter().map(endpoint).collect()),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// What it is.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The least loaded endpoint.
+    pub fn pick(&self) -> Result<Endpoint, UpstreamError> {
+        let endpoints = self.endpoints.load();
+        let (behind, first) = endpoints.split_at(self.turn.fetch_add(1, Relaxed) % endpoints.len().max(1));
+        first
+            .iter()
+            .chain(behind)
+            .min_by_key(|endpoint| endpoint.in_flight())
+            .cloned()
+            .ok_or(UpstreamError::NoAddress)
+    }
+
+    /// The endpoint with this address; an IPv4-mapped address is its IPv4 address.
+    pub fn endpoint(&self, address: SocketAddr) -> Result<Endpoint, UpstreamError> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let endpoints = self.endpoints.load();
+        let found = endpoints.iter().find(|endpoint| endpoint.address() == address);
+        found.cloned().ok_or(UpstreamError::Gone)
+    }
+
+    /// Sends a request and waits for the head of its answer. Dropping the future abandons the request.
+    ///
+    /// Of the URI only path and query count: scheme and authority are the endpoint's. A `Host` header stays;
+    /// where there is none, the server's own name is sent. Headers that end at a connection are removed.
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        if endpoint.is_gone() {
+            return Err(UpstreamError::Gone);
+        }
+        let timeouts = self.server.timeouts;
+        let request = self.addressed(endpoint, request)?;
+        let in_flight = endpoint.count();
+        let sent = Instant::now();
+        let limit = timeouts.first_byte.min(timeouts.call);
+        let answer = timeout(limit, endpoint.pool().send(request, timeouts.connect)).await;
+        let mut response = answer.map_err(|_| UpstreamError::FirstByteTimeout(limit))??;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(UpstreamError::Switched);
+        }
+        *response.version_mut() = Version::HTTP_11;
+        hop::strip(response.headers_mut());
+        Ok(response.map(|body| UpstreamBody::new(body, in_flight, sent, timeouts)))
+    }
+
+    fn addressed(
+        &self,
+        endpoint: &Endpoint,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let path = std::mem::take(request.uri_mut()).into_parts().path_and_query;
+        if let Some(path) = path {
+            *request.uri_mut() = Uri::from(path);
+        }
+        *request.version_mut() = Version::HTTP_11;
+        let headers = request.headers_mut();
+        hop::strip(headers);
+        // The body is whole: its length is known, and nothing waits for a go-ahead.
+        for name in [header::CONTENT_LENGTH, header::EXPECT, header::TRAILER] {
+            headers.remove(name);
+        }
+        if headers.contains_key(header::ACCEPT_ENCODING) {
+            // An encoded answer could not be told from another.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if !headers.contains_key(header::HOST) {
+            let name = self.host(endpoint);
+            headers.insert(header::HOST, name.parse().map_err(http::Error::from)?);
+        }
+        Ok(request)
+    }
+
+    /// What the server is called where the caller does not say.
+    fn host(&self, endpoint: &Endpoint) -> String {
+        match &self.server.backend {
+            Backend::Host { name, port, .. } => format!("{name}:{port}"),
+            // Without the scope of an IPv6 address, which no URI can hold.
+            Backend::Addresses { .. } => {
+                let address = endpoint.address();
+                SocketAddr::new(address.ip(), address.port()).to_string()
+            }
+        }
+    }
+
+    /// Whether connections made for this server are right for the other.
+    fn speaks_like(&self, other: &Server) -> bool {
+        let h2c = |backend: &Backend| match backend {
+            Backend::Addresses { h2c, .. } | Backend::Host { h2c, .. } => *h2c,
+        };
+        self.server.tls == other.tls && h2c(&self.server.backend) == h2c(&other.backend)
+    }
+
+    /// Leaves the endpoints that its successor did not take over.
+    pub(super) fn leave_all_but(&self, successor: Option<&Self>) {
+        let kept = successor
+            .map(|successor| successor.endpoints.load_full())
+            .unwrap_or_default();
+        for endpoint in self.endpoints.load().iter() {
+            if !kept.iter().any(|other| other.is(endpoint)) {
+                endpoint.leave();
+            }
+        }
+    }
+
+    pub(super) fn sweep(&self) {
+        self.endpoints
+            .load()
+            .iter()
+            .for_each(|endpoint| endpoint.pool().sweep());
+    }
+
+    pub(super) fn status(&self) -> UpstreamStatus {
+        UpstreamStatus {
+            server: self.server.name.clone(),
+            endpoints: self.endpoints.load().iter().map(Endpoint::status).collect(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What is sent where, what comes back, and what becomes of connections.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener, time::timeout};
+
+use super::{Scripted, answer, ask, name, post, read_until, server, text, with};
+use crate::{
+    resources::Timeouts,
+    upstream::{BodyError, UpstreamError},
+};
+
+#[tokio::test]
+async fn a_request_goes_out_with_the_callers_host_and_without_what_ends_at_the_connection() {
+    let scripted = Scripted::start().await;
+    let (_upstreams, upstream) = with(server(&[scripted.address]));
+    let request = Request::post("http://elsewhere/mcp?x=1")
+        .header("host", "calc.tools.svc")
+        .header("connection", "x-mine")
+        .header("x-mine", "1")
+        .header("content-length", "7")
+        .header("accept-encoding", "gzip")
+        .body(Full::from("body"))
+        .unwrap();
+    let serve = async {
+        let mut stream = scripted.accept().await;
+        let request = read_until(&mut stream, "body").await;
+        answer(&mut stream, "done").await;
+        request
+    };
+    let (sent, answered) = tokio::join!(serve, ask(&upstream, request));
+    let expected = "POST /mcp?x=1 HTTP/1.1\r\nhost: calc.tools.svc\r\naccept-encoding: identity\r\n\
+                    content-length: 4\r\n\r\nbody";
+    assert_eq!((sent.as_str(), answered.unwrap().as_str()), (expected, "done"));
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_gets_the_endpoints_address() {
+    let scripted = Scripted::start().await;
+    let (_upstreams, upstream) = with(server(&[scripted.address]));
+    let serve = async {
+        let mut stream = scripted.accept().await;
+        let request = read_until(&mut stream, "body").await;
+        answer(&mut stream, "").await;
+        request
+    };
+    let (sent, answered) = tokio::join!(serve, ask(&upstream, post("body")));
+    answered.unwrap();
+    assert!(sent.contains(&format!("host: {}\r\n", scripted.address)), "{sent}");
+}
+
+#[tokio::test]
+async fn connections_are_used_again_also_after_a_change_that_is_not_theirs() {
+    let scripted = Scripted::start().await;
+    let (upstreams, upstream) = with(server(&[scripted.address]));
+    let serve = async {
+        let mut stream = scripted.accept().await;
+        for _ in 0..3 {
+            read_until(&mut stream, "body").await;
+            answer(&mut stream, "done").await;
+        }
+    };
+    let calls = async {
+        ask(&upstream, post("body")).await.unwrap();
+        ask(&upstream, post("body")).await.unwrap();
+        let mut changed = server(&[scripted.address]);
+        changed.path = "/elsewhere".into();
+        upstreams.put_in_force(&[Arc::new(changed)]);
+        let upstream = upstreams.get(&name()).unwrap();
+        assert_eq!(&*upstream.server().path, "/elsewhere");
+        ask(&upstream, post("body")).await.unwrap();
+    };
+    timeout(Duration::from_secs(10), async { tokio::join!(serve, calls) })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_endpoint_that_was_taken_away_gets_no_more_calls() {
+    let (one, two) = (Scripted::start().await, Scripted::start().await);
+    let (upstreams, upstream) = with(server(&[one.address, two.address]));
+    let endpoint = upstream.endpoint(one.address).unwrap();
+    upstreams.put_in_force(&[Arc::new(server(&[two.address]))]);
+    let refused = upstream.send(&endpoint, post("body")).await.map(|_| ());
+    assert!(matches!(refused, Err(UpstreamError::Gone)), "{refused:?}");
+    let upstream = upstreams.get(&name()).unwrap();
+    assert!(matches!(upstream.endpoint(one.address), Err(UpstreamError::Gone)));
+    upstreams.put_in_force(&[]);
+    assert!(upstreams.get(&name()).is_none());
+    let refused = upstream.send(&upstream.pick().unwrap(), post("body")).await.map(|_| ());
+    assert!(matches!(refused, Err(UpstreamError::Gone)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_least_loaded_endpoint_is_picked_and_a_call_counts_until_its_body_is_dropped() {
+    let (one, two) = (Scripted::start().await, Scripted::start().await);
+    let (upstreams, upstream) = with(server(&[one.address, two.address]));
+    let busy = upstream.endpoint(one.address).unwrap();
+    let serve = async {
+        let mut stream = one.accept().await;
+        read_until(&mut stream, "body").await;
+        answer(&mut stream, "done").await;
+        stream
+    };
+    let (_stream, response) = tokio::join!(serve, upstream.send(&busy, post("body")));
+    let body = response.unwrap().into_body();
+    for _ in 0..3 {
+        assert_eq!(upstream.pick().unwrap().address(), two.address);
+    }
+    assert_eq!(upstreams.status()[0].endpoints[0].in_flight, 1);
+    assert_eq!(text(body).await, "done");
+    assert_eq!(busy.in_flight(), 0);
+    let picked = [upstream.pick().unwrap().address(), upstream.pick().unwrap().address()];
+    assert!(
+        picked.contains(&one.address) && picked.contains(&two.address),
+        "{picked:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_ipv4_mapped_address_is_its_ipv4_address() {
+    let address = (Ipv4Addr::new(192, 0, 2, 1), 80).into();
+    let (_upstreams, upstream) = with(server(&[address]));
+    let mapped = "[::ffff:192.0.2.1]:80".parse().unwrap();
+    assert_eq!(upstream.endpoint(mapped).unwrap().address(), address);
+}
+
+#[tokio::test]
+async fn a_safe_request_survives_a_connection_that_was_closed_under_it_and_no_other_does() {
+    let scripted = Scripted::start().await;
+    let (_upstreams, upstream) = with(server(&[scripted.address]));
+    for safe in [true, false] {
+        let request = || match safe {
+            true => Request::get("/mcp").body(Full::default()).unwrap(),
+            false => post("body"),
+        };
+        let end = if safe { "\r\n\r\n" } else { "body" };
+        let serve = async {
+            let mut stream = scripted.accept().await;
+            read_until(&mut stream, end).await;
+            answer(&mut stream, "first").await;
+            read_until(&mut stream, end).await;
+            drop(stream);
+            if safe {
+                let mut stream = scripted.accept().await;
+                read_until(&mut stream, end).await;
+                answer(&mut stream, "second").await;
+            }
+        };
+        let calls = async {
+            assert_eq!(ask(&upstream, request()).await.unwrap(), "first");
+            ask(&upstream, request()).await
+        };
+        match tokio::join!(serve, calls).1 {
+            Ok(answered) => assert!(safe && answered == "second", "{answered}"),
+            Err(error) => assert!(!safe && matches!(error, UpstreamError::Closed(_)), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn abandoning_a_call_resets_its_connection() {
+    let scripted = Scripted::start().await;
+    let (_upstreams, upstream) = with(server(&[scripted.address]));
+    let mut call = Box::pin(ask(&upstream, post("body")));
+    let mut stream = tokio::select! {
+        _ = &mut call => panic!("answered"),
+        stream = async {
+            let mut stream = scripted.accept().await;
+            read_until(&mut stream, "body").await;
+            stream
+        } => stream,
+    };
+    drop(call);
+    let end = stream.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn where_nobody_listens_is_unreachable() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_upstreams, upstream) = with(server(&[address]));
+    let error = ask(&upstream, post("body")).await.unwrap_err();
+    assert_eq!(error.answer(), (StatusCode::BAD_GATEWAY, "upstream_unreachable"));
+    assert_eq!(error.explain(), "cannot be reached: Connection refused (os error 111)");
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_within_its_answer_or_takes_too_long_in_all_ends_it_as_an_error() {
+    let scripted = Scripted::start().await;
+    let mut slow = server(&[scripted.address]);
+    slow.timeouts = Timeouts {
+        first_byte: Duration::from_secs(30),
+        idle: Duration::from_millis(200),
+        call: Duration::from_millis(500),
+        ..Timeouts::default()
+    };
+    let (_upstreams, upstream) = with(slow);
+    let endpoint = upstream.pick().unwrap();
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    // Silent; then chatty, with and without the deadline.
+    for (chatty, limited) in [(false, true), (true, true), (true, false)] {
+        let serve = async {
+            let mut stream = scripted.accept().await;
+            read_until(&mut stream, "body").await;
+            stream.write_all(chunked).await.unwrap();
+            for _ in 0..if chatty { 20 } else { 0 } {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if stream.write_all(b"1\r\nx\r\n").await.is_err() {
+                    break;
+                }
+            }
+            stream
+        };
+        let call = async {
+            let body = upstream.send(&endpoint, post("body")).await.unwrap().into_body();
+            let mut body = if limited { body } else { body.without_call_deadline() };
+            let mut chunks = 0;
+            loop {
+                match body.frame().await.unwrap() {
+                    Ok(_) => chunks += 1,
+                    Err(error) => return (chunks, error),
+                }
+            }
+        };
+        let (_stream, (chunks, error)) = tokio::join!(serve, call);
+        match (chatty, limited) {
+            (true, true) => assert!(matches!(error, BodyError::Call(_)) && chunks < 20, "{chunks} {error}"),
+            (true, false) => assert!(matches!(error, BodyError::Idle(_)) && chunks == 21, "{chunks} {error}"),
+            _ => assert_eq!(error.to_string(), "the server was silent for 0.2 s"),
+        }
+    }
+}

@@ -7,12 +7,14 @@
 //! check      mcpgw check
 //! status     mcpgw status; `render` makes the text, `table` aligns it
 //! explain    mcpgw explain
+//! keys       mcpgw keys
 //! uninstall  mcpgw uninstall
 //! ```
 
 mod agent;
 mod check;
 mod explain;
+mod keys;
 mod log;
 mod options;
 mod render;
@@ -52,6 +54,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Explain(explain::Explain),
+    Keys(keys::Keys),
     Uninstall(uninstall::Uninstall),
 }
 
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.execute(),
         Command::Status(command) => command.execute(),
         Command::Explain(command) => command.execute(),
+        Command::Keys(command) => command.execute(),
         Command::Uninstall(command) => command.execute(),
     };
     result.unwrap_or_else(|error| {

@@ -178,6 +178,19 @@ fn status_without_an_agent_shows_what_still_holds() {
 }
 
 #[test]
+fn keys_by_their_ids() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    let line = |role: &str, day: &str, letter: &str| format!("{role} 2026-11-{day}T00:00:00Z {}\n", letter.repeat(43));
+    std::fs::write(&path, line("current", "21", "A") + &line("previous", "01", "Q")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = crate::keys::KeyFile::read(&path).unwrap();
+    let now = file.current.made + std::time::Duration::from_secs(7_500);
+    assert_snapshot("keys.txt", &keys::render(&file, now));
+}
+
+#[test]
 fn help_of_every_command() {
     let mut cli = Cli::command().term_width(100);
     cli.clone().debug_assert();
@@ -187,12 +200,20 @@ fn help_of_every_command() {
         let help = command.render_long_help().to_string();
         assert!(help.contains("Examples:\n"), "{help}");
         assert_snapshot(&format!("help-{}.txt", command.get_name()), &help);
+        let parent = command.get_name().to_owned();
+        for command in command.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n"), "{help}");
+            assert_snapshot(&format!("help-{parent}-{}.txt", command.get_name()), &help);
+        }
     }
 }
 
 #[test]
 fn every_flag_is_also_a_variable() {
-    for command in Cli::command().get_subcommands() {
+    let cli = Cli::command();
+    let nested = cli.get_subcommands().flat_map(clap::Command::get_subcommands);
+    for command in cli.get_subcommands().chain(nested) {
         for argument in command
             .get_arguments()
             .filter(|argument| argument.get_action().takes_values())

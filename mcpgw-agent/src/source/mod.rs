@@ -1,6 +1,7 @@
 //! Where resources come from. Every source yields one [`Desired`](crate::resources::Desired) snapshot after
 //! another through a watch channel; a bad change is refused and the last good snapshot stays.
 
+pub(crate) mod changes;
 mod file;
 mod status;
 mod watch;

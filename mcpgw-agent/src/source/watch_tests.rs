@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 use super::*;
 use crate::{resources::UnknownWorkloads, source::FileSource};
@@ -126,21 +126,4 @@ async fn a_change_of_the_text_alone_keeps_the_generation() {
     fs::write(dir.path().join("b.yaml"), "# a comment").unwrap();
     let status = watched.status(|status| status.files.len() == 2).await;
     assert_eq!((status.generation, status.errors), (1, vec![]));
-}
-
-#[tokio::test]
-async fn our_own_reading_wakes_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("a.yaml");
-    fs::write(&file, "").unwrap();
-    let (wake, mut woken) = mpsc::channel(1);
-    let mut watcher = watcher(wake);
-    watch_directory(&mut watcher, dir.path());
-    file::read(dir.path());
-    // Events arrive in order: the only one is that of the change.
-    fs::write(dir.path().join("b.yaml"), "").unwrap();
-    tokio::time::timeout(PATIENCE, woken.recv()).await.unwrap().unwrap();
-    assert!(is_change(&EventKind::Access(AccessKind::Close(AccessMode::Write))));
-    assert!(!is_change(&EventKind::Access(AccessKind::Open(AccessMode::Any))));
-    assert!(!is_change(&EventKind::Access(AccessKind::Close(AccessMode::Read))));
 }

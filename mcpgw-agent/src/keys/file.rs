@@ -118,7 +118,6 @@ impl KeyFile {
             Err(KeyError::Missing { .. }) => {}
             read => return read,
         }
-        fs::create_dir_all(directory(path)).map_err(failed("make the directory of", path))?;
         let _lock = lock(path)?;
         // Another process may have made it since.
         match Self::read(path) {
@@ -128,7 +127,7 @@ impl KeyFile {
     }
 
     /// Puts a new key in front: the current one becomes the previous one, and the previous one is forgotten. Makes
-    /// the file where it is not there.
+    /// the file, and its directory, where it is not there.
     pub fn rotate(path: &Path) -> Result<Self, KeyError> {
         let _lock = lock(path)?;
         let rotated = match Self::read(path) {
@@ -248,8 +247,10 @@ fn read(path: &Path) -> Result<String, KeyError> {
     String::from_utf8(bytes).map_err(|_| malformed("it is not text"))
 }
 
-/// Keeps other processes from writing the file at the same time. Readers need no lock.
+/// Keeps other processes from writing the file at the same time. Readers need no lock. Makes the directory, which is
+/// what is locked, where it is not there.
 fn lock(path: &Path) -> Result<Flock<File>, KeyError> {
+    fs::create_dir_all(directory(path)).map_err(failed("make the directory of", path))?;
     let directory = File::open(directory(path)).map_err(failed("open the directory of", path))?;
     Flock::lock(directory, FlockArg::LockExclusive)
         .map_err(|(_, error)| failed("lock the directory of", path)(error.into()))

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bpf;
 mod command;
 mod demo;
+mod fuzz;
 mod project;
 mod setup;
 mod test;
@@ -32,6 +33,8 @@ enum Task {
     Test(test::Test),
     /// Runs the stress test at its full length.
     Stress(test::Stress),
+    /// Fuzzes the parsers for a bounded time.
+    Fuzz(fuzz::Fuzz),
     /// Shows one tool call on its way through the kernel, the proxy and the policy.
     Demo(demo::Demo),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Bpf(bpf) => bpf.run(),
         Task::Test(test) => test.run(),
         Task::Stress(stress) => stress.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Demo(demo) => demo.run(),
     };
     match done {

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::{command, ui, versions::Versions};
 
-mod cargo_tools;
+pub mod cargo_tools;
 mod debian;
 mod npm;
 pub mod rust_src;

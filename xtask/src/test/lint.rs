@@ -46,10 +46,14 @@ pub fn run() -> Tally {
 }
 
 fn formatting() -> Result<()> {
-    ensure!(
-        command::succeeds(command::cargo().args(["fmt", "--all", "--check"]))?,
-        "run cargo fmt"
-    );
+    // The fuzz targets are a workspace of their own.
+    for arguments in [["--all", "--check"], ["--manifest-path=fuzz/Cargo.toml", "--check"]] {
+        ensure!(
+            command::succeeds(command::cargo().arg("fmt").args(arguments))?,
+            "run cargo fmt {}",
+            arguments[0]
+        );
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod cli;
 pub mod datapath;
+pub mod discovery;
 pub mod identity;
 pub mod keys;
 pub mod mcp;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::status::{Component, Readiness, Status, catalogs, gateway, servers};
 use crate::{
     datapath::{Explanation, status::DatapathStatus},
+    discovery::Offers,
     resources::Desired,
     source::SourceStatus,
 };
@@ -27,6 +28,9 @@ pub struct State {
     pub plan_generation: watch::Receiver<u64>,
     /// The datapath's state.
     pub datapath: watch::Receiver<DatapathStatus>,
+    /// Tells what the servers offer.
+    #[allow(clippy::type_complexity, reason = "one closure, used once")]
+    pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says what would happen to a connect of a workload (`namespace/name`).
@@ -47,6 +51,7 @@ impl State {
             gateway: gateway(&desired),
             restart_needed: self.restart_needed.borrow().iter().map(ToString::to_string).collect(),
             servers: servers(&desired),
+            offers: (self.offers)(&desired),
             catalogs: catalogs(&desired),
             components: self.readiness().components,
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     datapath::status::DatapathStatus,
+    discovery::Offers,
     resources::{Catalog, Desired, Expose, Policy, Server},
     source::SourceStatus,
 };
@@ -32,6 +33,8 @@ pub struct Status {
     pub restart_needed: Vec<String>,
     /// The servers of the snapshot in force, ordered by name.
     pub servers: Vec<ServerStatus>,
+    /// What they offer, in their order.
+    pub offers: Vec<Offers>,
     /// The catalogs of the snapshot in force, ordered by name.
     pub catalogs: Vec<CatalogStatus>,
     /// Readiness by component.

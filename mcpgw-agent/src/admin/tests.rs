@@ -70,6 +70,7 @@ fn agent() -> Agent {
         restart_needed: watch::Sender::new(vec!["spec.sessionKeysFile"]).subscribe(),
         plan_generation: watch::Sender::new(1).subscribe(),
         datapath: datapath.subscribe(),
+        offers: Arc::new(|_| vec![]),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {

@@ -24,9 +24,11 @@ use crate::{
         Datapath, NodeOptions,
         status::{DatapathStatus, State},
     },
+    discovery::Discovery,
+    keys::KeyRing,
     policy::Plan,
-    proxy::Proxy,
-    resources::{Desired, Settings},
+    proxy::{self, Proxy},
+    resources::{Desired, Server, Settings},
     source::FileSource,
     telemetry::Telemetry,
     upstream::Upstreams,
@@ -44,7 +46,7 @@ pub(super) struct Agent {
     datapath: Arc<Datapath>,
     proxy: Arc<Proxy>,
     telemetry: Arc<Telemetry>,
-    following: JoinHandle<()>,
+    following: [JoinHandle<()>; 2],
 }
 
 impl Agent {
@@ -81,12 +83,17 @@ impl Agent {
         let restart_needed = watch::Sender::new(Vec::new());
         let upstreams = Upstreams::new(data.handle().clone());
         upstreams.put_in_force(&initial.servers);
-        let proxy = Proxy::new(
-            plan.clone(),
-            telemetry.clone(),
-            upstreams.clone(),
-            data.handle().clone(),
-        );
+        let keys = KeyRing::open(initial.settings.session_keys.as_deref(), &options.state())?;
+        let discovery = Discovery::new(upstreams.clone(), data.handle().clone());
+        discovery.put_in_force(asked(&initial));
+        let parts = proxy::Parts {
+            plan: plan.clone(),
+            telemetry: telemetry.clone(),
+            upstreams: upstreams.clone(),
+            discovery: discovery.clone(),
+            sealer: keys.sealer(),
+        };
+        let proxy = Proxy::new(parts, data.handle().clone());
         let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
@@ -102,6 +109,10 @@ impl Agent {
             restart_needed: restart_needed.subscribe(),
             plan_generation: plan_generation.subscribe(),
             datapath: datapath.status(),
+            offers: Arc::new({
+                let discovery = discovery.clone();
+                move |desired| discovery.offers(&desired.servers)
+            }),
             metrics: Arc::new({
                 let telemetry = telemetry.clone();
                 move || telemetry.render()
@@ -125,12 +136,13 @@ impl Agent {
         let publish = Publish {
             running,
             upstreams,
+            discovery,
             plan,
             plan_generation,
             in_force,
             restart_needed,
         };
-        let following = tokio::spawn(publish.follow(desired));
+        let following = [tokio::spawn(publish.follow(desired)), tokio::spawn(keys.follow())];
         report_ready(&node, address, &datapath.status().borrow());
         Ok(Self {
             signals,
@@ -162,7 +174,7 @@ impl Agent {
             telemetry,
             following,
         } = self;
-        following.abort();
+        following.iter().for_each(JoinHandle::abort);
         proxy.drain(DRAIN_TIME).await;
         stop_datapath(datapath).await;
         if timeout(CLOSE_TIME, proxy.closed()).await.is_err() {
@@ -190,6 +202,14 @@ async fn why_taken(error: ListenError, socket: &Path) -> anyhow::Error {
     }
 }
 
+/// The servers that are asked what they offer: all of them where there is a gateway to offer it at, else none.
+fn asked(desired: &Desired) -> &[Arc<Server>] {
+    match desired.settings.gateway {
+        Some(_) => &desired.servers,
+        None => &[],
+    }
+}
+
 async fn stop_datapath(datapath: Arc<Datapath>) {
     // The admin server has only a weak reference, which it doesn't hold while we run.
     if let Some(datapath) = Arc::into_inner(datapath) {
@@ -202,6 +222,7 @@ struct Publish {
     /// The settings that the agent started with.
     running: Settings,
     upstreams: Arc<Upstreams>,
+    discovery: Arc<Discovery>,
     plan: Arc<ArcSwap<Plan>>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
@@ -228,6 +249,7 @@ impl Publish {
             self.restart_needed.send_replace(kept);
         }
         self.upstreams.put_in_force(&desired.servers);
+        self.discovery.put_in_force(asked(&desired));
         self.plan.store(Arc::new(Plan::compile(&desired)));
         self.plan_generation.send_replace(desired.generation);
         self.in_force.send_replace(Arc::new(desired));

@@ -6,6 +6,7 @@ use super::table::Table;
 use crate::{
     admin::{CatalogStatus, ServerStatus, Status},
     datapath::status::{DatapathStatus, State, WorkloadStatus},
+    discovery::Offers,
 };
 
 /// A longer state is cut in its column and told in full below.
@@ -57,6 +58,10 @@ pub(super) fn running(status: &Status) -> String {
         &servers(&status.servers),
         "no servers: there are no governed addresses",
     );
+    if status.gateway.is_some() && !status.offers.is_empty() {
+        section(&mut out, &offers(&status.offers), "");
+        out.push_str(&troubles(&status.offers));
+    }
     if !status.catalogs.is_empty() {
         section(&mut out, &catalogs(&status.catalogs), "");
     }
@@ -132,6 +137,42 @@ fn workloads(workloads: &[WorkloadStatus]) -> Table {
         ]);
     }
     table
+}
+
+fn offers(offers: &[Offers]) -> Table {
+    let mut table = Table::new(&["SERVER", "KNOWN", "TOOLS", "PROMPTS", "RESOURCES", "SPEAKS"]);
+    for offers in offers {
+        table.row([
+            offers.server.clone(),
+            offers.state.clone(),
+            offers.tools.to_string(),
+            offers.prompts.to_string(),
+            (offers.resources + offers.templates).to_string(),
+            offers.revisions.join(" "),
+        ]);
+    }
+    table
+}
+
+/// What is wrong with what servers offer, a line each.
+fn troubles(offers: &[Offers]) -> String {
+    let mut text = String::new();
+    for Offers {
+        server,
+        state,
+        reason,
+        problems,
+        ..
+    } in offers
+    {
+        if let Some((reason, seconds)) = reason {
+            let _ = writeln!(text, "{server} is {state} since {seconds} s: {reason}");
+        }
+        for problem in problems {
+            let _ = writeln!(text, "{server}: {problem}");
+        }
+    }
+    text
 }
 
 fn servers(servers: &[ServerStatus]) -> Table {

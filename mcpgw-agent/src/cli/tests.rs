@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     admin::{CatalogStatus, Component, GatewayStatus, ServerStatus, Status},
     datapath::status::{ConnectCount, DatapathStatus, MapStatus, ProgramStatus, State, WorkloadStatus},
+    discovery::Offers,
     source::{FileSource, SourceStatus},
 };
 
@@ -130,6 +131,22 @@ fn status() -> Status {
                 &["tools/read-only"],
             ),
             server("tools/clock", &["10.0.0.6:8080"], &[]),
+        ],
+        offers: vec![
+            Offers {
+                server: "tools/calculator".to_owned(),
+                state: "Ready".to_owned(),
+                revisions: vec!["2025-11-25".to_owned(), "2026-07-28".to_owned()],
+                tools: 12,
+                ..Offers::default()
+            },
+            Offers {
+                server: "tools/clock".to_owned(),
+                state: "Unreachable".to_owned(),
+                reason: Some(("cannot be reached: Connection refused".to_owned(), 42)),
+                problems: vec!["PrefixConflict: now is a name of tools/calculator already".to_owned()],
+                ..Offers::default()
+            },
         ],
         components: BTreeMap::from([
             ("datapath".to_owned(), component(false, "connect6 is not attached")),

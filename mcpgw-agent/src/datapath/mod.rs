@@ -98,9 +98,11 @@ pub fn read_kernel(options: &NodeOptions) -> Result<DatapathStatus, DatapathErro
 }
 
 fn remove_state(state: &Path, removed: &mut Vec<String>) {
-    let socket = state.join("admin.sock");
-    if std::fs::remove_file(&socket).is_ok() {
-        removed.push(format!("socket {}", socket.display()));
+    for (what, file) in [("socket", "admin.sock"), ("session keys", "session-keys")] {
+        let path = state.join(file);
+        if std::fs::remove_file(&path).is_ok() {
+            removed.push(format!("{what} {}", path.display()));
+        }
     }
     // The lock is of this very command; the directory goes only if nothing else lies there.
     let _ = std::fs::remove_file(state.join("lock"));

@@ -34,7 +34,9 @@ pub enum Answer {
     },
     /// It ended without an answer to the request.
     Absent,
-    /// It cannot be told: too large, encoded, or an event stream that the client may resume later.
+    /// The stream ended before the answer, and the client can resume it.
+    Resumable,
+    /// It cannot be told: too large, or encoded.
     Unknown,
 }
 
@@ -78,6 +80,14 @@ impl AnswerObserver {
         }
     }
 
+    /// For an answer that is one JSON message.
+    pub fn of_json(id: Option<&RawValue>) -> Self {
+        Self {
+            id: id.and_then(Id::of),
+            state: State::Json(Gathered::One(Bytes::new())),
+        }
+    }
+
     /// Looks at the next chunk.
     pub fn feed(&mut self, chunk: &Bytes) {
         let answer = match &mut self.state {
@@ -109,7 +119,7 @@ impl AnswerObserver {
         match &self.state {
             State::Known(answer) => *answer,
             State::Json(gathered) => read(gathered.bytes(), self.id.as_ref()).unwrap_or(Answer::Absent),
-            State::Events { last_id: Some(_), .. } => Answer::Unknown,
+            State::Events { last_id: Some(_), .. } => Answer::Resumable,
             State::Events { last_id: None, .. } => Answer::Absent,
         }
     }

@@ -97,8 +97,8 @@ fn the_answer_is_known_before_the_stream_ends() {
 }
 
 #[test]
-fn a_stream_that_ends_early_is_unknown_only_if_it_can_be_resumed() {
-    assert_eq!(observe(EVENTS, &["id: 1\ndata:\n\n"]), Answer::Unknown);
+fn a_stream_that_ends_early_may_still_be_answered_if_it_can_be_resumed() {
+    assert_eq!(observe(EVENTS, &["id: 1\ndata:\n\n"]), Answer::Resumable);
     assert_eq!(observe(EVENTS, &["data: {}\n\n"]), Answer::Absent);
     assert_eq!(observe(EVENTS, &["id: 1\n\nid\n\n"]), Answer::Absent);
 }

@@ -9,17 +9,39 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 
 use super::{
+    batch::MAX_BATCH,
     error::code,
+    locate::Located,
     members::{Any, Read, Seen, Skip, Text, looks_like},
+    method::Method,
 };
 
 /// The method that calls a tool.
 pub const TOOLS_CALL: &str = "tools/call";
 
+/// Names the revision, in `params._meta`, from 2026-07-28 on.
+pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// Tells what the client can do, in `params._meta`, from 2026-07-28 on.
+pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// Longest name of a tool, prompt or task, in bytes.
+pub const MAX_NAME: usize = 1024;
+/// Longest URI, in bytes.
+pub const MAX_URI: usize = 8 * 1024;
+
 /// Members of an envelope.
 const ENVELOPE: [&str; 6] = ["jsonrpc", "method", "id", "params", "result", "error"];
-/// Members of the `params` of a tool call.
-const PARAMS: [&str; 3] = ["name", "arguments", "_meta"];
+/// Members of `params` by which something is decided or routed.
+const PARAMS: [&str; 8] = [
+    "name",
+    "arguments",
+    "uri",
+    "taskId",
+    "cursor",
+    "ref",
+    "requestId",
+    "_meta",
+];
 
 /// What a body asks for. Borrows from the body.
 #[derive(Debug)]
@@ -30,7 +52,49 @@ pub struct Envelope<'a> {
     pub method: Option<Cow<'a, str>>,
     /// The id, as it was written: a string, a number or null.
     pub id: Option<&'a RawValue>,
-    params: Params<'a>,
+    /// What `params` says; empty where it is absent or no object.
+    pub params: Params<'a>,
+    body: &'a [u8],
+}
+
+/// What `params` says.
+#[derive(Debug, Default)]
+pub struct Params<'a> {
+    /// `name`: of a tool or prompt.
+    pub name: Option<Cow<'a, str>>,
+    /// `uri`: of a resource.
+    pub uri: Option<Cow<'a, str>>,
+    /// `taskId`
+    pub task_id: Option<Cow<'a, str>>,
+    /// `cursor`: of a list.
+    pub cursor: Option<Cow<'a, str>>,
+    /// `protocolVersion`: what `initialize` asks for.
+    pub protocol_version: Option<Cow<'a, str>>,
+    /// `ref`: what is to be completed.
+    pub reference: Option<Reference<'a>>,
+    /// `_meta`
+    pub meta: Meta<'a>,
+    look_alike: bool,
+}
+
+/// What `params._meta` says.
+#[derive(Debug, Default)]
+pub struct Meta<'a> {
+    /// `io.modelcontextprotocol/protocolVersion`
+    pub protocol_version: Option<Cow<'a, str>>,
+    /// `io.modelcontextprotocol/clientCapabilities` is there.
+    pub has_capabilities: bool,
+    /// `traceparent`
+    pub traceparent: Option<Cow<'a, str>>,
+}
+
+/// What is to be completed: the argument of a prompt, or the variable of a resource template.
+#[derive(Debug, Default)]
+pub struct Reference<'a> {
+    /// The prompt's name.
+    pub name: Option<Cow<'a, str>>,
+    /// The resource's URI, or its template.
+    pub uri: Option<Cow<'a, str>>,
 }
 
 /// The kind of a message.
@@ -53,6 +117,12 @@ pub enum EnvelopeError {
     /// It is an array: batches are not accepted.
     #[error("Invalid request: JSON-RPC batches are not supported")]
     Batch,
+    /// It is an array without a message.
+    #[error("Invalid request: a batch has one message at least")]
+    EmptyBatch,
+    /// It is an array of too many messages.
+    #[error("Invalid request: a batch has at most {MAX_BATCH} messages")]
+    LargeBatch,
     /// It is neither object nor array.
     #[error("Invalid request: a JSON-RPC message is an object")]
     NotAnObject,
@@ -74,9 +144,12 @@ pub enum EnvelopeError {
     /// The message has a method and a result or error, or none of them.
     #[error("Invalid request: a message has either a method or a result or an error")]
     Shape,
-    /// A tool call without a name.
-    #[error("Invalid params: tools/call needs a string `params.name`")]
-    ToolName,
+    /// A request without what it is about.
+    #[error("Invalid params: {0} is required, and must be a string")]
+    Subject(&'static str),
+    /// What a request is about is too long.
+    #[error("Invalid params: {0} is too long")]
+    TooLong(&'static str),
 }
 
 impl EnvelopeError {
@@ -84,7 +157,7 @@ impl EnvelopeError {
     pub fn code(&self) -> i64 {
         match self {
             Self::Syntax(_) => code::PARSE_ERROR,
-            Self::ToolName => code::INVALID_PARAMS,
+            Self::Subject(_) | Self::TooLong(_) => code::INVALID_PARAMS,
             _ => code::INVALID_REQUEST,
         }
     }
@@ -93,10 +166,11 @@ impl EnvelopeError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Syntax(_) => "invalid_json",
-            Self::Batch => "batch",
+            Self::Batch | Self::EmptyBatch | Self::LargeBatch => "batch",
             Self::DuplicateKey(_) => "duplicate_key",
             Self::AmbiguousKey(_) => "ambiguous_key",
-            Self::NotAnObject | Self::Version | Self::Method | Self::Id | Self::Shape | Self::ToolName => {
+            Self::TooLong(_) => "name_too_long",
+            Self::NotAnObject | Self::Version | Self::Method | Self::Id | Self::Shape | Self::Subject(_) => {
                 "invalid_envelope"
             }
         }
@@ -122,6 +196,7 @@ impl<'a> Envelope<'a> {
             method: members.method,
             id: members.id,
             params: members.params,
+            body,
         })
     }
 
@@ -134,14 +209,25 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// What the header `Mcp-Name` must say about this message; `None` where there is nothing to say.
+    /// What the message is about: what the header `Mcp-Name` must say; `None` where there is nothing to say.
     pub fn subject(&self) -> Option<&str> {
-        match self.method.as_deref()? {
-            TOOLS_CALL | "prompts/get" => self.params.name.as_deref(),
-            "resources/read" => self.params.uri.as_deref(),
-            method if method.starts_with("tasks/") => self.params.task_id.as_deref(),
-            _ => None,
-        }
+        subject(Method::of(self.method.as_deref()?), &self.params)?.as_deref()
+    }
+
+    /// Where the parts stand that a gateway changes or hands on. The body is read once more for them.
+    pub fn locate(&self) -> Located<'a> {
+        // It has been read before, more strictly.
+        Located::in_body(self.body).unwrap_or_default()
+    }
+}
+
+/// What a request of this method is about, if it is about anything.
+fn subject<'p, 'a>(method: Method<'_>, params: &'p Params<'a>) -> Option<&'p Option<Cow<'a, str>>> {
+    match method {
+        Method::ToolsCall | Method::PromptsGet => Some(&params.name),
+        Method::ResourcesRead | Method::Subscribe | Method::Unsubscribe => Some(&params.uri),
+        Method::Tasks => Some(&params.task_id),
+        _ => None,
     }
 }
 
@@ -180,14 +266,7 @@ impl Members<'_> {
         if self.answers {
             return Err(EnvelopeError::Shape);
         }
-        if method == TOOLS_CALL {
-            if self.params.look_alike {
-                return Err(EnvelopeError::AmbiguousKey("params"));
-            }
-            if self.params.name.is_none() {
-                return Err(EnvelopeError::ToolName);
-            }
-        }
+        self.params.check(Method::of(method))?;
         Ok(if self.id.is_some() {
             Kind::Request
         } else {
@@ -196,13 +275,29 @@ impl Members<'_> {
     }
 }
 
-/// What `params` says; empty where it is absent or no object.
-#[derive(Debug, Default)]
-struct Params<'a> {
-    name: Option<Cow<'a, str>>,
-    uri: Option<Cow<'a, str>>,
-    task_id: Option<Cow<'a, str>>,
-    look_alike: bool,
+impl Params<'_> {
+    /// Whether it is clear what a message of this method is about.
+    fn check(&self, method: Method<'_>) -> Result<(), EnvelopeError> {
+        let about = subject(method, self);
+        let decides = about.is_some() || method == Method::Complete;
+        if decides && self.look_alike {
+            return Err(EnvelopeError::AmbiguousKey("params"));
+        }
+        let name = match method {
+            Method::ToolsCall | Method::PromptsGet => "params.name",
+            Method::Tasks => "params.taskId",
+            _ => "params.uri",
+        };
+        // `tasks/list` is about all of them.
+        if about.is_some_and(Option::is_none) && method != Method::Tasks {
+            return Err(EnvelopeError::Subject(name));
+        }
+        let too_long = |text: &Option<Cow<'_, str>>, max: usize| text.as_ref().is_some_and(|text| text.len() > max);
+        if too_long(&self.name, MAX_NAME) || too_long(&self.task_id, MAX_NAME) || too_long(&self.uri, MAX_URI) {
+            return Err(EnvelopeError::TooLong(name));
+        }
+        Ok(())
+    }
 }
 
 /// Where a reader leaves the reason when it refuses what is valid JSON.
@@ -279,7 +374,10 @@ impl<'de> Read<'de> for ReadParams<'_> {
                 "name" => params.name = map.next_value_seed(Any(Text))?,
                 "uri" => params.uri = map.next_value_seed(Any(Text))?,
                 "taskId" => params.task_id = map.next_value_seed(Any(Text))?,
-                "_meta" => map.next_value_seed(Any(ReadMeta(self.0)))?,
+                "cursor" => params.cursor = map.next_value_seed(Any(Text))?,
+                "protocolVersion" => params.protocol_version = map.next_value_seed(Any(Text))?,
+                "ref" => params.reference = map.next_value_seed(Any(ReadReference(self.0)))?,
+                "_meta" => params.meta = map.next_value_seed(Any(ReadMeta(self.0)))?,
                 other => {
                     params.look_alike |= looks_like(other, &PARAMS);
                     map.next_value_seed(Any(Skip))?;
@@ -296,17 +394,48 @@ impl<'de> Read<'de> for ReadParams<'_> {
 struct ReadMeta<'d>(&'d mut Defect);
 
 impl<'de> Read<'de> for ReadMeta<'_> {
-    type Out = ();
+    type Out = Meta<'de>;
 
-    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Meta<'de>, A::Error> {
+        let mut meta = Meta::default();
         let mut seen = Seen::default();
         while let Some(key) = map.next_key_seed(Any(Text))?.flatten() {
-            map.next_value_seed(Any(Skip))?;
+            match &*key {
+                META_VERSION => meta.protocol_version = map.next_value_seed(Any(Text))?,
+                META_CAPABILITIES => {
+                    meta.has_capabilities = true;
+                    map.next_value_seed(Any(Skip))?;
+                }
+                "traceparent" => meta.traceparent = map.next_value_seed(Any(Text))?,
+                _ => map.next_value_seed(Any(Skip))?,
+            }
             if !seen.insert(key) {
                 return Err(refuse(self.0, EnvelopeError::DuplicateKey("params._meta")));
             }
         }
-        Ok(())
+        Ok(meta)
+    }
+}
+
+struct ReadReference<'d>(&'d mut Defect);
+
+impl<'de> Read<'de> for ReadReference<'_> {
+    type Out = Option<Reference<'de>>;
+
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Out, A::Error> {
+        let mut reference = Reference::default();
+        let mut seen = Seen::default();
+        while let Some(key) = map.next_key_seed(Any(Text))?.flatten() {
+            match &*key {
+                "name" => reference.name = map.next_value_seed(Any(Text))?,
+                "uri" => reference.uri = map.next_value_seed(Any(Text))?,
+                _ => map.next_value_seed(Any(Skip))?,
+            }
+            if !seen.insert(key) {
+                return Err(refuse(self.0, EnvelopeError::DuplicateKey("params.ref")));
+            }
+        }
+        Ok(Some(reference))
     }
 }
 

@@ -88,14 +88,17 @@ fn what_two_parsers_could_read_differently_is_refused() {
         (r#"{"jsonrpc":"2.0","id":1e999,"method":"ping"}"#, E::Id),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#, E::Shape),
         (r#"{"jsonrpc":"2.0","id":1}"#, E::Shape),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, E::ToolName),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
+            E::Subject("params.name"),
+        ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["big"]}"#,
-            E::ToolName,
+            E::Subject("params.name"),
         ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#,
-            E::ToolName,
+            E::Subject("params.name"),
         ),
     ] {
         assert_eq!(refusal(body), error, "{body}");

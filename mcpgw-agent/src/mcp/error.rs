@@ -13,9 +13,17 @@ pub mod code {
     pub const INVALID_REQUEST: i64 = -32600;
     /// JSON-RPC: bad parameters; also the answer for a tool that the caller may not see.
     pub const INVALID_PARAMS: i64 = -32602;
+    /// JSON-RPC: no such method.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// MCP, legacy era: no such resource.
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// MCP: the revision is not supported.
+    pub const UNSUPPORTED_VERSION: i64 = -32022;
     /// MCP: a routing header and the body differ.
     pub const HEADER_MISMATCH: i64 = -32020;
 
+    /// Ours: the server asks something that this client cannot be asked.
+    pub const INPUT_REQUIRED: i64 = 4090;
     /// Ours, with HTTP 403: a path that is not open to callers.
     pub const PATH_CLOSED: i64 = 4032;
 
@@ -36,19 +44,19 @@ pub struct DenialData<'a> {
 }
 
 /// Writes a JSON-RPC error response. `id` is echoed byte for byte; `None` becomes null.
-pub fn body(id: Option<&RawValue>, code: i64, message: &str, data: Option<&DenialData<'_>>) -> Bytes {
+pub fn body<T: Serialize>(id: Option<&RawValue>, code: i64, message: &str, data: Option<&T>) -> Bytes {
     #[derive(Serialize)]
-    struct Response<'a> {
+    struct Response<'a, T> {
         jsonrpc: &'a str,
         id: Option<&'a RawValue>,
-        error: Error<'a>,
+        error: Error<'a, T>,
     }
     #[derive(Serialize)]
-    struct Error<'a> {
+    struct Error<'a, T> {
         code: i64,
         message: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        data: Option<&'a DenialData<'a>>,
+        data: Option<&'a T>,
     }
     let response = Response {
         jsonrpc: "2.0",
@@ -79,7 +87,7 @@ mod tests {
     #[test]
     fn without_an_id_it_is_null() {
         assert_eq!(
-            body(None, code::of_status(413), "too large", None),
+            body::<()>(None, code::of_status(413), "too large", None),
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":4130,"message":"too large"}}"#
         );
     }

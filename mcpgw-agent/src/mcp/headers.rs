@@ -13,6 +13,11 @@ pub const MCP_METHOD: &str = "mcp-method";
 /// Names the tool, prompt, resource or task, from revision 2026-07-28 on.
 pub const MCP_NAME: &str = "mcp-name";
 
+/// Names the revision.
+pub const MCP_PROTOCOL_VERSION: &str = "mcp-protocol-version";
+/// Names the session, up to revision 2025-11-25.
+pub const MCP_SESSION_ID: &str = "mcp-session-id";
+
 /// Why a request is refused for its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
@@ -72,13 +77,23 @@ fn is_json(value: &HeaderValue) -> bool {
 }
 
 /// The text of a header, also in its `=?base64?…?=` form; `None` if it cannot be decoded.
-fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
+pub fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(value.as_bytes()).ok()?;
     match text.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
         Some(encoded) => String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?)
             .ok()
             .map(Cow::Owned),
         None => Some(Cow::Borrowed(text)),
+    }
+}
+
+/// A text as a header: in its `=?base64?…?=` form where it cannot stand in one, or could be taken for that form.
+pub fn encoded(text: &str) -> Option<HeaderValue> {
+    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let bare = printable && text.trim() == text && !text.starts_with("=?base64?");
+    match bare {
+        true => HeaderValue::from_str(text).ok(),
+        false => HeaderValue::from_str(&format!("=?base64?{}?=", BASE64_STANDARD.encode(text))).ok(),
     }
 }
 

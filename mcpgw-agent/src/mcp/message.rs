@@ -70,6 +70,8 @@ pub struct ResultPeek<'a> {
     pub members: Option<Members>,
     /// Whether the answer is in it.
     pub kind: ResultKind,
+    /// Whether it says its type (`resultType`).
+    pub is_typed: bool,
     /// `isError`: the tool ran and failed.
     pub is_error: bool,
     /// `requestState`, for the client to send again.
@@ -102,6 +104,17 @@ pub enum ResultKind {
     Task,
     /// One that is not known here.
     Other,
+}
+
+/// Whether a message is a response.
+pub fn is_response(message: &[u8]) -> bool {
+    Peek::new(message).is_ok_and(|message| message.kind == Kind::Response)
+}
+
+/// Whether a message answers with questions to the client.
+pub fn is_input_required(message: &[u8]) -> bool {
+    let kind = |message: Peek<'_>| Some(message.result().ok()??.kind);
+    Peek::new(message).ok().and_then(kind) == Some(ResultKind::InputRequired)
 }
 
 impl<'a> Peek<'a> {
@@ -225,6 +238,7 @@ impl<'a> Peek<'a> {
             whole,
             members: whole.members(),
             kind,
+            is_typed: fields.result_type.is_some(),
             is_error: fields.is_error.is_some_and(|value| value.get() == "true"),
             request_state: part(fields.request_state),
             task_id: part(fields.task_id.or(task.task_id)),
@@ -240,6 +254,11 @@ impl<'a> Peek<'a> {
 
     /// The code of its error; `None` where there is no error, or no whole number for its code.
     pub fn error_code(&self) -> Option<i64> {
+        serde_json::from_str(self.error_code_part()?.raw.get()).ok()
+    }
+
+    /// The code of its error as it was written.
+    pub fn error_code_part(&self) -> Option<Part<'a>> {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Error<'a> {
@@ -247,7 +266,7 @@ impl<'a> Peek<'a> {
             code: Option<&'a RawValue>,
         }
         let error: Error<'a> = members_of(self.error).ok()?;
-        serde_json::from_str(error.code?.get()).ok()
+        error.code.map(|code| part(self.body, code))
     }
 }
 

@@ -12,13 +12,20 @@
 //! ```
 
 pub mod answer;
+pub mod batch;
 pub mod envelope;
 pub mod error;
 pub mod headers;
+mod locate;
 mod members;
 pub mod message;
+pub mod method;
+pub mod modern;
+mod param_headers;
 pub mod seal;
+pub mod splice;
 pub mod sse;
+pub mod version;
 
 pub use answer::{Answer, AnswerObserver};
 pub use envelope::{Envelope, EnvelopeError, Kind};

@@ -9,7 +9,7 @@ use std::{
 use super::rule::Rule;
 use crate::{
     identity::WorkloadIdentity,
-    resources::{Action, Desired, ObjectName, Policy},
+    resources::{self, Action, Catalog, Desired, Expose, Gateway, ObjectName, Policy},
 };
 
 /// The rule that denies when policies govern a server and none of their rules permits a call.
@@ -20,17 +20,19 @@ pub const DEFAULT_DENY: &str = "default-deny";
 pub struct Plan {
     /// Generation of the `Desired` that it was compiled from; 0 for the empty plan.
     pub generation: u64,
-    servers: HashMap<SocketAddr, Arc<Server>>,
+    servers: Vec<Arc<Server>>,
+    by_address: HashMap<SocketAddr, Vec<Arc<Server>>>,
+    by_name: HashMap<ObjectName, Arc<Server>>,
+    catalogs: HashMap<Arc<str>, Arc<Catalog>>,
+    gateway: Option<Gateway>,
     default_deny: Arc<str>,
 }
 
 /// A server with the rules that govern it.
 #[derive(Debug)]
 pub struct Server {
-    /// Its name.
-    pub name: ObjectName,
-    /// Path of its MCP endpoint.
-    pub path: Arc<str>,
+    /// What was asked for.
+    pub wanted: Arc<resources::Server>,
     rules: Vec<Rule>,
     literals: HashSet<Box<str>>,
 }
@@ -54,36 +56,81 @@ pub enum Decision {
 impl Plan {
     /// Compiles. Cannot fail: `Desired` is validated.
     pub fn compile(desired: &Desired) -> Self {
-        let mut servers = HashMap::new();
-        for wanted in &desired.servers {
-            let governing = desired.policies.iter().filter(|policy| governs(policy, &wanted.name));
-            let rules: Vec<Rule> = governing
-                .flat_map(|policy| (0..policy.rules.len()).map(|index| Rule::compile(policy, index)))
-                .collect();
-            let literals = rules.iter().flat_map(Rule::literals).map(Box::from).collect();
-            let server = Arc::new(Server {
-                name: wanted.name.clone(),
-                path: Arc::clone(&wanted.path),
-                rules,
-                literals,
-            });
-            servers.extend(
-                wanted
-                    .addresses()
-                    .iter()
-                    .map(|address| (canonical(*address), Arc::clone(&server))),
-            );
+        let servers: Vec<Arc<Server>> = desired
+            .servers
+            .iter()
+            .map(|wanted| Arc::new(Server::compile(wanted, &desired.policies)))
+            .collect();
+        let mut by_address: HashMap<SocketAddr, Vec<Arc<Server>>> = HashMap::new();
+        for server in &servers {
+            for address in server.wanted.addresses() {
+                by_address
+                    .entry(canonical(*address))
+                    .or_default()
+                    .push(Arc::clone(server));
+            }
         }
         Self {
             generation: desired.generation,
+            by_name: servers
+                .iter()
+                .map(|server| (server.name().clone(), Arc::clone(server)))
+                .collect(),
+            by_address,
             servers,
+            catalogs: desired
+                .catalogs
+                .iter()
+                .map(|catalog| (Arc::clone(&catalog.name.name), Arc::clone(catalog)))
+                .collect(),
+            gateway: desired.settings.gateway.clone(),
             default_deny: DEFAULT_DENY.into(),
         }
     }
 
-    /// The server that listens at this address; an IPv4-mapped address is its IPv4 address.
-    pub fn server(&self, address: SocketAddr) -> Option<&Arc<Server>> {
-        self.servers.get(&canonical(address))
+    /// The servers that listen at this address, which differ by their paths; an IPv4-mapped address is its IPv4
+    /// address. Empty where the address is no server's.
+    pub fn at(&self, address: SocketAddr) -> &[Arc<Server>] {
+        self.by_address.get(&canonical(address)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The server of this name.
+    pub fn server(&self, name: &ObjectName) -> Option<&Arc<Server>> {
+        self.by_name.get(name)
+    }
+
+    /// Every server, ordered by namespace and name.
+    pub fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// The virtual server at `/mcp/<name>`.
+    pub fn catalog(&self, name: &str) -> Option<&Arc<Catalog>> {
+        self.catalogs.get(name)
+    }
+
+    /// The gateway's listeners, if this address is one of them.
+    pub fn gateway_at(&self, address: SocketAddr) -> Option<&Gateway> {
+        let is_ours = |listen: &SocketAddr| {
+            let any = listen.ip().is_unspecified() && listen.port() == address.port();
+            any || canonical(*listen) == canonical(address)
+        };
+        self.gateway
+            .as_ref()
+            .filter(|gateway| gateway.listen.iter().any(is_ours))
+    }
+
+    /// Whether a caller sees a server at the gateway: callers of its namespace do, others where it is exposed to
+    /// them. A caller without a workload is the operator on loopback, who sees all.
+    pub fn sees(&self, caller: Option<&WorkloadIdentity>, server: &Server) -> bool {
+        let Some(caller) = caller else { return true };
+        let namespace = &caller.workload.namespace;
+        *namespace == server.name().namespace
+            || match &server.wanted.expose_to {
+                Expose::Own => false,
+                Expose::Everyone => true,
+                Expose::Namespaces(list) => list.contains(namespace),
+            }
     }
 
     /// Decides a tool call: any denial denies; where policies with rules govern the server, one permission
@@ -113,6 +160,23 @@ impl Plan {
 }
 
 impl Server {
+    fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>]) -> Self {
+        let governing = policies.iter().filter(|policy| governs(policy, &wanted.name));
+        let rules: Vec<Rule> = governing
+            .flat_map(|policy| (0..policy.rules.len()).map(|index| Rule::compile(policy, index)))
+            .collect();
+        Self {
+            literals: rules.iter().flat_map(Rule::literals).map(Box::from).collect(),
+            rules,
+            wanted: Arc::clone(wanted),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ObjectName {
+        &self.wanted.name
+    }
+
     /// Whether a rule names this tool outright: then its name is the operator's, not only the caller's.
     pub fn names_tool(&self, tool: &str) -> bool {
         self.literals.contains(tool)

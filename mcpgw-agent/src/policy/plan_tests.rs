@@ -57,7 +57,7 @@ fn plan(policies: Vec<Arc<Policy>>) -> Plan {
 }
 
 fn decide(plan: &Plan, caller: &WorkloadIdentity, tool: &str) -> Decision {
-    plan.decide(Some(caller), plan.server("10.0.0.1:80".parse().unwrap()).unwrap(), tool)
+    plan.decide(Some(caller), &plan.at("10.0.0.1:80".parse().unwrap())[0], tool)
 }
 
 fn deny(rule: &str) -> Decision {
@@ -73,7 +73,7 @@ fn allow(rule: &str) -> Decision {
 #[test]
 fn servers_are_found_by_any_of_their_addresses() {
     let plan = plan(vec![]);
-    let found = |address: &str| plan.server(address.parse().unwrap()).is_some();
+    let found = |address: &str| !plan.at(address.parse().unwrap()).is_empty();
     assert!(found("10.0.0.1:80") && found("[fd00::1]:80") && found("[::ffff:10.0.0.1]:80"));
     assert!(!found("10.0.0.1:81") && !found("10.0.0.2:80"));
     assert_eq!(plan.generation, 7);
@@ -143,7 +143,7 @@ fn a_server_knows_the_tools_that_its_rules_name() {
         &[],
         vec![rule(Action::Deny, vec![], &["big", "get_*"])],
     )]);
-    let server = plan.server("10.0.0.1:80".parse().unwrap()).unwrap();
+    let server = &plan.at("10.0.0.1:80".parse().unwrap())[0];
     assert!(server.names_tool("big") && !server.names_tool("get_*") && !server.names_tool("get_x"));
 }
 

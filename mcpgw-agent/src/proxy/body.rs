@@ -23,6 +23,10 @@ const PIECE: usize = 1024;
 #[derive(Clone)]
 pub(super) struct BodyBudget(Arc<Semaphore>);
 
+/// A body's share of that memory. It goes back when this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Share(#[allow(dead_code, reason = "held for its Drop")] Option<OwnedSemaphorePermit>);
+
 impl BodyBudget {
     /// All of it.
     pub(super) fn new() -> Self {
@@ -30,7 +34,7 @@ impl BodyBudget {
     }
 
     /// Reads a whole body. Its memory counts until the share that comes with it is dropped.
-    pub(super) async fn read<B: Body>(&self, body: B) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
+    pub(super) async fn read<B: Body>(&self, body: B) -> Result<(Bytes, Share), Refused> {
         if body.size_hint().lower() > MAX_BODY as u64 {
             return Err(Refused::body_too_large());
         }
@@ -54,7 +58,7 @@ impl BodyBudget {
             }
         };
         drop(share.split(share.num_permits().saturating_sub(pieces(body.len()) as usize)));
-        Ok((body, share))
+        Ok((body, Share(Some(share))))
     }
 }
 

@@ -32,3 +32,22 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// First and longest wait after a failed accept (no descriptors, no memory).
 pub const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// One event of a server's stream that is looked into.
+pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+/// Answers that must be held whole because something in them changes: larger is HTTP 502.
+pub const MAX_REWRITTEN_ANSWER: usize = 16 * 1024 * 1024;
+/// How far the answer to `initialize` is read for the revision that the server chose.
+pub const MAX_INITIALIZE_ANSWER: usize = 256 * 1024;
+/// Sessions of which more is known than their ids say.
+pub const MAX_KNOWN_SESSIONS: usize = 65_536;
+
+/// Streams that calls wait for.
+pub const MAX_PENDING_STREAMS: usize = 16_384;
+/// Calls that wait for one stream.
+pub const MAX_PENDING_PER_STREAM: usize = 1_024;
+/// How long they wait for a stream that nobody resumes.
+pub const PENDING_TIME: Duration = Duration::from_secs(600);
+
+/// How often what was not used for long is forgotten.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,38 +1,47 @@
-//! Serves the workloads' listeners: HTTP in, one decision, HTTP out.
+//! Serves the workloads' listeners and the gateway's own: HTTP in, one decision, HTTP out.
 //!
 //! ```text
 //! listener    accepts a workload's connections, no more than it may have
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection
-//! exchange    one request: check → read → govern → forward → answer
-//! govern      the verdict: server, envelope, decision
+//! exchange    one request: which of the two paths it is on
+//! redirected  … it dialled a server's own address
+//! gateway     … it dialled the gateway, which has many servers
 //! request     what is refused by its head alone
 //! body        reads request bodies, within their bounds
 //! route       which paths of a governed address are served
+//! call        the decision about one tool call, and its record
 //! refused     refusals, as JSON-RPC errors
 //! relay       passes an answer on, and closes the call's record
+//! rewrite     changes messages of an answer on their way
+//! pending     calls whose answers come on another stream
 //! limits      every bound, by name
 //! ```
 
 mod body;
+mod call;
 mod connection;
 mod exchange;
-mod govern;
+mod gateway;
 pub mod limits;
 mod listener;
+mod pending;
 mod preface;
+mod redirected;
 mod refused;
 mod relay;
 mod request;
+mod rewrite;
 mod route;
 
 use std::{
     net::Shutdown,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
+use http::{HeaderMap, header};
 use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -41,6 +50,8 @@ use tokio_util::{
 
 use crate::{
     datapath::{PodListeners, Serve, ServeGuard},
+    discovery::Discovery,
+    mcp::seal::Sealer,
     policy::Plan,
     telemetry::Telemetry,
     upstream::Upstreams,
@@ -58,38 +69,65 @@ struct Shared {
     plan: Arc<ArcSwap<Plan>>,
     telemetry: Arc<Telemetry>,
     upstreams: Arc<Upstreams>,
+    discovery: Arc<Discovery>,
+    gateway: Gateway,
+    /// Sessions on the redirected path.
+    redirected: redirected::Known,
+    pending: Arc<Pending>,
     /// Cancelled when the agent ends: no more connections, and none of those that are open takes another request.
     draining: CancellationToken,
 }
 
+/// What a proxy is put together from.
+pub struct Parts {
+    /// What it goes by, as it is at each request.
+    pub plan: Arc<ArcSwap<Plan>>,
+    /// Where calls are recorded.
+    pub telemetry: Arc<Telemetry>,
+    /// The servers in force.
+    pub upstreams: Arc<Upstreams>,
+    /// What they offer.
+    pub discovery: Arc<Discovery>,
+    /// Seals session ids and cursors.
+    pub sealer: Sealer,
+}
+
 impl Shared {
-    fn new(plan: Arc<ArcSwap<Plan>>, telemetry: Arc<Telemetry>, upstreams: Arc<Upstreams>) -> Arc<Self> {
+    fn new(parts: Parts) -> Arc<Self> {
+        let Parts {
+            plan,
+            telemetry,
+            upstreams,
+            discovery,
+            sealer,
+        } = parts;
         Arc::new(Self {
             plan,
             telemetry,
             upstreams,
+            discovery,
+            gateway: Gateway::new(sealer),
+            redirected: redirected::Known::default(),
+            pending: Arc::default(),
             draining: CancellationToken::new(),
         })
     }
 }
 
 impl Proxy {
-    /// A proxy that goes by `plan`, as it is at each request, to the servers that `upstreams` has in force.
-    ///
-    /// Everything runs on `runtime`.
-    pub fn new(
-        plan: Arc<ArcSwap<Plan>>,
-        telemetry: Arc<Telemetry>,
-        upstreams: Arc<Upstreams>,
-        runtime: Handle,
-    ) -> Arc<Self> {
-        let seen: Weak<ArcSwap<Plan>> = Arc::downgrade(&plan);
-        telemetry.observe_plan(move || seen.upgrade().map_or(0, |plan| plan.load().generation));
-        Arc::new(Self {
-            shared: Shared::new(plan, telemetry, upstreams),
+    /// A proxy. Everything runs on `runtime`, whose threads must be in the node's network namespace.
+    pub fn new(parts: Parts, runtime: Handle) -> Arc<Self> {
+        let seen: Weak<ArcSwap<Plan>> = Arc::downgrade(&parts.plan);
+        parts
+            .telemetry
+            .observe_plan(move || seen.upgrade().map_or(0, |plan| plan.load().generation));
+        let proxy = Arc::new(Self {
+            shared: Shared::new(parts),
             runtime,
             tasks: TaskTracker::new(),
-        })
+        });
+        proxy.runtime.spawn(sweep(Arc::downgrade(&proxy.shared)));
+        proxy
     }
 
     /// Takes no more connections and requests, and gives calls in flight `limit` to end. Connections that are
@@ -148,6 +186,30 @@ impl Serve for Proxy {
     }
 }
 
+/// Forgets, now and then, what was not used for long.
+async fn sweep(shared: Weak<Shared>) {
+    let mut now_and_then = tokio::time::interval(limits::SWEEP_INTERVAL);
+    loop {
+        now_and_then.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.gateway.sweep();
+        shared.pending.sweep();
+    }
+}
+
+/// Seconds of Unix time.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Whether an answer is an event stream.
+fn is_events(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
+    media.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
 /// Ends the service of one workload.
 struct Stop {
     listeners: Arc<[TcpListener]>,
@@ -168,6 +230,9 @@ fn refuse_from_now_on(listeners: &[TcpListener]) {
         }
     }
 }
+
+use gateway::Gateway;
+use pending::Pending;
 
 #[cfg(test)]
 mod tests;

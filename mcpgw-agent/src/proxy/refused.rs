@@ -4,14 +4,14 @@ use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{Either, Full};
 use serde_json::value::RawValue;
 
 use super::{exchange::Body, limits::MAX_BODY};
 use crate::{
     identity::Caller,
-    mcp::{EnvelopeError, error, error::code, headers::HeaderError},
-    telemetry::{Path, Refusal, Telemetry, Who},
+    mcp::{EnvelopeError, error, error::code, headers::HeaderError, modern::Rejection},
+    resources::ObjectName,
+    telemetry::{Outcome, Path, Record, Refusal, Telemetry, Who},
 };
 
 /// A request that is refused.
@@ -22,6 +22,7 @@ pub(super) struct Refused {
     /// The word for it in metrics and in the audit log.
     pub(super) reason: &'static str,
     message: Cow<'static, str>,
+    data: Option<Box<RawValue>>,
     id: Option<Box<RawValue>>,
     closing: bool,
 }
@@ -35,9 +36,64 @@ impl Refused {
             code,
             reason,
             message: message.into(),
+            data: None,
             id: None,
             closing: false,
         }
+    }
+
+    /// A refusal with an error code of the protocol.
+    pub(super) fn protocol(
+        status: StatusCode,
+        code: i64,
+        reason: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            code,
+            ..Self::new(status, reason, message)
+        }
+    }
+
+    /// What the rules of the modern era refuse.
+    pub(super) fn rejection(rejection: Rejection) -> Self {
+        let status = StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::BAD_REQUEST);
+        Self {
+            data: rejection.data,
+            ..Self::protocol(status, rejection.code, rejection.reason, rejection.message)
+        }
+    }
+
+    /// HTTP 400.
+    pub(super) fn ambiguous_path() -> Self {
+        let message = "The path can be read in several ways";
+        Self::new(StatusCode::BAD_REQUEST, "ambiguous_path", message)
+    }
+
+    /// HTTP 404: the client begins a new session.
+    pub(super) fn no_session() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_session",
+            "There is no such session: begin a new one",
+        )
+    }
+
+    /// HTTP 404.
+    pub(super) fn no_catalog() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_catalog", "There is nothing at this path")
+    }
+
+    /// HTTP 502: the server went away with a change of the configuration.
+    pub(super) fn gone(server: &ObjectName) -> Self {
+        let message = format!("MCP server {server} is no longer there");
+        Self::new(StatusCode::BAD_GATEWAY, "upstream_gone", message)
+    }
+
+    /// The same answer whether the tool exists or not.
+    pub(super) fn unknown_tool(tool: &str) -> Self {
+        let message = format!("Unknown tool: {tool}");
+        Self::protocol(StatusCode::OK, code::INVALID_PARAMS, "unknown_tool", message)
     }
 
     /// HTTP 405.
@@ -96,22 +152,37 @@ impl Refused {
         self
     }
 
+    /// Whether it was decided here, and not for want of an answer of the server.
+    pub(super) fn is_ours(&self) -> bool {
+        !self.status.is_server_error()
+    }
+
+    /// The answer to a tool call that was allowed, and could not be answered. Its record tells, so that the refusal
+    /// is not reported beside it.
+    pub(super) fn into_answer_of(self, mut record: Record) -> Response<Body> {
+        let response = self.response();
+        record.status(self.status.as_u16());
+        record.outcome(Outcome::Error, None);
+        record.add_response_bytes(http_body::Body::size_hint(response.body()).lower());
+        response
+    }
+
     /// Counts and audits it.
-    pub(super) fn report(&self, telemetry: &Telemetry, caller: &Arc<Caller>) {
+    pub(super) fn report(&self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) {
         let status = Some(self.status.as_u16());
         let who = Who::Caller(Arc::clone(caller));
         telemetry.refused(Refusal {
             time: SystemTime::now(),
             reason: self.reason,
             status,
-            path: Path::Redirected,
+            path,
             who,
         });
     }
 
     /// The answer.
     pub(super) fn response(&self) -> Response<Body> {
-        let body = error::body(self.id.as_deref(), self.code, &self.message, None);
+        let body = error::body(self.id.as_deref(), self.code, &self.message, self.data.as_ref());
         let mut response = json(self.status, body);
         if self.closing {
             response
@@ -129,7 +200,7 @@ impl Refused {
 
 /// A response with a JSON body.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -1,14 +1,21 @@
 //! Passes an answer on to the client, chunk by chunk, and closes the call's record at its end.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
+use serde_json::value::RawValue;
 
+use super::{
+    pending::{Pending, StreamKey, StreamWatch},
+    rewrite::{RewriteError, Rewriter},
+};
 use crate::{
     mcp::{Answer, AnswerObserver},
     telemetry::{Outcome, Record},
@@ -19,68 +26,156 @@ use crate::{
 /// one before; an error ends the client's stream as an error.
 pub(super) struct Relay {
     body: UpstreamBody,
+    /// Absent where nothing in the answer changes: then chunks pass as they are.
+    rewriter: Option<Rewriter>,
+    /// Rewritten, and not yet taken by the client.
+    ready: VecDeque<Bytes>,
+    ended: bool,
     watch: Option<Watch>,
+    /// Looks on for calls whose answers come on this stream.
+    stream: Option<StreamWatch>,
+    /// Dropped with the answer, whatever becomes of it.
+    _held: Option<Box<dyn Send>>,
+}
+
+/// Why an answer cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    /// The server broke off, or was too slow.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It cannot be passed on as it must be.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
 }
 
 impl Relay {
     /// Passes `body` on; `watch` where it is the answer to a tool call.
     pub(super) fn new(body: UpstreamBody, watch: Option<Watch>) -> Self {
-        let mut relay = Self { body, watch };
+        let mut relay = Self {
+            body,
+            rewriter: None,
+            ready: VecDeque::new(),
+            ended: false,
+            watch,
+            stream: None,
+            _held: None,
+        };
         relay.note_end();
         relay
     }
 
+    /// Changes messages on their way.
+    pub(super) fn rewriting(mut self, rewriter: Option<Rewriter>) -> Self {
+        self.rewriter = rewriter;
+        self
+    }
+
+    /// Sends these bytes, which were read of the body already, before the rest of it.
+    pub(super) fn beginning_with(mut self, read: VecDeque<Bytes>) -> Self {
+        self.ready = read;
+        self
+    }
+
+    /// Looks for the answers of calls that wait for this stream; `only` if no other can carry them.
+    pub(super) fn looking_for(mut self, pending: &Arc<Pending>, key: StreamKey, only: bool) -> Self {
+        self.stream = Some(StreamWatch::new(pending, key, only));
+        self
+    }
+
+    /// Keeps something until the answer has ended or was abandoned.
+    pub(super) fn holding(mut self, held: impl Send + 'static) -> Self {
+        self._held = Some(Box::new(held));
+        self
+    }
+
     /// Some bodies say with their last chunk that it was the last, and are not asked again.
     fn note_end(&mut self) {
-        if self.body.is_end_stream()
+        if self.rewriter.is_none()
+            && self.body.is_end_stream()
             && let Some(watch) = self.watch.take()
         {
             watch.complete();
         }
     }
+
+    fn fail(&mut self, error: RelayError) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        self.ended = true;
+        self.watch.take().into_iter().for_each(Watch::fail);
+        Poll::Ready(Some(Err(error)))
+    }
 }
 
 impl Body for Relay {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = RelayError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(watch), Some(chunk)) = (&mut self.watch, frame.data_ref()) {
-                    watch.chunk(chunk);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let this = &mut *self;
+                    let Some(chunk) = frame.data_ref() else {
+                        // Trailers are about the server's connection.
+                        continue;
+                    };
+                    if let Some(watch) = &mut this.watch {
+                        watch.chunk(chunk);
+                    }
+                    if let Some(stream) = &mut this.stream {
+                        stream.feed(chunk);
+                    }
+                    let Some(rewriter) = &mut this.rewriter else {
+                        this.note_end();
+                        return Poll::Ready(Some(Ok(frame)));
+                    };
+                    if let Err(error) = rewriter.feed(chunk, &mut this.ready) {
+                        return self.fail(error.into());
+                    }
                 }
-                self.note_end();
-                Poll::Ready(Some(Ok(frame)))
+                Some(Err(error)) => return self.fail(error.into()),
+                None => {
+                    let this = &mut *self;
+                    this.ended = true;
+                    if let Some(rewriter) = &mut this.rewriter
+                        && let Err(error) = rewriter.finish(&mut this.ready)
+                    {
+                        return self.fail(error.into());
+                    }
+                    this.watch.take().into_iter().for_each(Watch::complete);
+                }
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.watch.take().into_iter().for_each(Watch::fail);
-                Poll::Ready(Some(Err(error)))
-            }
-            Poll::Ready(None) => {
-                self.watch.take().into_iter().for_each(Watch::complete);
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ready.is_empty() && (self.ended || (self.rewriter.is_none() && self.body.is_end_stream()))
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.rewriter.is_none() && self.ready.is_empty() {
+            self.body.size_hint()
+        } else {
+            SizeHint::default()
+        }
     }
 }
 
 /// Looks on for the record of a tool call. Dropped before the end of the answer, it leaves the call
 /// cancelled, unless the answer had come by: a client may close an event stream that has served its purpose.
 pub(super) struct Watch {
-    record: Record,
+    record: Option<Record>,
     observer: AnswerObserver,
     status: StatusCode,
     ended: bool,
+    /// Where the record waits if the answer is still to come, on another stream.
+    elsewhere: Option<(Arc<Pending>, StreamKey, Box<str>)>,
 }
 
 impl Watch {
@@ -88,15 +183,24 @@ impl Watch {
     pub(super) fn new(mut record: Record, observer: AnswerObserver, status: StatusCode) -> Self {
         record.status(status.as_u16());
         Self {
-            record,
+            record: Some(record),
             observer,
             status,
             ended: false,
+            elsewhere: None,
         }
     }
 
+    /// Where the server ends the stream for the client to resume it, the record waits for the stream of this session.
+    pub(super) fn waiting_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
+        self.elsewhere = Some((Arc::clone(pending), session, id.get().into()));
+        self
+    }
+
     fn chunk(&mut self, chunk: &Bytes) {
-        self.record.add_response_bytes(chunk.len() as u64);
+        if let Some(record) = &mut self.record {
+            record.add_response_bytes(chunk.len() as u64);
+        }
         self.observer.feed(chunk);
     }
 
@@ -104,41 +208,52 @@ impl Watch {
         self.ended = true;
         let answer = self.observer.finish();
         self.settle(answer);
+        if answer == Answer::Resumable
+            && let Some((pending, session, id)) = self.elsewhere.take()
+        {
+            self.record
+                .take()
+                .into_iter()
+                .for_each(|record| pending.wait(session, &id, record));
+        }
     }
 
     fn fail(mut self) {
         self.ended = true;
-        self.record.outcome(Outcome::Error, None);
+        if let Some(record) = &mut self.record {
+            record.outcome(Outcome::Error, None);
+        }
     }
 
     fn settle(&mut self, answer: Answer) {
         let (outcome, is_error) = outcome(self.status, answer);
-        self.record.outcome(outcome, is_error);
+        if let Some(record) = &mut self.record {
+            record.outcome(outcome, is_error);
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(answer) = self.observer.known().filter(|_| !self.ended)
-            && matches!(
-                answer,
-                Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. }
-            )
-        {
+        if self.ended {
+            return;
+        }
+        let known = self.observer.known();
+        if let Some(answer @ (Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. })) = known {
             self.settle(answer);
         }
     }
 }
 
 /// The outcome of a call, and whether its result says `isError`.
-fn outcome(status: StatusCode, answer: Answer) -> (Outcome, Option<bool>) {
+pub(super) fn outcome(status: StatusCode, answer: Answer) -> (Outcome, Option<bool>) {
     match answer {
         _ if !status.is_success() => (Outcome::Error, None),
         Answer::Result { is_error: true } => (Outcome::ToolError, Some(true)),
-        Answer::Result { is_error: false } => (Outcome::Ok, Some(false)),
+        Answer::Result { is_error: false } | Answer::InputRequired => (Outcome::Ok, Some(false)),
         // A server takes a notification without an answer.
         Answer::Absent if status == StatusCode::ACCEPTED => (Outcome::Ok, None),
         Answer::Error { .. } | Answer::Absent => (Outcome::Error, None),
-        Answer::InputRequired | Answer::Unknown => (Outcome::Ok, None),
+        Answer::Resumable | Answer::Unknown => (Outcome::Ok, None),
     }
 }

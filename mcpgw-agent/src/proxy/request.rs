@@ -5,7 +5,6 @@ use http::{HeaderMap, Method, StatusCode, Version, header, request::Parts};
 use super::{
     limits::{MAX_HEADER_BYTES, MAX_HEADERS},
     refused::Refused,
-    route,
 };
 
 /// Checks the head of a request.
@@ -30,13 +29,6 @@ pub(super) fn check(head: &Parts) -> Result<(), Refused> {
             StatusCode::BAD_REQUEST,
             "ambiguous_host",
             "More than one Host header",
-        ));
-    }
-    if route::is_ambiguous(head.uri.path()) {
-        return Err(Refused::new(
-            StatusCode::BAD_REQUEST,
-            "ambiguous_path",
-            "The path can be read in several ways",
         ));
     }
     Ok(())
@@ -104,7 +96,6 @@ mod tests {
                 Request::get("/mcp").header("host", "a").header("host", "b"),
                 "ambiguous_host",
             ),
-            (Request::post("/x/../mcp"), "ambiguous_path"),
         ] {
             assert_eq!(reason(request), Some(why));
         }

@@ -101,6 +101,17 @@ pub struct ObjectName {
     pub name: Arc<str>,
 }
 
+impl ObjectName {
+    /// What [`Display`](std::fmt::Display) writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        Some(Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        })
+    }
+}
+
 impl std::fmt::Display for ObjectName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)

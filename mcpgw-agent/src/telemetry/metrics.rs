@@ -42,6 +42,7 @@ pub(super) struct Metrics {
     duration: Histogram<f64>,
     overhead: Histogram<f64>,
     refused: Counter<u64>,
+    would_refuse: Counter<u64>,
     decisions: Counter<u64>,
     original_dst_missing: Counter<u64>,
     // The provider ends its instruments when it is dropped.
@@ -86,6 +87,10 @@ impl Metrics {
             refused: counter(
                 "mcpgw_requests_refused",
                 "Requests and connections refused before a decision.",
+            ),
+            would_refuse: counter(
+                "mcpgw_requests_would_refuse",
+                "Requests and connections of observed callers that would have been refused.",
             ),
             decisions: counter(
                 "mcpgw_policy_decisions",
@@ -138,6 +143,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    pub(super) fn would_refuse(&self, reason: &'static str) {
+        self.would_refuse.add(1, &[KeyValue::new("reason", reason)]);
     }
 
     pub(super) fn original_dst_missing(&self) {

@@ -28,9 +28,9 @@ use tokio::sync::watch;
 pub use audit::{AuditError, AuditSink, FLUSH_TIMEOUT, Refusal, Who};
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
-pub use record::{CallStart, Outcome, Path, Record};
+pub use record::{CallStart, Outcome, Path, Record, Verdict};
 
-use crate::datapath::status::DatapathStatus;
+use crate::{datapath::status::DatapathStatus, identity::Caller};
 use audit::Audit;
 use labels::ToolLabels;
 use metrics::Metrics;
@@ -105,6 +105,18 @@ impl Telemetry {
     pub fn refused(&self, refusal: Refusal) {
         self.metrics.refused(refusal.reason);
         self.audit.refused(refusal);
+    }
+
+    /// Counts and audits what would have been refused, had its caller not been only observed.
+    pub fn would_refuse(&self, reason: &'static str, caller: &Arc<Caller>, path: Path) {
+        self.metrics.would_refuse(reason);
+        self.audit.refused(Refusal {
+            time: SystemTime::now(),
+            reason,
+            status: None,
+            path,
+            who: Who::Caller(Arc::clone(caller)),
+        });
     }
 
     /// Counts and audits a connection that came to the listener without an original destination.

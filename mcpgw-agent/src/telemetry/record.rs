@@ -62,6 +62,28 @@ impl Path {
     }
 }
 
+/// What was decided about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go to the server.
+    Allow,
+    /// It may not.
+    Deny,
+    /// It may not, and goes all the same: its caller is only observed.
+    WouldDeny,
+}
+
+impl Verdict {
+    /// The label in metrics, and the word in the audit log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::WouldDeny => "would_deny",
+        }
+    }
+}
+
 /// What is known of a call when it has been decided.
 pub struct CallStart<'a> {
     /// Who calls.
@@ -72,16 +94,20 @@ pub struct CallStart<'a> {
     pub server: &'a ObjectName,
     /// The tool, as the server names it.
     pub tool: &'a str,
+    /// The tool, as the client named it.
+    pub called_as: &'a str,
     /// Whether a policy names the tool outright.
     pub tool_is_named: bool,
     /// The request's JSON-RPC id.
     pub request_id: Option<&'a RawValue>,
     /// When its HTTP headers were complete.
     pub received: Instant,
+    /// When its body was complete.
+    pub read: Instant,
     /// Size of its body.
     pub request_bytes: u64,
-    /// Whether it may go to the server.
-    pub allowed: bool,
+    /// What was decided.
+    pub verdict: Verdict,
     /// The rule that decided.
     pub rule: Option<Arc<str>>,
 }
@@ -95,16 +121,19 @@ pub struct Record {
     path: Path,
     server: ObjectName,
     tool: String,
+    called_as: String,
     tool_is_named: bool,
     request_id: Option<Box<RawValue>>,
     time: SystemTime,
     received: Instant,
     request_bytes: u64,
     response_bytes: u64,
-    allowed: bool,
+    verdict: Verdict,
     rule: Option<Arc<str>>,
     decision_id: String,
     overhead: Duration,
+    /// Since when the gateway itself has had the call, again.
+    own_since: Option<Instant>,
     status: Option<u16>,
     outcome: Outcome,
     is_error: Option<bool>,
@@ -129,31 +158,38 @@ impl Record {
             path,
             server,
             tool,
+            called_as,
             tool_is_named,
             request_id,
             received,
+            read,
             request_bytes,
-            allowed,
+            verdict,
             rule,
         } = start;
-        telemetry.metrics.decision(decision(allowed), rule.clone());
+        telemetry.metrics.decision(verdict.name(), rule.clone());
         Self {
             caller,
             path,
             server: server.clone(),
             tool: bounded(tool).into_owned(),
+            called_as: bounded(called_as).into_owned(),
             tool_is_named,
             request_id: request_id.and_then(bounded_id),
             time: SystemTime::now(),
             received,
             request_bytes,
             response_bytes: 0,
-            allowed,
+            verdict,
             rule,
             decision_id: telemetry.decisions.next(),
             overhead: Duration::ZERO,
+            own_since: Some(read),
             status: None,
-            outcome: if allowed { Outcome::Cancelled } else { Outcome::Denied },
+            outcome: match verdict {
+                Verdict::Deny => Outcome::Denied,
+                Verdict::Allow | Verdict::WouldDeny => Outcome::Cancelled,
+            },
             is_error: None,
             telemetry,
         }
@@ -169,9 +205,16 @@ impl Record {
         self.status = Some(status);
     }
 
-    /// Adds time that the gateway itself took.
-    pub fn add_overhead(&mut self, time: Duration) {
-        self.overhead += time;
+    /// The request leaves for the server: from here on the time is the server's.
+    pub fn leaving(&mut self) {
+        if let Some(since) = self.own_since.take() {
+            self.overhead += since.elapsed();
+        }
+    }
+
+    /// The server has begun to answer: the time is the gateway's own again, until the head of its answer is made.
+    pub fn answered(&mut self) {
+        self.own_since = Some(Instant::now());
     }
 
     /// Adds to the size of the answer's body.
@@ -206,8 +249,9 @@ impl Drop for Record {
             path: self.path,
             server: self.server.clone(),
             tool: std::mem::take(&mut self.tool),
+            called_as: std::mem::take(&mut self.called_as),
             request_id: self.request_id.take(),
-            decision: decision(self.allowed),
+            decision: self.verdict.name(),
             rule: self.rule.take(),
             decision_id: std::mem::take(&mut self.decision_id),
             outcome: self.outcome,
@@ -219,8 +263,4 @@ impl Drop for Record {
             response_bytes: self.response_bytes,
         });
     }
-}
-
-const fn decision(allowed: bool) -> &'static str {
-    if allowed { "allow" } else { "deny" }
 }

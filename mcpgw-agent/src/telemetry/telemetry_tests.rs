@@ -64,7 +64,12 @@ impl Bench {
             request_id: Some(&id),
             received: Instant::now(),
             request_bytes: 100,
-            allowed,
+            called_as: tool,
+            read: Instant::now(),
+            verdict: match allowed {
+                true => Verdict::Allow,
+                false => Verdict::Deny,
+            },
             rule: Some("tools/p#1".into()),
         })
     }
@@ -172,7 +177,7 @@ fn a_record_is_one_line_with_everything_in_it() {
     let bench = Bench::new();
     let mut record = bench.call("add", true);
     record.status(200);
-    record.add_overhead(std::time::Duration::from_micros(70));
+    record.leaving();
     record.add_response_bytes(11);
     record.outcome(Outcome::ToolError, Some(true));
     let decision = record.decision_id().to_owned();
@@ -194,12 +199,12 @@ fn a_record_is_one_line_with_everything_in_it() {
             "pid": 42, "executable": "/usr/bin/agent", "command": "agent",
         },
         "server": "tools/calc", "tool": "add", "method": "tools/call", "requestId": "r1", "isError": true,
-        "overheadUs": 70, "requestBytes": 100, "responseBytes": 11, "destination": "10.0.0.1:80",
+        "requestBytes": 100, "responseBytes": 11, "destination": "10.0.0.1:80",
     });
     for (key, value) in expected.as_object().unwrap() {
         assert_eq!(&line[key], value, "{key}");
     }
-    assert_eq!(line.len(), expected.as_object().unwrap().len() + 2);
+    assert_eq!(line.len(), expected.as_object().unwrap().len() + 3);
     let mode = std::fs::metadata(bench.dir.path().join("audit.log"))
         .unwrap()
         .permissions()

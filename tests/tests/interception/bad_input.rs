@@ -82,12 +82,7 @@ fn every_kind_of_bad_input_is_refused_in_its_own_form_and_reaches_nobody() -> Re
         b"POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\n\r\n";
     refused(&scene, "an oversize body", declared, 413)?;
     refused(&scene, "invalid JSON", &post("{\"jsonrpc\":"), 400)?;
-    refused(
-        &scene,
-        "an array",
-        &post("[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}]"),
-        400,
-    )?;
+    refused(&scene, "an array", &post("[]"), 400)?;
     let twice = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","name":"delete_everything"}}"#;
     refused(&scene, "a duplicate key in params", &post(twice), 400)?;
     let escaped = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","n\u0061me":"x"}}"#;
@@ -111,7 +106,7 @@ fn every_kind_of_bad_input_is_refused_in_its_own_form_and_reaches_nobody() -> Re
     refused(
         &scene,
         "an ambiguous path",
-        elsewhere.replacen("/mcp", "/%6dcp", 1).as_bytes(),
+        elsewhere.replacen("/mcp", "/%256dcp", 1).as_bytes(),
         400,
     )?;
     refused(

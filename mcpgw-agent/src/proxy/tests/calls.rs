@@ -117,16 +117,21 @@ async fn other_methods_and_verbs_pass_without_a_record() {
     for (verb, path, status) in [
         ("GET", "/mcp", 200),
         ("DELETE", "/mcp/", 204),
+        ("GET", "//%6dcp", 200),
         ("GET", "/.well-known/oauth-protected-resource", 200),
     ] {
-        let request = format!("{verb} {path} HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: s\r\nConnection: close\r\n\r\n");
+        let request = format!("{verb} {path} HTTP/1.1\r\nHost: a\r\nX-Mine: s\r\nConnection: close\r\n\r\n");
         assert_eq!(
             Answer::of(&proxied.exchange(request).await).status,
             status,
             "{verb} {path}"
         );
     }
-    assert_eq!(upstream.seen.lock().unwrap()[2].head.headers["mcp-session-id"], "s");
+    {
+        let seen = upstream.seen.lock().unwrap();
+        assert_eq!(seen[2].head.headers["x-mine"], "s");
+        assert_eq!((seen[2].head.uri.path(), seen[3].head.uri.path()), ("/mcp/", "/mcp"));
+    }
     assert_eq!(proxied.finish().await.len(), 0);
 }
 

@@ -2,7 +2,10 @@
 
 mod calls;
 mod connections;
+mod gateway;
 mod refusals;
+mod session_server;
+mod sessions;
 mod upstreams;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -15,9 +18,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Shared, Stop, listener::Accept};
+use super::{Parts, Shared, Stop, listener::Accept};
 use crate::{
+    discovery::Discovery,
     identity::{Caller, Process, WorkloadIdentity},
+    mcp::seal::{Key, Keys, Sealer},
     policy::Plan,
     resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
     telemetry::{AuditSink, Telemetry, TelemetryOptions},
@@ -56,10 +61,12 @@ struct Proxied {
     address: SocketAddr,
     plan: Arc<ArcSwap<Plan>>,
     telemetry: Arc<Telemetry>,
+    discovery: Arc<Discovery>,
+    shared: Arc<Shared>,
     tasks: TaskTracker,
     draining: CancellationToken,
     stop: Option<Stop>,
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 impl Proxied {
@@ -78,15 +85,43 @@ impl Proxied {
         let upstreams = Upstreams::new(tokio::runtime::Handle::current());
         upstreams.put_in_force(&desired.servers);
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&desired)));
+        let discovery = Discovery::new(Arc::clone(&upstreams), tokio::runtime::Handle::current());
+        if desired.settings.gateway.is_some() {
+            discovery.put_in_force(&desired.servers);
+        }
+        let current = Arc::new(Key::new(&Key::generate().unwrap()).unwrap());
+        let shared = Shared::new(Parts {
+            plan: Arc::clone(&plan),
+            telemetry: Arc::clone(&telemetry),
+            upstreams,
+            discovery,
+            sealer: Sealer::new(Keys {
+                current,
+                previous: None,
+            }),
+        });
+        Self::serve(shared, "pod-1", destination, Arc::new(dir)).await
+    }
+
+    /// The same proxy, for another workload.
+    async fn of_another_workload(&self, destination: SocketAddr) -> Self {
+        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
+        Self::serve(shared, "pod-2", Some(destination), dir).await
+    }
+
+    async fn serve(
+        shared: Arc<Shared>,
+        pod: &str,
+        destination: Option<SocketAddr>,
+        dir: Arc<tempfile::TempDir>,
+    ) -> Self {
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
         let identity = Arc::new(WorkloadIdentity {
-            workload: name("agents", "pod-1"),
+            workload: name("agents", pod),
             service_account: "ci".into(),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let shared = Shared::new(Arc::clone(&plan), Arc::clone(&telemetry), upstreams);
-        let draining = shared.draining.clone();
         let accept = Accept {
             listeners: Arc::clone(&listeners),
             workload: Arc::clone(&identity),
@@ -102,7 +137,7 @@ impl Proxied {
                     observed: false,
                 })
             },
-            shared,
+            shared: Arc::clone(&shared),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
@@ -113,10 +148,12 @@ impl Proxied {
         });
         Self {
             address,
-            plan,
-            telemetry,
+            plan: Arc::clone(&shared.plan),
+            telemetry: Arc::clone(&shared.telemetry),
+            discovery: Arc::clone(&shared.discovery),
+            draining: shared.draining.clone(),
+            shared,
             tasks,
-            draining,
             stop,
             dir,
         }
@@ -188,6 +225,12 @@ impl Answer {
             head: head.to_owned(),
             body: serde_json::from_str(body).unwrap_or_default(),
         }
+    }
+
+    /// A header's value; names are in lower case.
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
     }
 
     fn code(&self) -> Option<i64> {

@@ -32,6 +32,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) path: Path,
     pub(in crate::telemetry) server: ObjectName,
     pub(in crate::telemetry) tool: String,
+    pub(in crate::telemetry) called_as: String,
     pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
     pub(in crate::telemetry) decision: &'static str,
     pub(in crate::telemetry) rule: Option<Arc<str>>,
@@ -109,6 +110,8 @@ struct ToolCallLine<'a> {
     identity: Identity<'a>,
     server: String,
     tool: &'a str,
+    #[serde(rename = "called_as", skip_serializing_if = "Option::is_none")]
+    called_as: Option<&'a str>,
     method: &'static str,
     request_id: Option<&'a RawValue>,
     is_error: Option<bool>,
@@ -134,6 +137,7 @@ impl<'a> ToolCallLine<'a> {
             identity: Identity::of(&call.caller),
             server: call.server.to_string(),
             tool: &call.tool,
+            called_as: (call.called_as != call.tool).then_some(&call.called_as),
             method: crate::mcp::envelope::TOOLS_CALL,
             request_id: call.request_id.as_deref(),
             is_error: call.is_error,
@@ -168,7 +172,10 @@ impl<'a> RefusedLine<'a> {
         };
         Self {
             time: refusal.time,
-            event: "refused",
+            event: match &refusal.who {
+                Who::Caller(caller) if caller.observed => "would_deny",
+                _ => "refused",
+            },
             node,
             path: refusal.path.name(),
             reason: refusal.reason,

@@ -1,0 +1,186 @@
+//! What one server offers, as it was last seen.
+
+use std::{collections::HashMap, ops::Range, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    mcp::{modern::ParamHeaders, version::Revision},
+    resources::ObjectName,
+};
+
+/// The catalogues of all servers that were ever seen, at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Another one after every change.
+    pub generation: u64,
+    pub(super) catalogues: HashMap<ObjectName, Arc<Catalogue>>,
+}
+
+impl Snapshot {
+    /// What a server offers; `None` if it was never seen.
+    pub fn get(&self, server: &ObjectName) -> Option<&Arc<Catalogue>> {
+        self.catalogues.get(server)
+    }
+}
+
+/// What a server offers.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// Which eras it speaks.
+    pub speaks: Speaks,
+    /// What it says that it can do.
+    pub features: Capabilities,
+    /// How it wants to be used.
+    pub instructions: Option<String>,
+    /// Its tools, in its own order.
+    pub tools: Vec<Item>,
+    /// Its prompts.
+    pub prompts: Vec<Item>,
+    /// Its resources.
+    pub resources: Vec<Item>,
+    /// Its resource templates.
+    pub templates: Vec<Item>,
+    /// When this was seen.
+    pub fetched: SystemTime,
+}
+
+impl Catalogue {
+    /// The tool of this name.
+    pub fn tool(&self, name: &str) -> Option<&Item> {
+        self.tools.iter().find(|item| *item.name == *name)
+    }
+
+    /// Whether nothing that anybody could notice is another.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.speaks == other.speaks
+            && self.features == other.features
+            && self.instructions == other.instructions
+            && self.same_lists(other) == [true; 4]
+    }
+
+    pub(super) fn same_lists(&self, other: &Self) -> [bool; 4] {
+        let same = |a: &[Item], b: &[Item]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.json == b.json);
+        [
+            same(&self.tools, &other.tools),
+            same(&self.prompts, &other.prompts),
+            same(&self.resources, &other.resources),
+            same(&self.templates, &other.templates),
+        ]
+    }
+}
+
+/// Which eras a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speaks {
+    /// The revision that it agrees on when a session is opened.
+    pub legacy: Option<Revision>,
+    /// It takes requests of the modern era.
+    pub modern: bool,
+}
+
+/// What a server says that it can do, as far as a gateway offers it on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It has tools.
+    pub tools: bool,
+    /// It has prompts.
+    pub prompts: bool,
+    /// It has resources.
+    pub resources: bool,
+    /// Its resources can be subscribed to.
+    pub subscribe: bool,
+    /// It completes arguments.
+    pub completions: bool,
+    /// Its logging level can be set.
+    pub logging: bool,
+}
+
+impl Capabilities {
+    /// As the server wrote them.
+    pub(super) fn read(raw: &RawValue) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Written<'a> {
+            #[serde(borrow)]
+            tools: Option<&'a RawValue>,
+            #[serde(borrow)]
+            prompts: Option<&'a RawValue>,
+            resources: Option<Resources>,
+            #[serde(borrow)]
+            completions: Option<&'a RawValue>,
+            #[serde(borrow)]
+            logging: Option<&'a RawValue>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Resources {
+            subscribe: bool,
+        }
+        let written: Written<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
+        Self {
+            tools: written.tools.is_some(),
+            prompts: written.prompts.is_some(),
+            subscribe: written.resources.as_ref().is_some_and(|resources| resources.subscribe),
+            resources: written.resources.is_some(),
+            completions: written.completions.is_some(),
+            logging: written.logging.is_some(),
+        }
+    }
+
+    /// What either of the two can.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            tools: self.tools || other.tools,
+            prompts: self.prompts || other.prompts,
+            resources: self.resources || other.resources,
+            subscribe: self.subscribe || other.subscribe,
+            completions: self.completions || other.completions,
+            logging: self.logging || other.logging,
+        }
+    }
+}
+
+/// One thing that a server offers.
+#[derive(Debug)]
+pub struct Item {
+    /// The server's own name for it: a name, a URI or a template of one.
+    pub name: Arc<str>,
+    /// All of it, as the server wrote it.
+    pub json: Bytes,
+    /// Where in `json` the name stands.
+    pub name_span: Range<usize>,
+    /// Which arguments of a tool headers must repeat.
+    pub param_headers: Option<Arc<ParamHeaders>>,
+    callable: bool,
+}
+
+/// An item that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nameless;
+
+impl Item {
+    /// The item of this JSON, whose name is member `key`.
+    pub(super) fn read(raw: &RawValue, key: &str) -> Result<Self, Nameless> {
+        let members: HashMap<String, &RawValue> = serde_json::from_str(raw.get()).map_err(|_| Nameless)?;
+        let written = members.get(key).ok_or(Nameless)?;
+        let name: String = serde_json::from_str(written.get()).map_err(|_| Nameless)?;
+        let start = written.get().as_ptr().addr() - raw.get().as_ptr().addr();
+        let headers = members.get("inputSchema").map(|schema| ParamHeaders::of_schema(schema));
+        Ok(Self {
+            name: name.into(),
+            name_span: start..start + written.get().len(),
+            json: Bytes::copy_from_slice(raw.get().as_bytes()),
+            // A tool whose annotations are wrong cannot be called by the rules, so that it is not listed.
+            callable: !matches!(headers, Some(Err(_))),
+            param_headers: headers.and_then(Result::ok).flatten().map(Arc::new),
+        })
+    }
+
+    /// Whether it can be called by the rules of the protocol.
+    pub fn is_callable(&self) -> bool {
+        self.callable
+    }
+}

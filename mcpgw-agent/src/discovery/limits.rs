@@ -1,0 +1,26 @@
+//! Every bound of discovery, by name.
+
+use std::time::Duration;
+
+/// Pages of one list.
+pub(super) const MAX_PAGES: usize = 64;
+/// Items of one list.
+pub(super) const MAX_ITEMS: usize = 10_000;
+/// Bytes of one answer.
+pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of all lists of one server.
+pub(super) const MAX_CATALOGUE_BYTES: usize = 64 * 1024 * 1024;
+/// One answer, and all of them together.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// As [`ANSWER_TIMEOUT`].
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a server is asked that does not tell when its lists change.
+pub(super) const POLL: Duration = Duration::from_secs(60);
+/// The shortest time between two times that a server is asked, whatever it tells.
+pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The first and the longest wait after a failure.
+pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// Changes that wait to be told to clients; a client that is further behind is told that all lists changed.
+pub(super) const CHANGES: usize = 256;

@@ -1,0 +1,247 @@
+//! What the servers offer: asked of them in the background, and kept as it was last seen.
+//!
+//! ```text
+//! catalogue  what one server offers
+//! fetch      asks a server, in either era
+//! watch      one server's task: asks, listens for changes, asks again
+//! names      the names that the gateway gives to what servers offer
+//! offers     how well each server is known, for the operator
+//! limits     every bound, by name
+//! ```
+//!
+//! A server that is slow, dead or talks nonsense delays nobody and empties nothing: its last good catalogue stays,
+//! and its status says since when, and why.
+
+mod catalogue;
+mod fetch;
+mod limits;
+pub mod names;
+mod offers;
+mod watch;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use catalogue::{Capabilities, Catalogue, Item, Snapshot, Speaks};
+pub use offers::Offers;
+
+use crate::{
+    resources::{ObjectName, Server},
+    upstream::Upstreams,
+};
+
+/// A list of a server that is another than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose it is.
+    pub server: ObjectName,
+    /// Which it is.
+    pub kind: ChangeKind,
+}
+
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Its tools.
+    Tools,
+    /// Its prompts.
+    Prompts,
+    /// Its resources, or their templates.
+    Resources,
+}
+
+/// How well a server is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It was not asked yet.
+    Unknown,
+    /// What is known of it is current.
+    Ready,
+    /// It cannot be asked; what was last seen is still offered.
+    LastGood {
+        /// Why it cannot.
+        reason: String,
+        /// Since when.
+        since: SystemTime,
+    },
+    /// It cannot be asked, and never could.
+    Unreachable {
+        /// Why it cannot.
+        reason: String,
+        /// Since when.
+        since: SystemTime,
+    },
+}
+
+/// Knows what the servers offer.
+pub struct Discovery {
+    upstreams: Arc<Upstreams>,
+    runtime: Handle,
+    known: Arc<Known>,
+    watches: Mutex<HashMap<ObjectName, Watched>>,
+}
+
+struct Watched {
+    server: Arc<Server>,
+    refresh: Arc<Notify>,
+    _stop: DropGuard,
+}
+
+/// What is known, shared with the tasks that find it out.
+pub(crate) struct Known {
+    snapshot: ArcSwap<Snapshot>,
+    states: Mutex<HashMap<ObjectName, State>>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Discovery {
+    /// Knows nothing yet. The servers are asked on `runtime`.
+    pub fn new(upstreams: Arc<Upstreams>, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            upstreams,
+            runtime,
+            known: Arc::new(Known {
+                snapshot: ArcSwap::default(),
+                states: Mutex::default(),
+                changes: broadcast::Sender::new(limits::CHANGES),
+            }),
+            watches: Mutex::default(),
+        })
+    }
+
+    /// Asks these servers from now on, and no others. Nothing happens to those that did not change.
+    pub fn put_in_force(&self, servers: &[Arc<Server>]) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.retain(|name, watched| {
+            let kept = servers
+                .iter()
+                .any(|server| server.name == *name && *server == watched.server);
+            let gone = !servers.iter().any(|server| server.name == *name);
+            if gone {
+                self.known.forget(name);
+            }
+            kept
+        });
+        for server in servers {
+            if watches.contains_key(&server.name) {
+                continue;
+            }
+            let (stop, refresh) = (CancellationToken::new(), Arc::new(Notify::new()));
+            let task = watch::run(
+                server.name.clone(),
+                Arc::clone(&self.upstreams),
+                Arc::clone(&self.known),
+                Arc::clone(&refresh),
+            );
+            let stopped = stop.clone();
+            self.runtime
+                .spawn(async move { stopped.run_until_cancelled(task).await });
+            let watched = Watched {
+                server: Arc::clone(server),
+                refresh,
+                _stop: stop.drop_guard(),
+            };
+            watches.insert(server.name.clone(), watched);
+        }
+    }
+
+    /// What is known now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.known.snapshot.load_full()
+    }
+
+    /// Which lists change from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.known.changes.subscribe()
+    }
+
+    /// Has a server asked soon.
+    pub fn refresh(&self, server: &ObjectName) {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watched) = watches.get(server) {
+            watched.refresh.notify_one();
+        }
+    }
+
+    /// How well each server is known.
+    pub fn states(&self) -> HashMap<ObjectName, State> {
+        self.known.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Known {
+    fn state(&self, server: &ObjectName, state: State) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(server.clone(), state);
+    }
+
+    /// Notes what a server offers now, and tells which lists are others than before.
+    fn learned(&self, server: &ObjectName, catalogue: Catalogue) {
+        let catalogue = Arc::new(catalogue);
+        let mut before = None;
+        self.snapshot.rcu(|snapshot| {
+            before = snapshot.catalogues.get(server).cloned();
+            let mut catalogues = snapshot.catalogues.clone();
+            catalogues.insert(server.clone(), Arc::clone(&catalogue));
+            let changed = before.as_ref().is_none_or(|before| !before.is_like(&catalogue));
+            Snapshot {
+                generation: snapshot.generation + u64::from(changed),
+                catalogues,
+            }
+        });
+        self.state(server, State::Ready);
+        let same = before.map_or([false; 4], |before| before.same_lists(&catalogue));
+        let kinds = [
+            (!same[0], ChangeKind::Tools),
+            (!same[1], ChangeKind::Prompts),
+            (!same[2] || !same[3], ChangeKind::Resources),
+        ];
+        for (_, kind) in kinds.into_iter().filter(|(changed, _)| *changed) {
+            // Nobody may be listening.
+            let _ = self.changes.send(Change {
+                server: server.clone(),
+                kind,
+            });
+        }
+    }
+
+    /// Notes that a server could not be asked.
+    fn failed(&self, server: &ObjectName, reason: String) {
+        let known = self.snapshot.load().catalogues.contains_key(server);
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match states.get(server) {
+            Some(State::LastGood { since, .. } | State::Unreachable { since, .. }) => *since,
+            _ => SystemTime::now(),
+        };
+        let state = match known {
+            true => State::LastGood { reason, since },
+            false => State::Unreachable { reason, since },
+        };
+        states.insert(server.clone(), state);
+    }
+
+    fn forget(&self, server: &ObjectName) {
+        self.states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(server);
+        self.snapshot.rcu(|snapshot| {
+            let mut catalogues = snapshot.catalogues.clone();
+            catalogues.remove(server);
+            Snapshot {
+                generation: snapshot.generation + 1,
+                catalogues,
+            }
+        });
+    }
+}

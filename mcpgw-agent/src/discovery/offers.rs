@@ -1,0 +1,102 @@
+//! How well each server is known, and what it offers, for the operator.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Catalogue, Discovery, State, names};
+use crate::{
+    mcp::version::Revision,
+    resources::{ObjectName, Server},
+};
+
+/// Problems with names that are told of one server; the others are counted.
+const MAX_PROBLEMS: usize = 20;
+
+/// What a server offers, as it was last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offers {
+    /// The server, as `namespace/name`.
+    pub server: String,
+    /// `Ready`, `LastGood` (it cannot be asked; what was last seen is still offered), `Unreachable` or `Unknown`.
+    pub state: String,
+    /// Why it cannot be asked, and since how many seconds.
+    pub reason: Option<(String, u64)>,
+    /// The revisions that it speaks: one of the eras with sessions, the one without, or both.
+    pub revisions: Vec<String>,
+    /// Number of its tools.
+    pub tools: usize,
+    /// Number of its prompts.
+    pub prompts: usize,
+    /// Number of its resources.
+    pub resources: usize,
+    /// Number of its resource templates.
+    pub templates: usize,
+    /// What is wrong with the names that its tools and prompts get at the gateway: `PrefixConflict: …`.
+    pub problems: Vec<String>,
+}
+
+impl Discovery {
+    /// What these servers offer, in their order.
+    pub fn offers(&self, servers: &[Arc<Server>]) -> Vec<Offers> {
+        let (snapshot, states) = (self.snapshot(), self.states());
+        let known = || {
+            servers
+                .iter()
+                .filter_map(|server| Some((server, snapshot.get(&server.name)?)))
+        };
+        let conflicts = |items: fn(&Catalogue) -> &[super::Item]| {
+            names::conflicts(known().map(|(server, catalogue)| (&server.name, &*server.prefix, items(catalogue))))
+        };
+        let mut problems: HashMap<ObjectName, Vec<names::Conflict>> = conflicts(|catalogue| &catalogue.tools);
+        for (server, more) in conflicts(|catalogue| &catalogue.prompts) {
+            problems.entry(server).or_default().extend(more);
+        }
+        let offers = |server: &Arc<Server>| {
+            let catalogue = snapshot.get(&server.name);
+            let count = |items: fn(&Catalogue) -> usize| catalogue.map_or(0, |catalogue| items(catalogue));
+            let speaks = catalogue.map(|catalogue| catalogue.speaks).unwrap_or_default();
+            let modern = speaks.modern.then_some(Revision::MODERN);
+            let (state, reason) = described(states.get(&server.name));
+            Offers {
+                server: server.name.to_string(),
+                state,
+                reason,
+                revisions: speaks
+                    .legacy
+                    .into_iter()
+                    .chain(modern)
+                    .map(|revision| revision.as_str().to_owned())
+                    .collect(),
+                tools: count(|catalogue| catalogue.tools.len()),
+                prompts: count(|catalogue| catalogue.prompts.len()),
+                resources: count(|catalogue| catalogue.resources.len()),
+                templates: count(|catalogue| catalogue.templates.len()),
+                problems: told(problems.get(&server.name).map_or(&[], Vec::as_slice)),
+            }
+        };
+        servers.iter().map(offers).collect()
+    }
+}
+
+fn described(state: Option<&State>) -> (String, Option<(String, u64)>) {
+    let ago = |since: &SystemTime| since.elapsed().unwrap_or(Duration::ZERO).as_secs();
+    match state {
+        None | Some(State::Unknown) => ("Unknown".to_owned(), None),
+        Some(State::Ready) => ("Ready".to_owned(), None),
+        Some(State::LastGood { reason, since }) => ("LastGood".to_owned(), Some((reason.clone(), ago(since)))),
+        Some(State::Unreachable { reason, since }) => ("Unreachable".to_owned(), Some((reason.clone(), ago(since)))),
+    }
+}
+
+fn told(conflicts: &[names::Conflict]) -> Vec<String> {
+    let mut told: Vec<String> = conflicts.iter().take(MAX_PROBLEMS).map(ToString::to_string).collect();
+    if let Some(more) = conflicts.len().checked_sub(MAX_PROBLEMS).filter(|more| *more > 0) {
+        told.push(format!("and {more} more"));
+    }
+    told
+}

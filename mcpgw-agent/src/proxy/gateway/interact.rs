@@ -1,0 +1,394 @@
+//! A legacy client asks a modern server. What the server wants to know in between, it is asked of the client in the
+//! way that the client knows: as a request on the stream of its call.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+use super::{
+    super::{exchange::Body, is_events, refused::Refused},
+    Call, answer, collect,
+    forward::{self, Forwarded},
+    limits::{ANSWER_TIMEOUT, MAX_EVENT_BYTES, MAX_ROUNDS},
+    link, modern, reads_events,
+    session::{Cancel, Session},
+    settle,
+    stream::{EventBody, Feed},
+};
+use crate::{
+    mcp::{
+        Envelope, Kind,
+        error::{self, code},
+        message::{self, Peek},
+        splice::{Splice, json_string},
+        sse::Parser,
+        version::Revision,
+    },
+    telemetry::{Outcome, Record},
+    upstream::{Upstream, UpstreamBody, UpstreamError},
+};
+
+/// Asks a modern server on behalf of a legacy client.
+pub(super) async fn ask(
+    call: &Call<'_>,
+    envelope: &Envelope<'_>,
+    forwarded: Forwarded<'_>,
+) -> Result<Response<Body>, Refused> {
+    let Forwarded {
+        seen,
+        id,
+        method,
+        subject,
+        body,
+        mut record,
+        share,
+    } = forwarded;
+    let server = seen.server.name();
+    let refuse = |refused: Refused, record: Option<Record>| match record {
+        Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
+        None => Err(refused.to(Some(id))),
+    };
+    let Some(upstream) = call.shared.upstreams.get(server) else {
+        return refuse(Refused::gone(server), record);
+    };
+    let session = call.session();
+    let mut headers = forward::trace(call.head);
+    modern::route(&mut headers, method, subject);
+    if let Some(entry) = envelope.tool().and_then(|tool| call.view.tools.get(tool))
+        && let Some(parameters) = &seen.catalogue.tools[entry.item].param_headers
+    {
+        parameters.write(envelope.locate().arguments, &mut headers);
+    }
+    let asked = Asked {
+        upstream,
+        headers,
+        body: introduced(&body, &session),
+        id: id.to_owned(),
+    };
+    if let Some(record) = &mut record {
+        record.leaving();
+    }
+    let response = match asked.send(0, &[]).await {
+        Ok(response) => response,
+        Err(error) => return refuse(forward::unreachable(server, &error), record),
+    };
+    drop(share);
+    if let Some(record) = &mut record {
+        record.answered();
+    }
+    let streams = is_events(response.headers());
+    let talks = reads_events(call.head);
+    if !streams {
+        let status = response.status();
+        let whole = match collect::whole(response.into_body()).await {
+            Ok(whole) => whole,
+            Err(error) => return refuse(forward::unanswered(server, &error.into()), record),
+        };
+        let needs_input = message::is_input_required(&whole);
+        if !needs_input || !talks || session.shared {
+            return Ok(done(&asked, status, whole, record, needs_input));
+        }
+        return Ok(converse(asked, session, record, Next::Answer(whole)));
+    }
+    if !talks {
+        let status = response.status();
+        return match collect::answer(response, id.get()).await {
+            Ok(whole) => {
+                let needs_input = message::is_input_required(&whole);
+                Ok(done(&asked, status, whole, record, needs_input))
+            }
+            Err(error) => refuse(forward::unanswered(server, &error.into()), record),
+        };
+    }
+    Ok(converse(asked, session, record, Next::Stream(response.into_body())))
+}
+
+/// A request to a modern server, which may be sent again with what the server wanted to know.
+struct Asked {
+    upstream: Arc<Upstream>,
+    headers: HeaderMap,
+    body: Bytes,
+    id: Box<RawValue>,
+}
+
+impl Asked {
+    /// Sends it; the `round`th time with these members in `params`, and under another id, as the protocol wants it.
+    async fn send(&self, round: usize, members: &[(&str, &[u8])]) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let mut body = self.body.clone();
+        if round > 0
+            && let Ok(envelope) = Envelope::parse(&self.body)
+            && let located = envelope.locate()
+            && let (Some(inside), Some(id)) = (located.params_members, located.id)
+        {
+            let mut splice = Splice::new(&self.body);
+            splice.replace(id, format!("\"mcpgw-retry-{round}\""));
+            let mut text = Vec::new();
+            for (name, value) in members {
+                text.extend_from_slice(&json_string(name));
+                text.push(b':');
+                text.extend_from_slice(value);
+                text.push(b',');
+            }
+            // `params` has `_meta` at least.
+            splice.insert(inside.at, text);
+            body = splice.finish();
+        }
+        let endpoint = self.upstream.pick()?;
+        let request = link::post(&self.upstream, body, &self.headers);
+        self.upstream.send(&endpoint, request).await
+    }
+}
+
+/// The body with what a modern server must be told about the client.
+fn introduced(body: &Bytes, session: &Session) -> Bytes {
+    let Ok(envelope) = Envelope::parse(body) else {
+        return body.clone();
+    };
+    let members = format!(
+        r#""io.modelcontextprotocol/protocolVersion":"{}","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{}"#,
+        Revision::MODERN.as_str(),
+        session.facts.client_info,
+        session.facts.capabilities,
+    );
+    let mut splice = Splice::new(body);
+    let located = envelope.locate();
+    match (located.params_members, located.meta_members) {
+        (_, Some(inside)) => splice.insert(inside.at, comma(members, inside.empty)),
+        (Some(inside), None) => {
+            splice.insert(inside.at, comma(format!(r#""_meta":{{{members}}}"#), inside.empty));
+        }
+        (None, None) => {
+            // A message is an object: its last byte that is no space closes it.
+            let end = body.iter().rposition(|byte| *byte == b'}').unwrap_or(body.len());
+            splice.insert(end, format!(r#","params":{{"_meta":{{{members}}}}}"#));
+        }
+    }
+    splice.finish()
+}
+
+fn comma(members: String, alone: bool) -> String {
+    if alone { members } else { format!("{members},") }
+}
+
+/// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.
+fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
+    let body = match needs_input {
+        false => whole,
+        true => {
+            let message = "The server wants to ask something, and this client cannot be asked";
+            error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, message, None)
+        }
+    };
+    if let Some(mut record) = record {
+        settle(&mut record, &asked.id, StatusCode::OK, &body);
+    }
+    let is_answer = message::is_response(&body);
+    let mut response = answer::ok(body);
+    if !is_answer && !status.is_success() {
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+    }
+    response
+}
+
+/// What is to be read next.
+enum Next {
+    Answer(Bytes),
+    Stream(UpstreamBody),
+}
+
+/// Goes on as a stream of events to the client.
+fn converse(asked: Asked, session: Arc<Session>, record: Option<Record>, next: Next) -> Response<Body> {
+    let (feed, body, gone) = EventBody::new();
+    tokio::spawn(async move {
+        let cancelled = tokio_util::sync::CancellationToken::new();
+        let _note = session.begin(&asked.id, Cancel::token(&cancelled));
+        let conversation = Conversation {
+            asked: &asked,
+            session: &session,
+            feed,
+            record,
+        };
+        tokio::select! {
+            () = conversation.run(next) => {}
+            // A legacy client that goes away has not cancelled, but there is nobody left to tell the answer to.
+            () = gone.cancelled() => {}
+            () = cancelled.cancelled() => {}
+        }
+    });
+    answer::events(Body::events(body))
+}
+
+struct Conversation<'a> {
+    asked: &'a Asked,
+    session: &'a Arc<Session>,
+    feed: Feed,
+    record: Option<Record>,
+}
+
+/// What a server wants to know before it answers.
+#[derive(Deserialize)]
+struct Questions<'a> {
+    #[serde(borrow)]
+    result: Wanted<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted<'a> {
+    #[serde(borrow, default)]
+    input_requests: BTreeMap<String, Question<'a>>,
+    #[serde(borrow)]
+    request_state: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Question<'a> {
+    method: String,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+impl Conversation<'_> {
+    async fn run(self, mut next: Next) {
+        for round in 1..=MAX_ROUNDS {
+            let message = match next {
+                Next::Answer(message) => message,
+                Next::Stream(body) => match self.follow(body).await {
+                    Some(message) => message,
+                    None => return self.fail("the server's stream ended without an answer").await,
+                },
+            };
+            if !message::is_input_required(&message) {
+                return self.finish(message).await;
+            }
+            next = match self.round(round, &message).await {
+                Ok(next) => next,
+                Err(why) => return self.fail(&why).await,
+            };
+        }
+        self.fail("the server asked too many times").await;
+    }
+
+    /// Passes on what a server says, up to its answer.
+    async fn follow(&self, mut body: UpstreamBody) -> Option<Bytes> {
+        let mut parser = Parser::new(MAX_EVENT_BYTES);
+        loop {
+            for event in parser.by_ref() {
+                let event = event.ok()?;
+                let Some(data) = event.data else { continue };
+                match Peek::new(&data).ok().map(|message| message.kind) {
+                    Some(Kind::Response) => return Some(data),
+                    // Modern servers ask in their answers.
+                    Some(Kind::Request) | None => {}
+                    Some(Kind::Notification) => {
+                        self.feed.message(&data).await.then_some(())?;
+                    }
+                }
+            }
+            let frame = body.frame().await?.ok()?;
+            if let Ok(chunk) = frame.into_data() {
+                parser.feed(&chunk);
+            }
+        }
+    }
+
+    /// Asks the client what the server wants to know, and the server again.
+    async fn round(&self, round: usize, message: &Bytes) -> Result<Next, String> {
+        let questions: Questions<'_> = serde_json::from_slice(message)
+            .map_err(|error| format!("the server's questions cannot be read: {error}"))?;
+        let mut responses = serde_json::Map::new();
+        let asked = async {
+            for (key, question) in &questions.result.input_requests {
+                responses.insert(key.clone(), self.question(question).await?);
+            }
+            Ok::<(), String>(())
+        };
+        timeout(ANSWER_TIMEOUT, asked)
+            .await
+            .map_err(|_| "the client did not answer the server's question in time".to_owned())??;
+        let responses = serde_json::Value::Object(responses).to_string();
+        let mut members: Vec<(&str, &[u8])> = Vec::new();
+        if !questions.result.input_requests.is_empty() {
+            members.push(("inputResponses", responses.as_bytes()));
+        }
+        if let Some(state) = questions.result.request_state {
+            members.push(("requestState", state.get().as_bytes()));
+        }
+        let response = self
+            .asked
+            .send(round, &members)
+            .await
+            .map_err(|error| error.explain())?;
+        if is_events(response.headers()) {
+            return Ok(Next::Stream(response.into_body()));
+        }
+        let whole = collect::whole(response.into_body())
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Next::Answer(whole))
+    }
+
+    async fn question(&self, question: &Question<'_>) -> Result<serde_json::Value, String> {
+        let gone = || "the client has gone".to_owned();
+        let (id, answered) = self.session.ask();
+        let mut request = serde_json::json!({ "jsonrpc": "2.0", "id": id.text(), "method": question.method });
+        if let Some(params) = question.params {
+            request["params"] = serde_json::from_str(params.get()).map_err(|error| error.to_string())?;
+        }
+        if !self.feed.message(request.to_string().as_bytes()).await {
+            return Err(gone());
+        }
+        #[derive(Deserialize)]
+        struct Answered {
+            result: Option<serde_json::Value>,
+            error: Option<Refusal>,
+        }
+        #[derive(Deserialize)]
+        struct Refusal {
+            message: String,
+        }
+        let body = answered.await.map_err(|_| gone())?;
+        match serde_json::from_slice(&body) {
+            Ok(Answered {
+                result: Some(result), ..
+            }) => Ok(result),
+            Ok(Answered { error: Some(error), .. }) => Err(format!("the client refused: {}", error.message)),
+            _ => Err("the client's answer cannot be read".to_owned()),
+        }
+    }
+
+    async fn finish(mut self, message: Bytes) {
+        // The client knows the id of its own request only.
+        let message = match Peek::new(&message).ok().and_then(|peek| peek.id) {
+            Some(id) => {
+                let mut splice = Splice::new(&message);
+                splice.replace(id.span(), self.asked.id.get());
+                splice.finish()
+            }
+            None => message,
+        };
+        if let Some(record) = &mut self.record {
+            settle(record, &self.asked.id, StatusCode::OK, &message);
+        }
+        self.feed.message(&message).await;
+    }
+
+    async fn fail(mut self, why: &str) {
+        if let Some(record) = &mut self.record {
+            record.outcome(Outcome::Error, None);
+        }
+        let server = &self.asked.upstream.server().name;
+        let body = error::body::<()>(
+            Some(&self.asked.id),
+            code::of_status(StatusCode::BAD_GATEWAY.as_u16()),
+            &format!("MCP server {server}: {why}"),
+            None,
+        );
+        self.feed.message(&body).await;
+    }
+}

@@ -1,0 +1,143 @@
+//! What the gateway says about itself: `initialize` in the legacy era, `server/discover` in the modern one.
+//!
+//! It offers what the servers that this caller sees offer together, and nothing that none of them has.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{
+    Call, answer,
+    limits::{LIST_TTL_MS, MAX_INSTRUCTIONS},
+    view::View,
+};
+use crate::mcp::{Envelope, version::Revision};
+
+#[derive(Serialize)]
+struct Implementation {
+    name: &'static str,
+    title: &'static str,
+    version: &'static str,
+}
+
+const OURSELVES: Implementation = Implementation {
+    name: "mcpgw",
+    title: "mcpgw, the governor of MCP on this node",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+/// The answer to `initialize`, and the revision that was agreed on.
+pub(super) fn initialize(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) -> (Bytes, Revision) {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Initialized<'a> {
+        protocol_version: &'static str,
+        capabilities: Map<String, Value>,
+        server_info: &'a Implementation,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+    }
+    let asked = envelope.params.protocol_version.as_deref();
+    // A client that opens a session with a revision that has none is given the last one that has.
+    let revision = asked
+        .and_then(|asked| asked.parse::<Revision>().ok())
+        .filter(|revision| revision.is_legacy())
+        .unwrap_or(Revision::LATEST_LEGACY);
+    let result = Initialized {
+        protocol_version: revision.as_str(),
+        capabilities: capabilities(&call.view),
+        server_info: &OURSELVES,
+        instructions: instructions(&call.view),
+    };
+    (answer::with_result(id, &result), revision)
+}
+
+/// The answer to `server/discover`.
+pub(super) fn discover(call: &Call<'_>, id: &RawValue) -> Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Discovered<'a> {
+        result_type: &'static str,
+        supported_versions: Vec<&'static str>,
+        capabilities: Map<String, Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+        ttl_ms: u64,
+        cache_scope: &'static str,
+        #[serde(rename = "_meta")]
+        meta: Meta<'a>,
+    }
+    #[derive(Serialize)]
+    struct Meta<'a> {
+        #[serde(rename = "io.modelcontextprotocol/serverInfo")]
+        server_info: &'a Implementation,
+    }
+    let mut capabilities = capabilities(&call.view);
+    // Logging is asked for with each request in the modern era.
+    capabilities.remove("logging");
+    let result = Discovered {
+        result_type: "complete",
+        supported_versions: vec![Revision::MODERN.as_str()],
+        capabilities,
+        instructions: instructions(&call.view),
+        ttl_ms: LIST_TTL_MS,
+        cache_scope: "private",
+        meta: Meta {
+            server_info: &OURSELVES,
+        },
+    };
+    answer::with_result(id, &result)
+}
+
+/// What the servers can do together.
+fn capabilities(view: &View) -> Map<String, Value> {
+    let any = |has: fn(&crate::discovery::Capabilities) -> bool| {
+        view.servers.iter().any(|seen| has(&seen.catalogue.features))
+    };
+    let mut all = Map::new();
+    // The gateway itself tells when a list changes, whether the server does or not.
+    let listed = || serde_json::json!({ "listChanged": true });
+    if any(|features| features.tools) {
+        all.insert("tools".to_owned(), listed());
+    }
+    if any(|features| features.prompts) {
+        all.insert("prompts".to_owned(), listed());
+    }
+    if any(|features| features.resources) {
+        let subscribe = any(|features| features.subscribe);
+        let resources = serde_json::json!({ "listChanged": true, "subscribe": subscribe });
+        all.insert("resources".to_owned(), resources);
+    }
+    if any(|features| features.completions) {
+        all.insert("completions".to_owned(), Value::Object(Map::new()));
+    }
+    if any(|features| features.logging) {
+        all.insert("logging".to_owned(), Value::Object(Map::new()));
+    }
+    all
+}
+
+/// The instructions of the servers, each under its prefix.
+fn instructions(view: &View) -> Option<String> {
+    let mut text = String::new();
+    for seen in &view.servers {
+        let Some(instructions) = &seen.catalogue.instructions else {
+            continue;
+        };
+        let heading = match (view.only(), &*seen.server.wanted.prefix) {
+            (Some(_), _) => String::new(),
+            (None, "") => format!("{}:\n", seen.server.name().name),
+            (None, prefix) => format!("{prefix}*:\n"),
+        };
+        let room = MAX_INSTRUCTIONS.saturating_sub(text.len() + heading.len() + 2);
+        if room == 0 {
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str("\n\n");
+        }
+        text.push_str(&heading);
+        text.push_str(&instructions[..instructions.floor_char_boundary(room)]);
+    }
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,302 @@
+//! Requests to servers that know sessions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
+use serde_json::value::RawValue;
+
+use super::{
+    super::{
+        exchange::Body,
+        is_events,
+        refused::Refused,
+        relay::{Relay, Watch},
+        rewrite::{EventId, Rewrite, Rewriter, Rewritten},
+    },
+    Call, answer, collect,
+    forward::{self, Forwarded},
+    link::Link,
+    reads_events,
+    session::Cancel,
+    settle,
+};
+use crate::mcp::{
+    AnswerObserver, Kind,
+    error::code,
+    message::Peek,
+    seal::{Owner, Sealer, ServerRequest, Token as _},
+    splice::{Splice, json_string},
+    sse::Line,
+    version::Era,
+};
+
+/// Asks a server in the session that it has with this client.
+pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Response<Body>, Refused> {
+    let Forwarded {
+        seen,
+        id,
+        body,
+        mut record,
+        share,
+        ..
+    } = forwarded;
+    let server = seen.server.name();
+    let refuse = |refused: Refused, record: Option<crate::telemetry::Record>| match record {
+        Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
+        None => Err(refused.to(Some(id))),
+    };
+    let Some(upstream) = call.shared.upstreams.get(server) else {
+        return refuse(Refused::gone(server), record);
+    };
+    let session = call.session();
+    let mut link = match session.link(&upstream).await {
+        Ok(link) => link,
+        Err(error) => return refuse(forward::unanswered(server, &error), record),
+    };
+    let headers = forward::trace(call.head);
+    let mut again = true;
+    let (response, sent_id) = loop {
+        // Callers that share a session may use the same ids.
+        let sent_id: Box<RawValue> = match session.shared {
+            true => raw(link.next_id()),
+            false => id.to_owned(),
+        };
+        let sent = with_id(&body, id, &sent_id, session.shared);
+        if let Some(record) = &mut record {
+            record.leaving();
+        }
+        let response = match link.send(sent, &headers).await {
+            Ok(response) => response,
+            Err(error) => return refuse(forward::unreachable(server, &error), record),
+        };
+        // The server has forgotten the session, and so has not taken the call.
+        if response.status() == StatusCode::NOT_FOUND && link.has_id() && again {
+            again = false;
+            link = match session.reopen(&upstream, &link).await {
+                Ok(link) => link,
+                Err(error) => return refuse(forward::unanswered(server, &error), record),
+            };
+            continue;
+        }
+        break (response, sent_id);
+    };
+    drop(share);
+    if let Some(record) = &mut record {
+        record.answered();
+    }
+    let changes = Changes {
+        sealer: call.gateway.sealer.clone(),
+        owner: session.owner,
+        link: Arc::clone(&link),
+        restore: session.shared.then(|| (sent_id.clone(), id.to_owned())),
+        modern: call.era == Era::Modern,
+        reads: forwarded.method == "resources/read",
+        answers_questions: !session.shared,
+    };
+    let status = client_status(response.status());
+    let events = is_events(response.headers());
+    if events && reads_events(call.head) {
+        let note = session.begin(id, Cancel::notice(&link, &sent_id));
+        let (head, body) = response.into_parts();
+        let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status));
+        let rewriter = Rewriter::new(&head.headers, changes);
+        let relay = Relay::new(body, watch).rewriting(Some(rewriter)).holding(note);
+        let mut response = answer::events(Body::relay(relay));
+        *response.status_mut() = status;
+        return Ok(response);
+    }
+    if !events && !changes.changes_answers() {
+        let (head, body) = response.into_parts();
+        let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(id), &head.headers), status));
+        let mut response = Response::new(Body::relay(Relay::new(body, watch)));
+        *response.status_mut() = status;
+        if let Some(kind) = head.headers.get(CONTENT_TYPE) {
+            response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        }
+        return Ok(response);
+    }
+    // An answer that changes is held whole, and so is one for a client that reads no event streams.
+    let whole = match collect::answer(response, sent_id.get()).await {
+        Ok(whole) => changes.of_answer(whole),
+        Err(error) => return refuse(forward::unanswered(server, &error.into()), record),
+    };
+    if let Some(record) = &mut record {
+        settle(record, id, status, &whole);
+    }
+    let mut response = answer::ok(whole);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// What a client gets for a server's HTTP status. The server speaks to the gateway: that it does not like the
+/// gateway's credentials is no matter of the client's.
+fn client_status(status: StatusCode) -> StatusCode {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => StatusCode::BAD_GATEWAY,
+        other => other,
+    }
+}
+
+fn raw(id: u64) -> Box<RawValue> {
+    serde_json::value::to_raw_value(&id).unwrap_or_default()
+}
+
+/// The body with another id.
+fn with_id(body: &Bytes, id: &RawValue, other: &RawValue, changes: bool) -> Bytes {
+    if !changes {
+        return body.clone();
+    }
+    // The name was spliced since the envelope was read, so that the id is sought again.
+    let Ok(envelope) = crate::mcp::Envelope::parse(body) else {
+        return body.clone();
+    };
+    debug_assert_eq!(envelope.id.map(RawValue::get), Some(id.get()));
+    let mut splice = Splice::new(body);
+    if let Some(span) = envelope.locate().id {
+        splice.replace(span, other.get());
+    }
+    splice.finish()
+}
+
+impl Changes {
+    /// For a stream that is no call's.
+    pub(super) fn of_stream(sealer: Sealer, owner: Owner, link: Arc<Link>) -> Self {
+        Self {
+            sealer,
+            owner,
+            link,
+            restore: None,
+            modern: false,
+            reads: false,
+            answers_questions: true,
+        }
+    }
+}
+
+/// What changes in a legacy server's messages on their way to the client.
+pub(super) struct Changes {
+    pub(super) sealer: Sealer,
+    pub(super) owner: Owner,
+    pub(super) link: Arc<Link>,
+    /// The id that the server knows, and the one that the client knows.
+    pub(super) restore: Option<(Box<RawValue>, Box<RawValue>)>,
+    pub(super) modern: bool,
+    pub(super) reads: bool,
+    /// Whether the client can be asked by the server.
+    pub(super) answers_questions: bool,
+}
+
+impl Changes {
+    /// Whether an answer in JSON is another for the client.
+    fn changes_answers(&self) -> bool {
+        self.modern || self.restore.is_some()
+    }
+
+    fn of_answer(&self, message: Bytes) -> Bytes {
+        match Peek::new(&message).map(|peek| self.response(&message, &peek)) {
+            Ok(Rewritten::Replace(changed)) => changed,
+            _ => message,
+        }
+    }
+
+    fn response(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+        let mut splice = Splice::new(message);
+        if let (Some((known, own)), Some(id)) = (&self.restore, &peek.id)
+            && id.raw.get() == known.get()
+        {
+            splice.replace(id.span(), own.get().as_bytes().to_vec());
+        }
+        if self.modern {
+            self.modernise(peek, &mut splice);
+        }
+        match splice.is_empty() {
+            true => Rewritten::Keep,
+            false => Rewritten::Replace(splice.finish()),
+        }
+    }
+
+    /// What a modern client expects in every answer.
+    fn modernise(&self, peek: &Peek<'_>, splice: &mut Splice<'_>) {
+        if let Ok(Some(result)) = peek.result()
+            && let Some(members) = result.members
+            && !result.is_typed
+        {
+            let kept = if self.reads {
+                r#","ttlMs":0,"cacheScope":"private""#
+            } else {
+                ""
+            };
+            let comma = if members.empty { "" } else { "," };
+            splice.insert(members.at, format!(r#""resultType":"complete"{kept}{comma}"#));
+        }
+        if peek.error_code() == Some(code::RESOURCE_NOT_FOUND)
+            && let Some(part) = peek.error_code_part()
+        {
+            splice.replace(part.span(), code::INVALID_PARAMS.to_string());
+        }
+    }
+
+    /// A question of the server's: its id becomes one that finds the way back.
+    fn question(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+        let Some(part) = &peek.id else {
+            return Rewritten::Keep;
+        };
+        let id = part.raw;
+        if !self.answers_questions {
+            self.decline(id, peek.method.as_deref() == Some("ping"));
+            return Rewritten::Drop;
+        }
+        let sealed = ServerRequest {
+            server: self.link.server().to_string(),
+            session: self.link.name().to_owned(),
+            id: id.to_owned(),
+            owner: self.owner,
+        }
+        .seal(&self.sealer);
+        let Ok(sealed) = sealed else {
+            self.decline(id, false);
+            return Rewritten::Drop;
+        };
+        let mut splice = Splice::new(message);
+        splice.replace(part.span(), json_string(&sealed));
+        Rewritten::Replace(splice.finish())
+    }
+
+    /// Answers a question that no client can be asked.
+    fn decline(&self, id: &RawValue, ping: bool) {
+        let body = match ping {
+            true => answer::empty(id),
+            false => {
+                crate::mcp::error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None)
+            }
+        };
+        let link = Arc::clone(&self.link);
+        tokio::spawn(async move {
+            if let Err(error) = link.send(body, &HeaderMap::new()).await {
+                tracing::debug!(server = %link.server(), %error, "a question was not answered");
+            }
+        });
+    }
+}
+
+impl Rewrite for Changes {
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        let Ok(peek) = Peek::new(message) else {
+            return Rewritten::Keep;
+        };
+        match peek.kind {
+            Kind::Response => self.response(message, &peek),
+            Kind::Request => self.question(message, &peek),
+            Kind::Notification => Rewritten::Keep,
+        }
+    }
+
+    /// A client that has a session can resume the stream, if the id tells whose it is.
+    fn event_id(&mut self, id: &Line) -> EventId {
+        match self.answers_questions {
+            true => super::listen::event_id(self.link.server(), id).map_or(EventId::None, EventId::Other),
+            false => EventId::None,
+        }
+    }
+}

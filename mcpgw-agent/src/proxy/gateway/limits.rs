@@ -1,0 +1,39 @@
+//! Every bound of the gateway, by name.
+
+use std::time::Duration;
+
+/// Answers that must be held whole, because something in them changes: larger is an error.
+pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// One event of a server's stream.
+pub(super) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Sessions of one owner that are kept open at servers; the one that was idle for longest goes first.
+pub(super) const MAX_SESSIONS_PER_OWNER: usize = 256;
+/// Sessions of all owners.
+pub(super) const MAX_SESSIONS: usize = 65_536;
+/// After this long without a call the sessions at the servers are ended. The client's own session goes on: they are
+/// opened again when it is used.
+pub(super) const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
+/// Ended sessions that are remembered until they could no longer be used anyway.
+pub(super) const MAX_ENDED: usize = 65_536;
+
+/// Calls of one session that wait for their answers.
+pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
+/// Resources that one session is subscribed to at one server.
+pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
+/// Messages that wait for a client to read its stream; then servers wait too.
+pub(super) const STREAM_QUEUE: usize = 64;
+/// A stream that is silent for this long gets a comment, so that nobody between takes it for dead.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Text that the servers' instructions may come to together.
+pub(super) const MAX_INSTRUCTIONS: usize = 32 * 1024;
+/// Rounds of questions that a server may ask within one call, where the gateway asks them for it.
+pub(super) const MAX_ROUNDS: usize = 10;
+/// How long a client may take to answer one of them.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Kinds of callers whose views are kept.
+pub(super) const MAX_VIEWS: usize = 4_096;
+/// How long clients may keep a list.
+pub(super) const LIST_TTL_MS: u64 = 5_000;

@@ -1,0 +1,260 @@
+//! A session at a legacy server, opened on behalf of one session at the gateway.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{json, value::RawValue};
+
+use super::collect::{self, CollectError};
+use crate::{
+    mcp::{
+        headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        version::Revision,
+    },
+    resources::ObjectName,
+    upstream::{Endpoint, Upstream, UpstreamBody, UpstreamError},
+};
+
+/// What servers are told that a client is and can do.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// The revision that the client asked for.
+    pub(super) revision: Revision,
+    /// `clientInfo`, as the client wrote it.
+    pub(super) client_info: Box<RawValue>,
+    /// `capabilities`, as the client wrote them.
+    pub(super) capabilities: Box<RawValue>,
+}
+
+impl Facts {
+    /// What a client said of itself, as far as that was kept.
+    pub(super) fn of(
+        revision: Option<Revision>,
+        client_info: Option<&RawValue>,
+        capabilities: Option<&RawValue>,
+    ) -> Self {
+        let ours = Self::of_the_gateway();
+        Self {
+            revision: revision.unwrap_or(ours.revision),
+            client_info: client_info.map_or(ours.client_info, ToOwned::to_owned),
+            capabilities: capabilities.map_or(ours.capabilities, ToOwned::to_owned),
+        }
+    }
+
+    /// For a session that several callers of one principal share: the gateway's own name, and nothing that a
+    /// server could ask a client for.
+    pub(super) fn of_the_gateway() -> Self {
+        let raw = |value| serde_json::value::to_raw_value(&value).unwrap_or_default();
+        Self {
+            revision: Revision::LATEST_LEGACY,
+            client_info: raw(json!({"name": "mcpgw", "version": env!("CARGO_PKG_VERSION")})),
+            capabilities: raw(json!({})),
+        }
+    }
+}
+
+/// An open session at a server.
+pub(super) struct Link {
+    upstream: Arc<Upstream>,
+    endpoint: Endpoint,
+    id: Option<HeaderValue>,
+    revision: HeaderValue,
+    next_id: AtomicU64,
+    /// URIs that were subscribed to.
+    subscriptions: Mutex<Vec<Box<str>>>,
+}
+
+/// Why a server could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// It could not be reached.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// Its answer is none.
+    #[error(transparent)]
+    Answer(#[from] CollectError),
+    /// It did not open a session.
+    #[error("did not open a session: {0}")]
+    Refused(String),
+}
+
+impl Link {
+    /// Opens a session: `initialize`, then `notifications/initialized`.
+    pub(super) async fn open(upstream: Arc<Upstream>, facts: &Facts) -> Result<Self, LinkError> {
+        let endpoint = upstream.pick()?;
+        let initialize = json!({
+            "jsonrpc": "2.0", "id": 0, "method": "initialize",
+            "params": {
+                "protocolVersion": facts.revision.as_str(),
+                "capabilities": facts.capabilities, "clientInfo": facts.client_info,
+            },
+        });
+        let request = post(&upstream, initialize.to_string().into(), &HeaderMap::new());
+        let response = upstream.send(&endpoint, request).await?;
+        let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
+        if !status.is_success() {
+            return Err(LinkError::Refused(format!("HTTP {status}")));
+        }
+        let answer = collect::answer(response, "0").await?;
+        let revision = negotiated(&answer)?;
+        let link = Self {
+            upstream,
+            endpoint,
+            id,
+            revision,
+            next_id: AtomicU64::new(1),
+            subscriptions: Mutex::default(),
+        };
+        link.notify(Bytes::from_static(
+            br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        ))
+        .await?;
+        Ok(link)
+    }
+
+    /// What tells it apart from other sessions at the server.
+    pub(super) fn name(&self) -> &str {
+        self.id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The server.
+    pub(super) fn server(&self) -> &ObjectName {
+        &self.upstream.server().name
+    }
+
+    /// An id that no other request of this session has.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a message, and waits for the head of the answer.
+    pub(super) async fn send(&self, body: Bytes, extra: &HeaderMap) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let mut request = post(&self.upstream, body, extra);
+        self.identify(request.headers_mut());
+        self.upstream.send(&self.endpoint, request).await
+    }
+
+    /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words.
+    pub(super) async fn ask(&self, method: &str, params: serde_json::Value) -> Result<Bytes, LinkError> {
+        let id = self.next_id();
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let response = self.send(body.to_string().into(), &HeaderMap::new()).await?;
+        Ok(collect::answer(response, &id.to_string()).await?)
+    }
+
+    /// Sends what has no answer.
+    pub(super) async fn notify(&self, body: Bytes) -> Result<StatusCode, UpstreamError> {
+        Ok(self.send(body, &HeaderMap::new()).await?.status())
+    }
+
+    /// Opens the stream of what the server has to say unasked, or resumes one behind `last`.
+    pub(super) async fn listen(&self, last: Option<&HeaderValue>) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = path(&self.upstream);
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(last) = last {
+            headers.insert("last-event-id", last.clone());
+        }
+        self.identify(headers);
+        self.upstream.send(&self.endpoint, request).await
+    }
+
+    /// Ends the session at the server.
+    pub(super) async fn close(&self) {
+        if self.id.is_none() {
+            return;
+        }
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = Method::DELETE;
+        *request.uri_mut() = path(&self.upstream);
+        self.identify(request.headers_mut());
+        if let Err(error) = self.upstream.send(&self.endpoint, request).await {
+            tracing::debug!(server = %self.server(), %error, "a session could not be ended at its server");
+        }
+    }
+
+    /// Whether the server has sessions that it can lose.
+    pub(super) fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Remembers a subscription, or forgets it.
+    pub(super) fn subscribed(&self, uri: &str, on: bool) {
+        let mut uris = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        uris.retain(|known| **known != *uri);
+        if on && uris.len() < super::limits::MAX_SUBSCRIPTIONS {
+            uris.push(uri.into());
+        }
+    }
+
+    /// What was subscribed to.
+    pub(super) fn subscriptions(&self) -> Vec<Box<str>> {
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn identify(&self, headers: &mut HeaderMap) {
+        if let Some(id) = &self.id {
+            headers.insert(MCP_SESSION_ID, id.clone());
+        }
+        headers.insert(MCP_PROTOCOL_VERSION, self.revision.clone());
+    }
+}
+
+/// A POST of a message to a server's endpoint.
+pub(super) fn post(upstream: &Upstream, body: Bytes, extra: &HeaderMap) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = path(upstream);
+    let headers = request.headers_mut();
+    headers.clone_from(extra);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::ACCEPT,
+        HeaderValue::from_static("application/json, text/event-stream"),
+    );
+    request
+}
+
+fn path(upstream: &Upstream) -> http::Uri {
+    // Validated with the resources.
+    upstream.server().path.parse().unwrap_or_default()
+}
+
+/// The revision that the server chose.
+fn negotiated(answer: &[u8]) -> Result<HeaderValue, LinkError> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        result: Option<Initialized>,
+        error: Option<Error>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Initialized {
+        protocol_version: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Error {
+        message: String,
+    }
+    let refused = |why: &str| LinkError::Refused(why.chars().take(200).collect());
+    match serde_json::from_slice(answer) {
+        Ok(Answer {
+            result: Some(chosen), ..
+        }) => chosen
+            .protocol_version
+            .parse()
+            .map_err(|_| refused("it chose a protocol version that is none")),
+        Ok(Answer { error: Some(error), .. }) => Err(refused(&error.message)),
+        _ => Err(refused("its answer to initialize is none")),
+    }
+}

@@ -1,0 +1,68 @@
+//! `tools/list` and its kin: answered from the catalogues.
+
+use bytes::{BufMut, Bytes};
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use super::{
+    Call,
+    answer::{self, Form},
+    view::Kind,
+};
+use crate::{
+    mcp::{
+        Envelope,
+        error::code,
+        seal::{Cursor, Token as _},
+        splice::json_string,
+        version::Era,
+    },
+    proxy::{now, refused::Refused},
+};
+
+/// Answers a list request.
+pub(super) fn answer(call: &Call<'_>, kind: Kind, id: &RawValue, envelope: &Envelope<'_>) -> Result<Bytes, Refused> {
+    let sealer = &call.gateway.sealer;
+    let list = (kind.sealed(), call.catalog);
+    let cursor = envelope.params.cursor.as_deref();
+    let cursor = cursor.map(|text| Cursor::open_for(list, sealer, text, call.owner, now()));
+    let cursor = cursor.transpose().map_err(|_| {
+        Refused::protocol(StatusCode::OK, code::INVALID_PARAMS, "cursor", "Invalid cursor").to(Some(id))
+    })?;
+    let last = cursor.as_ref().map(|cursor| &*cursor.position);
+    let (items, next) = call.view.list(kind).page(last);
+    let next = next.map(|last| {
+        let cursor = Cursor {
+            kind: kind.sealed(),
+            catalog: call.catalog.map(ToOwned::to_owned),
+            owner: call.owner,
+            position: last.to_owned(),
+            issued: now(),
+        };
+        cursor.seal(sealer)
+    });
+    let next = next.transpose().map_err(|error| {
+        Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "cursor",
+            format!("No cursor can be made: {error}"),
+        )
+        .to(Some(id))
+    })?;
+    let form = match call.era {
+        Era::Legacy => Form::Legacy,
+        Era::Modern => Form::ModernList,
+    };
+    Ok(answer::with_members(id, form, |result| {
+        result.reserve(items.len() + 256);
+        result.put_u8(b'"');
+        result.put_slice(kind.member().as_bytes());
+        result.put_slice(b"\":[");
+        result.put_slice(&items);
+        result.put_u8(b']');
+        if let Some(next) = next {
+            result.put_slice(br#","nextCursor":"#);
+            result.put_slice(&json_string(&next));
+        }
+    }))
+}

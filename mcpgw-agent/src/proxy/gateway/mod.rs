@@ -1,0 +1,200 @@
+//! The gateway: many servers behind one `/mcp`, and a choice of them behind each `/mcp/<catalog>`.
+//!
+//! ```text
+//! view       what one kind of caller sees: servers, names, lists ready to be sent
+//! template   which URIs a resource template stands for
+//! views      views, made once for each kind of caller
+//! request    one request: which era, which session, on to its method
+//! introduce  initialize and server/discover
+//! lists      tools/list and its kin
+//! forward    a request on its way to its server, in the server's era
+//! legacy     … to a server that knows sessions
+//! modern     … to a server that knows none
+//! interact   a modern server's questions, asked of a legacy client
+//! session    what is open at servers on behalf of one client
+//! link       one session at one server
+//! stream     event streams that are written here
+//! listen     what clients hear unasked
+//! collect    waits for the one answer to a request
+//! answer     writes the gateway's own answers
+//! limits     every bound of the gateway, by name
+//! ```
+
+mod answer;
+mod collect;
+mod forward;
+mod interact;
+mod introduce;
+mod legacy;
+mod limits;
+mod link;
+mod listen;
+mod lists;
+mod modern;
+mod request;
+mod session;
+mod stream;
+mod template;
+mod view;
+mod views;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+use serde_json::value::RawValue;
+
+pub(super) use forward::unreachable;
+pub(super) use stream::EventBody;
+
+use super::{
+    Shared,
+    body::BodyBudget,
+    exchange::Body,
+    refused::{Refused, json},
+    route,
+};
+use crate::{
+    identity::Caller,
+    mcp::{
+        AnswerObserver, headers,
+        seal::{Owner, Sealer},
+        version::Era,
+    },
+    policy::Plan,
+    resources,
+    telemetry::Record,
+};
+use session::{Ended, Session, Sessions};
+use view::View;
+use views::Views;
+
+/// What the gateway keeps between requests.
+pub(super) struct Gateway {
+    pub(super) sealer: Sealer,
+    sessions: Sessions,
+    ended: Ended,
+    views: Views,
+}
+
+impl Gateway {
+    pub(super) fn new(sealer: Sealer) -> Self {
+        Self {
+            sealer,
+            sessions: Sessions::default(),
+            ended: Ended::default(),
+            views: Views::default(),
+        }
+    }
+
+    /// Forgets what was not used for long.
+    pub(super) fn sweep(&self) {
+        self.sessions.sweep();
+    }
+}
+
+/// One request, with all that is known of it.
+struct Call<'a> {
+    shared: &'a Arc<Shared>,
+    gateway: &'a Gateway,
+    caller: &'a Arc<Caller>,
+    owner: Owner,
+    plan: Arc<Plan>,
+    view: Arc<View>,
+    catalog: Option<&'a str>,
+    head: &'a Parts,
+    body: &'a Bytes,
+    era: Era,
+    received: Instant,
+    /// When its body was complete.
+    read: Instant,
+    /// The client's own session; without one it shares that of its owner.
+    session: Option<Arc<Session>>,
+}
+
+impl Call<'_> {
+    /// The session that servers are asked in.
+    fn session(&self) -> Arc<Session> {
+        match &self.session {
+            Some(session) => Arc::clone(session),
+            None => self.gateway.shared_session(self.owner),
+        }
+    }
+}
+
+/// What a path at the gateway is.
+enum Place<'a> {
+    /// All servers, or those of a catalog.
+    Mcp(Option<&'a str>),
+    /// Whether the gateway is there at all.
+    Health,
+}
+
+fn place(path: &str) -> Option<Place<'_>> {
+    match path.trim_end_matches('/') {
+        "/mcp" => Some(Place::Mcp(None)),
+        "/health" | "/healthz" => Some(Place::Health),
+        other => {
+            let name = other.strip_prefix("/mcp/")?;
+            (!name.contains('/')).then_some(Place::Mcp(Some(name)))
+        }
+    }
+}
+
+/// Answers one request that came to the gateway.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    bodies: &BodyBudget,
+    listener: &resources::Gateway,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let received = Instant::now();
+    let (head, body) = request.into_parts();
+    super::request::check(&head)?;
+    if !request::origin_is_allowed(&head.headers, listener) {
+        let message = "Requests from this origin are not allowed";
+        return Err(Refused::new(StatusCode::FORBIDDEN, "origin", message));
+    }
+    let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
+    match (place(&path), &head.method) {
+        (Some(Place::Mcp(catalog)), &Method::POST) => {
+            headers::check_content(&head.headers).map_err(Refused::headers)?;
+            let (body, share) = bodies.read(body).await?;
+            request::post(shared, caller, catalog, &head, body, share, received).await
+        }
+        (Some(Place::Mcp(catalog)), &Method::GET) => request::get(shared, caller, catalog, &head).await,
+        (Some(Place::Mcp(catalog)), &Method::DELETE) => request::delete(shared, caller, catalog, &head),
+        (Some(Place::Mcp(_)), _) => Err(Refused::method("method")),
+        (Some(Place::Health), &Method::GET | &Method::HEAD) => {
+            Ok(json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)))
+        }
+        (Some(Place::Health), _) => Err(Refused::method("method")),
+        (None, _) => Err(Refused::new(
+            StatusCode::NOT_FOUND,
+            "path",
+            "There is nothing at this path",
+        )),
+    }
+}
+
+/// Whether the client reads event streams; one that says nothing does not.
+fn reads_events(head: &Parts) -> bool {
+    let accepted = head.headers.get_all(header::ACCEPT).iter();
+    accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|media| media.split(';').next())
+        .any(|media| matches!(media.trim(), "text/event-stream" | "text/*" | "*/*") && media.trim() != "*/*")
+}
+
+/// Closes the record of a call whose answer is held whole.
+fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) {
+    let mut observer = AnswerObserver::of_json(Some(id));
+    observer.feed(body);
+    let (outcome, is_error) = super::relay::outcome(status, observer.finish());
+    record.status(status.as_u16());
+    record.add_response_bytes(body.len() as u64);
+    record.outcome(outcome, is_error);
+}

@@ -1,0 +1,93 @@
+//! Requests to servers that know no sessions: modern client, modern server. The answer passes unchanged.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+
+use super::{
+    super::{
+        exchange::Body,
+        refused::Refused,
+        relay::{Relay, Watch},
+    },
+    Call,
+    forward::{self, Forwarded},
+    link,
+};
+use crate::mcp::{
+    AnswerObserver,
+    headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, encoded},
+    version::Revision,
+};
+
+/// What begins the names of the headers that repeat arguments.
+const MCP_PARAM: &str = "mcp-param-";
+
+/// Passes a request on.
+pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Response<Body>, Refused> {
+    let Forwarded {
+        seen,
+        id,
+        method,
+        subject,
+        body,
+        record,
+        share,
+    } = forwarded;
+    let mut headers = forward::trace(call.head);
+    route(&mut headers, method, subject);
+    let parameters = |(name, _): &(&HeaderName, &HeaderValue)| name.as_str().starts_with(MCP_PARAM);
+    for (name, value) in call.head.headers.iter().filter(parameters) {
+        headers.append(name.clone(), value.clone());
+    }
+    let server = seen.server.name();
+    let refuse = |refused: Refused, record: Option<crate::telemetry::Record>| match record {
+        Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
+        None => Err(refused.to(Some(id))),
+    };
+    let Some(upstream) = call.shared.upstreams.get(server) else {
+        return refuse(Refused::gone(server), record);
+    };
+    let mut record = record;
+    if let Some(record) = &mut record {
+        record.leaving();
+    }
+    let sent = async {
+        let endpoint = upstream.pick()?;
+        upstream.send(&endpoint, link::post(&upstream, body, &headers)).await
+    };
+    let response = match sent.await {
+        Ok(response) => response,
+        Err(error) => return refuse(forward::unreachable(server, &error), record),
+    };
+    drop(share);
+    let (head, body) = response.into_parts();
+    let watch = record.map(|mut record| {
+        record.answered();
+        Watch::new(record, AnswerObserver::new(Some(id), &head.headers), head.status)
+    });
+    let mut response = Response::new(Body::relay(Relay::new(body, watch)));
+    *response.status_mut() = head.status;
+    let headers = response.headers_mut();
+    for name in [http::header::CONTENT_TYPE, http::header::CACHE_CONTROL] {
+        if let Some(value) = head.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    if super::super::is_events(headers) {
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
+    Ok(response)
+}
+
+/// The headers by which a modern request is routed.
+pub(super) fn route(headers: &mut HeaderMap, method: &str, subject: Option<&str>) {
+    let mut insert = |name, text: &str| {
+        if let Some(value) = encoded(text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    insert(MCP_PROTOCOL_VERSION, Revision::MODERN.as_str());
+    insert(MCP_METHOD, method);
+    if let Some(subject) = subject {
+        insert(MCP_NAME, subject);
+    }
+}

@@ -1,0 +1,340 @@
+//! One request at the gateway: which era, which session, on to its method.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use serde_json::value::RawValue;
+
+use super::{
+    super::{Shared, body::Share, exchange::Body, refused::Refused},
+    Call, Gateway, answer, forward, introduce,
+    link::Facts,
+    listen, lists,
+    session::{Key, Session},
+    view::Kind as List,
+};
+use crate::{
+    identity::Caller,
+    mcp::{
+        Envelope, Kind,
+        error::code,
+        headers::{self, MCP_SESSION_ID},
+        method::Method,
+        modern,
+        seal::{self, GatewaySession, Nonce, Owner, ServerRequest, Token as _},
+        splice::Splice,
+        version::{Era, era},
+    },
+    policy::Plan,
+    proxy::now,
+    resources::{self, ObjectName},
+};
+
+/// Answers a POST.
+pub(super) async fn post(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    catalog: Option<&str>,
+    head: &Parts,
+    body: Bytes,
+    share: Share,
+    received: Instant,
+) -> Result<Response<Body>, Refused> {
+    let envelope = Envelope::parse(&body).map_err(|refused| Refused::envelope(&refused))?;
+    let refuse_to = |refused: Refused| refused.to(envelope.id);
+    let era = era(&head.headers, &envelope);
+    let (gateway, owner) = (&shared.gateway, Owner::of(&caller.session_owner()));
+    let method = envelope.method.as_deref().map(Method::of);
+    let session = match era {
+        // The modern era has no sessions, whatever the headers say.
+        Era::Modern => None,
+        Era::Legacy if method == Some(Method::Initialize) => None,
+        Era::Legacy => gateway.session_of(&head.headers, owner, catalog).map_err(refuse_to)?,
+    };
+    let call = Call::new(shared, caller, catalog, head, &body, era, received, session, owner).map_err(refuse_to)?;
+    check(&call, &envelope).map_err(refuse_to)?;
+    match envelope.kind {
+        Kind::Request => call.request(&envelope, share).await,
+        Kind::Notification => {
+            call.notification(&envelope).await;
+            Ok(answer::accepted())
+        }
+        Kind::Response => call.response(&envelope).await,
+    }
+}
+
+/// Checks the headers against the body, as the era wants it.
+fn check(call: &Call<'_>, envelope: &Envelope<'_>) -> Result<(), Refused> {
+    match call.era {
+        Era::Legacy => headers::check_claims(&call.head.headers, envelope).map_err(Refused::headers),
+        Era::Modern => {
+            let called = envelope.tool().and_then(|tool| call.view.tools.get(tool));
+            let item = called.map(|entry| &call.view.server(entry).catalogue.tools[entry.item]);
+            let parameters = item.and_then(|item| item.param_headers.as_ref());
+            modern::check(&call.head.headers, envelope, parameters.map(|parameters| &**parameters))
+                .map_err(Refused::rejection)
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    #[allow(clippy::too_many_arguments, reason = "all that is known of a request, gathered once")]
+    fn new(
+        shared: &'a Arc<Shared>,
+        caller: &'a Arc<Caller>,
+        catalog: Option<&'a str>,
+        head: &'a Parts,
+        body: &'a Bytes,
+        era: Era,
+        received: Instant,
+        session: Option<Arc<Session>>,
+        owner: Owner,
+    ) -> Result<Self, Refused> {
+        let plan: Arc<Plan> = shared.plan.load_full();
+        let chosen = match catalog {
+            None => None,
+            Some(name) => Some(plan.catalog(name).cloned().ok_or_else(Refused::no_catalog)?),
+        };
+        let snapshot = shared.discovery.snapshot();
+        let view = shared.gateway.views.of(caller, chosen.as_ref(), &plan, &snapshot);
+        Ok(Self {
+            shared,
+            gateway: &shared.gateway,
+            caller,
+            owner,
+            plan,
+            view,
+            catalog,
+            head,
+            body,
+            era,
+            received,
+            read: Instant::now(),
+            session,
+        })
+    }
+
+    async fn request(&self, envelope: &Envelope<'_>, share: Share) -> Result<Response<Body>, Refused> {
+        let Some(id) = envelope.id else {
+            return Err(Refused::protocol(
+                StatusCode::BAD_REQUEST,
+                code::INVALID_REQUEST,
+                "invalid_envelope",
+                "A request has an id",
+            ));
+        };
+        let method = Method::of(envelope.method.as_deref().unwrap_or_default());
+        let list = |kind| lists::answer(self, kind, id, envelope).map(answer::ok);
+        match method {
+            Method::Initialize => Ok(self.initialize(id, envelope)),
+            Method::ServerDiscover => Ok(answer::ok(introduce::discover(self, id))),
+            Method::Ping => Ok(answer::ok(answer::empty(id))),
+            Method::ToolsList => list(List::Tools),
+            Method::PromptsList => list(List::Prompts),
+            Method::ResourcesList => list(List::Resources),
+            Method::ResourceTemplatesList => list(List::Templates),
+            Method::SetLevel => self.set_level(id, envelope).await,
+            Method::Subscribe | Method::Unsubscribe => listen::subscribe(self, id, envelope).await,
+            Method::Listen => listen::listen(self, id, envelope),
+            _ => forward::request(self, id, envelope, share).await,
+        }
+    }
+
+    fn initialize(&self, id: &RawValue, envelope: &Envelope<'_>) -> Response<Body> {
+        let (body, revision) = introduce::initialize(self, id, envelope);
+        let located = envelope.locate();
+        let sealed = Nonce::random().and_then(|nonce| {
+            GatewaySession {
+                owner: self.owner,
+                revision: revision.as_str().to_owned(),
+                client_info: seal::kept(located.client_info),
+                capabilities: seal::kept(located.capabilities),
+                catalog: self.catalog.map(ToOwned::to_owned),
+                issued: now(),
+                nonce,
+            }
+            .seal(&self.gateway.sealer)
+        });
+        let mut response = answer::ok(body);
+        match sealed.ok().and_then(|id| HeaderValue::from_str(&id).ok()) {
+            Some(id) => drop(response.headers_mut().insert(MCP_SESSION_ID, id)),
+            None => tracing::warn!("a session could not be sealed; its client works without one"),
+        }
+        response
+    }
+
+    async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
+        if let (Some(session), Some(level)) = (&self.session, envelope.locate().level) {
+            session.set_level(level);
+            for link in session.open_links().await {
+                let asked = link
+                    .ask("logging/setLevel", serde_json::json!({ "level": level }))
+                    .await;
+                if let Err(error) = asked {
+                    tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
+                }
+            }
+        }
+        Ok(answer::ok(answer::empty(id)))
+    }
+
+    /// Passes a notification to the servers that it is about.
+    async fn notification(&self, envelope: &Envelope<'_>) {
+        let Some(session) = &self.session else { return };
+        match Method::of(envelope.method.as_deref().unwrap_or_default()) {
+            // The servers' sessions are opened, and told so, when they are needed.
+            Method::Initialized => {}
+            Method::Cancelled => {
+                if let Some(id) = envelope.locate().request_id {
+                    session.cancel(id).await;
+                }
+            }
+            // Whose question it is about, or that it is about all of them, only the servers know.
+            _ => {
+                for link in session.open_links().await {
+                    if let Err(error) = link.notify(self.body.clone()).await {
+                        tracing::debug!(server = %link.server(), %error, "a notification was not delivered");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the client's answer to a server's question to that server.
+    async fn response(&self, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
+        let unknown = || {
+            let message = "There is no such question, or its server no longer waits";
+            Refused::protocol(
+                StatusCode::NOT_FOUND,
+                code::INVALID_REQUEST,
+                "unknown_response",
+                message,
+            )
+        };
+        let session = self.session.as_ref().ok_or_else(unknown)?;
+        let id = envelope.id.ok_or_else(unknown)?;
+        if session.answered(id, self.body) {
+            return Ok(answer::accepted());
+        }
+        let text: String = serde_json::from_str(id.get()).map_err(|_| unknown())?;
+        let asked = ServerRequest::open(&self.gateway.sealer, &text, self.owner, now()).map_err(|_| unknown())?;
+        let server = ObjectName::parse(&asked.server).ok_or_else(unknown)?;
+        let link = session
+            .open_link(&server)
+            .await
+            .filter(|link| link.name() == asked.session)
+            .ok_or_else(unknown)?;
+        let mut splice = Splice::new(self.body);
+        if let Some(span) = envelope.locate().id {
+            splice.replace(span, asked.id.get());
+        }
+        let body = splice.finish();
+        match link.send(body, &HeaderMap::new()).await {
+            Ok(response) => {
+                let mut accepted = answer::accepted();
+                *accepted.status_mut() = response.status();
+                Ok(accepted)
+            }
+            Err(error) => Err(forward::unreachable(link.server(), &error)),
+        }
+    }
+}
+
+/// Answers a GET: the stream of what the client did not ask for.
+pub(super) async fn get(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    catalog: Option<&str>,
+    head: &Parts,
+) -> Result<Response<Body>, Refused> {
+    let owner = Owner::of(&caller.session_owner());
+    let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
+    // Without a session there is nobody to speak to, and the modern era has no such stream.
+    let session = session.ok_or_else(|| Refused::method("method"))?;
+    let body = Bytes::new();
+    let call = Call::new(
+        shared,
+        caller,
+        catalog,
+        head,
+        &body,
+        Era::Legacy,
+        Instant::now(),
+        Some(session),
+        owner,
+    )?;
+    listen::stream(&call).await
+}
+
+/// Answers a DELETE: the client's session is over.
+pub(super) fn delete(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    catalog: Option<&str>,
+    head: &Parts,
+) -> Result<Response<Body>, Refused> {
+    let owner = Owner::of(&caller.session_owner());
+    let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
+    let session = session.ok_or_else(|| Refused::method("method"))?;
+    shared.gateway.end(&session);
+    Ok(Response::new(Body::default()))
+}
+
+impl Gateway {
+    /// The session that a request names; `None` if it names none. The client of a session that is over, or was
+    /// never there, gets the 404 that makes it begin anew.
+    fn session_of(
+        &self,
+        headers: &HeaderMap,
+        owner: Owner,
+        catalog: Option<&str>,
+    ) -> Result<Option<Arc<Session>>, Refused> {
+        let mut named = headers.get_all(MCP_SESSION_ID).iter();
+        let Some(id) = named.next() else { return Ok(None) };
+        if named.next().is_some() {
+            let message = "More than one Mcp-Session-Id header";
+            return Err(Refused::new(StatusCode::BAD_REQUEST, "ambiguous_session", message));
+        }
+        let opened = id
+            .to_str()
+            .ok()
+            .and_then(|id| GatewaySession::open(&self.sealer, id, owner, now()).ok());
+        let sealed = opened
+            .filter(|sealed| sealed.catalog.as_deref() == catalog && !self.ended.contains(&sealed.nonce))
+            .ok_or_else(Refused::no_session)?;
+        let facts = || {
+            Facts::of(
+                sealed.revision.parse().ok(),
+                sealed.client_info.as_deref(),
+                sealed.capabilities.as_deref(),
+            )
+        };
+        Ok(Some(self.sessions.get(Key::Own(sealed.nonce), owner, facts)))
+    }
+
+    /// The session that callers of an owner share who have none of their own.
+    pub(super) fn shared_session(&self, owner: Owner) -> Arc<Session> {
+        self.sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway)
+    }
+
+    fn end(&self, session: &Session) {
+        if let Key::Own(nonce) = session.key {
+            self.ended.insert(nonce);
+        }
+        self.sessions.end(&session.key);
+    }
+}
+
+/// Whether a browser may have sent this request: without an `Origin` it was none; else the origin is allowed by
+/// name, or is the listener itself on loopback.
+pub(super) fn origin_is_allowed(headers: &HeaderMap, gateway: &resources::Gateway) -> bool {
+    let allowed = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        gateway
+            .allowed_origins
+            .iter()
+            .any(|allowed| origin == allowed.as_bytes())
+    };
+    headers.get_all(header::ORIGIN).iter().all(allowed)
+}

@@ -1,0 +1,169 @@
+//! The streams on which clients hear what they did not ask for: GET in the legacy era, `subscriptions/listen` in the
+//! modern one.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::{Instant, Sleep, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    limits::{KEEP_ALIVE, MAX_EVENT_BYTES, STREAM_QUEUE},
+    link::Link,
+};
+use crate::mcp::sse::{self, Event, Parser};
+
+/// What writes to a client's stream. Full, it makes the writer wait; closed, the client has gone.
+#[derive(Clone)]
+pub(super) struct Feed(Sender<Bytes>);
+
+impl Feed {
+    /// Sends an event with this message; `false` if the client has gone.
+    pub(super) async fn message(&self, message: &[u8]) -> bool {
+        self.raw(sse::event(message, None, None)).await
+    }
+
+    /// Sends bytes that are whole events.
+    pub(super) async fn raw(&self, events: Bytes) -> bool {
+        self.0.send(events).await.is_ok()
+    }
+}
+
+/// The body of an event stream that is written here.
+pub(in crate::proxy) struct EventBody {
+    events: Receiver<Bytes>,
+    silence: Pin<Box<Sleep>>,
+    /// Cancelled when the client has gone, or the body has ended.
+    _gone: tokio_util::sync::DropGuard,
+}
+
+impl EventBody {
+    /// A stream, what writes to it, and what tells that it has ended.
+    pub(super) fn new() -> (Feed, Self, CancellationToken) {
+        let (sender, events) = channel(STREAM_QUEUE);
+        let gone = CancellationToken::new();
+        let body = Self {
+            events,
+            silence: Box::pin(sleep(KEEP_ALIVE)),
+            _gone: gone.clone().drop_guard(),
+        };
+        (Feed(sender), body, gone)
+    }
+}
+
+impl Body for EventBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let bytes = match self.events.poll_recv(cx) {
+            Poll::Ready(Some(bytes)) => bytes,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => {
+                if self.silence.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                sse::comment()
+            }
+        };
+        self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+/// How the messages of a server's stream are changed for the client that hears them; `None`: it does not.
+pub(super) type Change = Arc<dyn Fn(&Arc<Link>, Event) -> Option<Bytes> + Send + Sync>;
+
+/// The open stream of a session, if there is one.
+#[derive(Default)]
+pub(super) struct Outlet(Mutex<Option<Open>>);
+
+#[derive(Clone)]
+struct Open {
+    feed: Feed,
+    change: Change,
+    gone: CancellationToken,
+}
+
+impl Outlet {
+    /// Opens the stream, in place of one that is open: that one ends.
+    pub(super) fn open(&self, feed: Feed, change: Change, gone: CancellationToken) {
+        let open = Open { feed, change, gone };
+        if let Some(before) = self.lock().replace(open) {
+            before.gone.cancel();
+        }
+    }
+
+    /// Lets the stream carry what a server says unasked, from now until one of the two ends.
+    pub(super) fn attach(&self, link: &Arc<Link>) {
+        let open = self.lock().clone();
+        if let Some(open) = open.filter(|open| !open.gone.is_cancelled()) {
+            tokio::spawn(carry(Arc::downgrade(link), open));
+        }
+    }
+
+    /// What writes to the stream, where one is open.
+    pub(super) fn feed(&self) -> Option<Feed> {
+        let open = self.lock().clone()?;
+        (!open.gone.is_cancelled()).then_some(open.feed)
+    }
+
+    /// Whether a client listens.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().as_ref().is_some_and(|open| !open.gone.is_cancelled())
+    }
+
+    /// Ends the stream.
+    pub(super) fn close(&self) {
+        if let Some(open) = self.lock().take() {
+            open.gone.cancel();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Passes on what a server says unasked. A server that has no such stream says so with HTTP 405, and one that ends
+/// it is asked again after a while.
+async fn carry(link: Weak<Link>, open: Open) {
+    let Open { feed, change, gone } = open;
+    let carrying = async {
+        let mut wait = std::time::Duration::from_secs(1);
+        while let Some(link) = link.upgrade() {
+            match link.listen(None).await {
+                Ok(response) if response.status().is_success() => {
+                    let mut body = response.into_body().without_call_deadline();
+                    let mut parser = Parser::new(MAX_EVENT_BYTES);
+                    while let Some(Ok(frame)) = body.frame().await {
+                        let Ok(chunk) = frame.into_data() else { continue };
+                        parser.feed(&chunk);
+                        while let Some(Ok(event)) = parser.next() {
+                            wait = std::time::Duration::from_secs(1);
+                            let Some(changed) = change(&link, event) else { continue };
+                            if !feed.raw(changed).await {
+                                return;
+                            }
+                        }
+                    }
+                }
+                Ok(response) if response.status().is_client_error() => return,
+                Ok(_) | Err(_) => {}
+            }
+            drop(link);
+            sleep(wait).await;
+            wait = (wait * 2).min(std::time::Duration::from_secs(60));
+        }
+    };
+    gone.run_until_cancelled(carrying).await;
+}

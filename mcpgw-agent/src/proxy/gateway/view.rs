@@ -1,0 +1,349 @@
+//! What one kind of caller sees at the gateway: its servers, and the names by which it reaches what they offer.
+//!
+//! A view is made once for a plan, a state of the catalogues and a kind of caller, and shared by all its calls.
+//! What it does not list cannot be called through it.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::template;
+use crate::{
+    discovery::{Catalogue, Item, Snapshot, names},
+    identity::WorkloadIdentity,
+    mcp::{seal::ListKind, splice::json_string},
+    policy::{Decision, Plan, Server},
+    resources::{Catalog, CatalogServer},
+};
+
+/// Items of one page of a list.
+const MAX_PAGE_ITEMS: usize = 256;
+/// Bytes of one page of a list, unless a single item is larger.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
+
+/// A server as a caller sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) server: Arc<Server>,
+    pub(super) catalogue: Arc<Catalogue>,
+}
+
+/// What a kind of caller sees.
+#[derive(Debug)]
+pub(super) struct View {
+    /// Servers whose catalogue is known, ordered by namespace and name.
+    pub(super) servers: Vec<Seen>,
+    pub(super) tools: List,
+    pub(super) prompts: List,
+    pub(super) resources: List,
+    pub(super) templates: List,
+}
+
+/// The kinds of lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl Kind {
+    /// The member of a list's result.
+    pub(super) const fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The list, as a cursor names it.
+    pub(super) const fn sealed(self) -> ListKind {
+        match self {
+            Self::Tools => ListKind::Tools,
+            Self::Prompts => ListKind::Prompts,
+            Self::Resources => ListKind::Resources,
+            Self::Templates => ListKind::Templates,
+        }
+    }
+
+    fn items(self, catalogue: &Catalogue) -> &[Item] {
+        match self {
+            Self::Tools => &catalogue.tools,
+            Self::Prompts => &catalogue.prompts,
+            Self::Resources => &catalogue.resources,
+            Self::Templates => &catalogue.templates,
+        }
+    }
+
+    /// Whether the gateway prefixes the names of these; URIs stay as they are.
+    const fn is_prefixed(self) -> bool {
+        matches!(self, Self::Tools | Self::Prompts)
+    }
+}
+
+/// One list, in the order of the names at the gateway.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    entries: Vec<Entry>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Those that are there, and not for this caller.
+    hidden: HashMap<Arc<str>, Hidden>,
+    pages: Vec<Page>,
+}
+
+#[derive(Debug)]
+struct Hidden {
+    seen: usize,
+    own: Arc<str>,
+    left_out: bool,
+}
+
+/// Whether an item is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Yes,
+    /// A rule hides it.
+    No,
+    /// The catalog leaves it out.
+    LeftOut,
+}
+
+/// What a name of a tool stands for.
+pub(super) enum Tool<'a> {
+    /// A tool that the caller sees.
+    Shown(&'a Entry),
+    /// A tool that it does not see.
+    Hidden {
+        seen: &'a Seen,
+        own: &'a Arc<str>,
+        /// Because the catalog leaves it out.
+        left_out: bool,
+    },
+    /// Nothing.
+    Unknown,
+}
+
+/// One item of a list.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its name at the gateway.
+    pub(super) name: Arc<str>,
+    /// Its name at its server.
+    pub(super) own: Arc<str>,
+    /// Which of the view's servers has it.
+    pub(super) seen: usize,
+    /// Which of the server's items it is.
+    pub(super) item: usize,
+}
+
+/// One page of a list, ready to be sent: the items, separated by commas.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) items: Bytes,
+    entries: Range<usize>,
+}
+
+impl View {
+    /// What `caller` sees through `catalog`, or without one.
+    pub(super) fn new(
+        plan: &Plan,
+        snapshot: &Snapshot,
+        caller: Option<&WorkloadIdentity>,
+        catalog: Option<&Catalog>,
+    ) -> Self {
+        let mut view = Self {
+            servers: Vec::new(),
+            tools: List::default(),
+            prompts: List::default(),
+            resources: List::default(),
+            templates: List::default(),
+        };
+        let mut choices = Vec::new();
+        for server in plan.servers() {
+            let choice = match catalog {
+                None => None,
+                Some(catalog) => match catalog.servers.iter().find(|chosen| chosen.server == *server.name()) {
+                    Some(choice) => Some(choice),
+                    None => continue,
+                },
+            };
+            let (true, Some(catalogue)) = (plan.sees(caller, server), snapshot.get(server.name())) else {
+                continue;
+            };
+            view.servers.push(Seen {
+                server: Arc::clone(server),
+                catalogue: Arc::clone(catalogue),
+            });
+            choices.push(choice);
+        }
+        for kind in [Kind::Tools, Kind::Prompts, Kind::Resources, Kind::Templates] {
+            let list = List::new(kind, &view.servers, |index, item| {
+                let left_out = choices[index].is_some_and(|choice: &CatalogServer| !offers(choice, &item.name));
+                match kind {
+                    Kind::Tools if left_out || !item.is_callable() => Shown::LeftOut,
+                    Kind::Tools => match plan.decide(caller, &view.servers[index].server, &item.name) {
+                        Decision::Allow { .. } => Shown::Yes,
+                        Decision::Deny { .. } => Shown::No,
+                    },
+                    _ => Shown::Yes,
+                }
+            });
+            *view.list_mut(kind) = list;
+        }
+        view
+    }
+
+    pub(super) fn list(&self, kind: Kind) -> &List {
+        match kind {
+            Kind::Tools => &self.tools,
+            Kind::Prompts => &self.prompts,
+            Kind::Resources => &self.resources,
+            Kind::Templates => &self.templates,
+        }
+    }
+
+    fn list_mut(&mut self, kind: Kind) -> &mut List {
+        match kind {
+            Kind::Tools => &mut self.tools,
+            Kind::Prompts => &mut self.prompts,
+            Kind::Resources => &mut self.resources,
+            Kind::Templates => &mut self.templates,
+        }
+    }
+
+    /// The server of an entry.
+    pub(super) fn server(&self, entry: &Entry) -> &Seen {
+        &self.servers[entry.seen]
+    }
+
+    /// What a tool's name stands for.
+    pub(super) fn tool(&self, name: &str) -> Tool<'_> {
+        if let Some(entry) = self.tools.get(name) {
+            return Tool::Shown(entry);
+        }
+        match self.tools.hidden.get(name) {
+            Some(Hidden { seen, own, left_out }) => Tool::Hidden {
+                seen: &self.servers[*seen],
+                own,
+                left_out: *left_out,
+            },
+            None => Tool::Unknown,
+        }
+    }
+
+    /// The server that owns a URI: the one that lists it, else the one with the template that fits it most
+    /// closely, else the only server there is.
+    pub(super) fn owner_of(&self, uri: &str) -> Option<&Seen> {
+        if let Some(entry) = self.resources.get(uri) {
+            return Some(self.server(entry));
+        }
+        let fitting = self.templates.entries.iter().filter_map(|entry| {
+            let closeness = template::fits(&entry.own, uri)?;
+            Some((closeness, entry))
+        });
+        // Of equals the first, which is why the closest is sought from behind.
+        let closest = fitting.rev().max_by_key(|(closeness, _)| *closeness);
+        closest.map(|(_, entry)| self.server(entry)).or_else(|| self.only())
+    }
+
+    /// The server, where there is one only: what the gateway does not understand can go there.
+    pub(super) fn only(&self) -> Option<&Seen> {
+        match self.servers.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a catalog's entry offers a tool.
+fn offers(choice: &CatalogServer, tool: &str) -> bool {
+    let included = choice.include.is_empty() || choice.include.iter().any(|glob| glob.matches(tool));
+    included && !choice.exclude.iter().any(|glob| glob.matches(tool))
+}
+
+impl List {
+    fn new(kind: Kind, servers: &[Seen], shows: impl Fn(usize, &Item) -> Shown) -> Self {
+        let mut list = Self::default();
+        for (seen, server) in servers.iter().enumerate() {
+            let prefix = if kind.is_prefixed() {
+                &*server.server.wanted.prefix
+            } else {
+                ""
+            };
+            for (item, offered) in kind.items(&server.catalogue).iter().enumerate() {
+                let name = names::exposed(prefix, &offered.name);
+                // The older server keeps a name, also where a rule hides it from this caller: a name never
+                // means one tool to one caller and another tool to the next.
+                if list.by_name.contains_key(&name) {
+                    continue;
+                }
+                list.by_name.insert(Arc::clone(&name), usize::MAX);
+                let own = Arc::clone(&offered.name);
+                let shown = shows(seen, offered);
+                if shown == Shown::Yes {
+                    list.entries.push(Entry { name, own, seen, item });
+                } else {
+                    let left_out = shown == Shown::LeftOut;
+                    list.hidden.insert(name, Hidden { seen, own, left_out });
+                }
+            }
+        }
+        list.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let places = list.entries.iter().enumerate();
+        list.by_name = places.map(|(place, entry)| (Arc::clone(&entry.name), place)).collect();
+        list.render(kind, servers);
+        list
+    }
+
+    fn render(&mut self, kind: Kind, servers: &[Seen]) {
+        let mut items = BytesMut::new();
+        let mut first = 0;
+        for (place, entry) in self.entries.iter().enumerate() {
+            let item = &kind.items(&servers[entry.seen].catalogue)[entry.item];
+            let full = place - first == MAX_PAGE_ITEMS || items.len() + item.json.len() > MAX_PAGE_BYTES;
+            if place > first && full {
+                self.pages.push(Page {
+                    items: items.split().freeze(),
+                    entries: first..place,
+                });
+                first = place;
+            }
+            if place > first {
+                items.put_u8(b',');
+            }
+            if entry.name == entry.own {
+                items.put_slice(&item.json);
+            } else {
+                items.put_slice(&item.json[..item.name_span.start]);
+                items.put_slice(&json_string(&entry.name));
+                items.put_slice(&item.json[item.name_span.end..]);
+            }
+        }
+        self.pages.push(Page {
+            items: items.freeze(),
+            entries: first..self.entries.len(),
+        });
+    }
+
+    /// The item with this name at the gateway.
+    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).map(|place| &self.entries[*place])
+    }
+
+    /// The page with the items behind `last`, and the name to go on behind, where there is more.
+    pub(super) fn page(&self, last: Option<&str>) -> (Bytes, Option<&str>) {
+        let from = last.map_or(0, |last| self.entries.partition_point(|entry| *entry.name <= *last));
+        // A page begins where the one before it ended, unless the list has changed in between: then the rest of
+        // the page that holds the place would be a page of its own, so the items before it are sent again.
+        let index = self.pages.partition_point(|page| page.entries.end <= from);
+        let Some(page) = self.pages.get(index) else {
+            return (Bytes::new(), None);
+        };
+        let more = index + 1 < self.pages.len();
+        let next = more.then(|| &*self.entries[page.entries.end - 1].name);
+        (page.items.clone(), next)
+    }
+}

@@ -1,0 +1,87 @@
+//! Views, made once for each kind of caller and kept until the plan or a catalogue changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{limits::MAX_VIEWS, view::View};
+use crate::{
+    discovery::Snapshot,
+    identity::{Caller, WorkloadIdentity},
+    policy::Plan,
+    resources::Catalog,
+};
+
+/// What views differ by: namespace and ServiceAccount of the caller, and the catalog.
+type Key = (Option<(Arc<str>, Arc<str>)>, Option<Arc<str>>);
+
+/// The views of one state of plan and catalogues.
+#[derive(Default)]
+struct Made {
+    plan: u64,
+    snapshot: u64,
+    views: HashMap<Key, Arc<View>>,
+}
+
+/// Read without a lock; a new view replaces the table.
+#[derive(Default)]
+pub(super) struct Views {
+    made: ArcSwap<Made>,
+    making: Mutex<()>,
+}
+
+impl Views {
+    /// What this caller sees through a catalog, or without one.
+    pub(super) fn of(
+        &self,
+        caller: &Caller,
+        catalog: Option<&Arc<Catalog>>,
+        plan: &Plan,
+        snapshot: &Snapshot,
+    ) -> Arc<View> {
+        let identity = caller.workload.as_deref();
+        let key = key(identity, catalog);
+        let current = |made: &Made| made.plan == plan.generation && made.snapshot == snapshot.generation;
+        {
+            let made = self.made.load();
+            if current(&made)
+                && let Some(view) = made.views.get(&key)
+            {
+                return Arc::clone(view);
+            }
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = self.made.load();
+        let mut views = match current(&made) {
+            true => made.views.clone(),
+            false => HashMap::new(),
+        };
+        if let Some(view) = views.get(&key) {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(View::new(plan, snapshot, identity, catalog.map(|catalog| &**catalog)));
+        if views.len() >= MAX_VIEWS {
+            views.clear();
+        }
+        views.insert(key, Arc::clone(&view));
+        self.made.store(Arc::new(Made {
+            plan: plan.generation,
+            snapshot: snapshot.generation,
+            views,
+        }));
+        view
+    }
+}
+
+fn key(identity: Option<&WorkloadIdentity>, catalog: Option<&Arc<Catalog>>) -> Key {
+    let caller = identity.map(|identity| {
+        (
+            Arc::clone(&identity.workload.namespace),
+            Arc::clone(&identity.service_account),
+        )
+    });
+    (caller, catalog.map(|catalog| Arc::clone(&catalog.name.name)))
+}

@@ -1,0 +1,157 @@
+//! Calls whose answers come on another stream than the one they were asked on: a stream that the server ended for
+//! the client to resume, and the one stream of an HTTP+SSE session.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::{
+    limits::{MAX_EVENT_BYTES, MAX_PENDING_PER_STREAM, MAX_PENDING_STREAMS, PENDING_TIME},
+    relay::outcome,
+};
+use crate::{
+    mcp::{AnswerObserver, Kind, message::Peek, seal::Nonce, sse::Parser},
+    telemetry::{Outcome, Record},
+};
+
+/// Tells streams apart: the nonce of a session.
+pub(super) type StreamKey = Nonce;
+
+/// The records of calls that wait for another stream.
+#[derive(Default)]
+pub(super) struct Pending(Mutex<HashMap<StreamKey, Waiting>>);
+
+struct Waiting {
+    since: Instant,
+    /// By the id of the request, as JSON.
+    records: HashMap<Box<str>, Record>,
+}
+
+impl Pending {
+    /// Keeps a record open until its answer comes by. Where too many wait, the record ends as it is.
+    pub(super) fn wait(&self, key: StreamKey, id: &str, mut record: Record) {
+        // Until the contrary is heard: nobody has taken the call back.
+        record.outcome(Outcome::Ok, None);
+        let mut streams = self.lock();
+        if streams.len() >= MAX_PENDING_STREAMS && !streams.contains_key(&key) {
+            return;
+        }
+        let now = Instant::now();
+        let waiting = streams.entry(key).or_insert_with(|| Waiting {
+            since: now,
+            records: HashMap::new(),
+        });
+        waiting.since = now;
+        if waiting.records.len() < MAX_PENDING_PER_STREAM {
+            waiting.records.insert(id.into(), record);
+        }
+    }
+
+    /// Whether calls wait for this stream.
+    pub(super) fn has(&self, key: &StreamKey) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    /// Ends the records of a stream that is over for good: their calls got no answer.
+    pub(super) fn abandon(&self, key: &StreamKey) {
+        let Some(waiting) = self.lock().remove(key) else { return };
+        for (_, mut record) in waiting.records {
+            record.outcome(Outcome::Cancelled, None);
+        }
+    }
+
+    /// Ends the records of streams that nobody came back for.
+    pub(super) fn sweep(&self) {
+        let forgotten: Vec<Waiting> = {
+            let mut streams = self.lock();
+            let old: Vec<StreamKey> = streams
+                .iter()
+                .filter(|(_, waiting)| waiting.since.elapsed() > PENDING_TIME)
+                .map(|(key, _)| *key)
+                .collect();
+            old.iter().filter_map(|key| streams.remove(key)).collect()
+        };
+        drop(forgotten);
+    }
+
+    fn settle(&self, key: &StreamKey, message: &Bytes, peek: &Peek<'_>) {
+        let Some(id) = peek.id.map(|id| id.raw) else { return };
+        let record = {
+            let mut streams = self.lock();
+            let Some(waiting) = streams.get_mut(key) else { return };
+            let record = waiting.records.remove(id.get());
+            if waiting.records.is_empty() {
+                streams.remove(key);
+            }
+            record
+        };
+        let Some(mut record) = record else { return };
+        let mut observer = AnswerObserver::of_json(Some(id));
+        observer.feed(message);
+        let answer = observer.finish();
+        record.add_response_bytes(message.len() as u64);
+        let (outcome, is_error) = outcome(StatusCode::OK, answer);
+        record.outcome(outcome, is_error);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamKey, Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks on at a stream for the answers of calls that wait for it.
+pub(super) struct StreamWatch {
+    pending: Arc<Pending>,
+    key: StreamKey,
+    parser: Parser,
+    /// An event was too large: nothing can be told any more.
+    lost: bool,
+    /// The stream is the only one of its session.
+    only: bool,
+}
+
+impl StreamWatch {
+    /// For the stream with this key; `only` if no other can carry its answers.
+    pub(super) fn new(pending: &Arc<Pending>, key: StreamKey, only: bool) -> Self {
+        Self {
+            pending: Arc::clone(pending),
+            key,
+            parser: Parser::new(MAX_EVENT_BYTES),
+            lost: false,
+            only,
+        }
+    }
+
+    /// Looks at the next chunk.
+    pub(super) fn feed(&mut self, chunk: &Bytes) {
+        if self.lost || !self.pending.has(&self.key) && !self.only {
+            return;
+        }
+        self.parser.feed(chunk);
+        for event in self.parser.by_ref() {
+            let Ok(event) = event else {
+                self.lost = true;
+                return;
+            };
+            if let Some(data) = &event.data
+                && let Ok(peek) = Peek::new(data)
+                && peek.kind == Kind::Response
+            {
+                self.pending.settle(&self.key, data, &peek);
+            }
+        }
+    }
+}
+
+impl Drop for StreamWatch {
+    fn drop(&mut self) {
+        if self.only {
+            self.pending.abandon(&self.key);
+        }
+    }
+}

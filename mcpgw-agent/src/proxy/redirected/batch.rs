@@ -1,0 +1,112 @@
+//! Several messages in one body, as revision 2025-03-26 has them. Each is decided, and goes to the server, on its
+//! own: the server sees no more of a batch than what it may see of each message.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
+
+use super::{Dialled, session::Opened};
+use crate::{
+    mcp::{Envelope, Kind, batch::split, headers, message, sse::Parser},
+    proxy::{
+        body::Share,
+        exchange::Body,
+        is_events,
+        limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER},
+        refused::{Refused, json},
+    },
+};
+
+/// Answers a batch: with an array of the answers to its requests, or with nothing if it has none.
+pub(super) async fn serve(
+    dialled: &Dialled<'_>,
+    body: &Bytes,
+    session: Option<Opened>,
+    share: Share,
+) -> Result<Response<Body>, Refused> {
+    let mut answers = BytesMut::new();
+    // Everything is read before anything is sent: a batch that is wrong in one place is refused whole.
+    let mut messages = Vec::new();
+    for element in split(body).map_err(|refused| Refused::envelope(&refused))? {
+        let envelope = Envelope::parse(element).map_err(|refused| Refused::envelope(&refused))?;
+        headers::check_claims(&dialled.head.headers, &envelope).map_err(Refused::headers)?;
+        if envelope.method.as_deref() == Some("initialize") {
+            let message = "initialize must not be part of a batch";
+            return Err(Refused::new(StatusCode::BAD_REQUEST, "batch", message));
+        }
+        messages.push((envelope, body.slice_ref(element)));
+    }
+    for (envelope, element) in messages {
+        let wants_answer = envelope.kind == Kind::Request;
+        let response = match dialled.decide(envelope, &element)? {
+            Err(denied) => denied,
+            Ok(judged) => {
+                let id = judged.envelope.id.map(ToOwned::to_owned);
+                let session = session.as_ref().map(Opened::again);
+                match dialled.forward(judged, &element, session, Share::default()).await {
+                    Ok(response) => response,
+                    Err(refused) => refused.to(id.as_deref()).response(),
+                }
+            }
+        };
+        let answer = only_answer(response).await?;
+        if let Some(answer) = answer.filter(|_| wants_answer) {
+            if answers.len() + answer.len() > MAX_REWRITTEN_ANSWER {
+                let message = "The answers to this batch are too large together";
+                return Err(Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message));
+            }
+            answers.put_u8(if answers.is_empty() { b'[' } else { b',' });
+            answers.put_slice(&answer);
+        }
+    }
+    drop(share);
+    if answers.is_empty() {
+        let mut accepted = Response::new(Body::default());
+        *accepted.status_mut() = StatusCode::ACCEPTED;
+        return Ok(accepted);
+    }
+    answers.put_u8(b']');
+    let mut response = json(StatusCode::OK, answers.freeze());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// The message that answers, out of an answer of any form.
+async fn only_answer(response: Response<Body>) -> Result<Option<Bytes>, Refused> {
+    let broken = |error: crate::proxy::relay::RelayError| {
+        Refused::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_closed",
+            format!("The server's answer is not whole: {error}"),
+        )
+    };
+    let events = is_events(response.headers());
+    let body = http_body_util::Limited::new(response.into_body(), MAX_REWRITTEN_ANSWER);
+    let whole = match body.collect().await {
+        Ok(whole) => whole.to_bytes(),
+        Err(error) => {
+            return Err(match error.downcast::<crate::proxy::relay::RelayError>() {
+                Ok(error) => broken(*error),
+                Err(_) => Refused::new(
+                    StatusCode::BAD_GATEWAY,
+                    "upstream_answer",
+                    "The server's answer is too large",
+                ),
+            });
+        }
+    };
+    let is_answer = |data: &Bytes| message::is_response(data);
+    if !events {
+        return Ok(Some(whole).filter(is_answer));
+    }
+    let mut parser = Parser::new(MAX_EVENT_BYTES);
+    parser.feed(&whole);
+    while let Some(Ok(event)) = parser.next() {
+        if let Some(data) = event.data.filter(is_answer) {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,62 @@
+//! The request for the server: the caller's own, but for what ends at this connection.
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, uri::PathAndQuery};
+use http_body_util::Full;
+
+use super::{Dialled, session::Opened};
+use crate::{mcp::headers::MCP_SESSION_ID, proxy::refused::Refused, upstream::UpstreamBody};
+
+/// Headers by which a server could take the request for another than the one that was decided.
+const MISLEADING: [HeaderName; 4] = [
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+];
+
+impl Dialled<'_> {
+    /// The request for the server, in the session that it knows.
+    pub(super) fn request(&self, body: Bytes, session: Option<&Opened>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.target().into();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.head.headers);
+        if !self.caller.observed {
+            for name in MISLEADING {
+                headers.remove(name);
+            }
+        }
+        if let Some(session) = session {
+            headers.insert(MCP_SESSION_ID, session.upstream.clone());
+        }
+        request
+    }
+
+    fn target(&self) -> PathAndQuery {
+        if let Some(target) = &self.target {
+            return target.clone();
+        }
+        let target = match self.head.uri.query() {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        };
+        // It was part of a URI when it came.
+        target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<UpstreamBody>, Refused> {
+        let answered = self.upstream.send(&self.endpoint, request).await;
+        answered.map_err(|error| {
+            let (status, reason) = error.answer();
+            let (server, endpoint) = (self.server.name(), self.endpoint.address());
+            Refused::new(
+                status,
+                reason,
+                format!("MCP server {server} at {endpoint} {}", error.explain()),
+            )
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! The transport of revision 2024-11-05: one stream that carries everything the server says, and POSTs to an address
+//! that the stream names first.
+//!
+//! That address has the server's session in it. It is sealed on its way to the client, so that nobody else can post
+//! into the session; and a POST without a sealed one goes nowhere.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Dialled;
+use crate::{
+    mcp::{
+        seal::{Nonce, Owner, Purpose, Sealer},
+        sse::{Event, Line},
+    },
+    proxy::{
+        exchange::Body,
+        is_events,
+        pending::StreamKey,
+        refused::Refused,
+        relay::Relay,
+        rewrite::{Rewrite, Rewriter, Rewritten},
+    },
+    telemetry::{Outcome, Record},
+};
+
+/// The query parameter that holds the sealed address.
+const PARAMETER: &str = "mcpgw=";
+
+/// Where a client's POSTs go.
+#[derive(Clone, Serialize, Deserialize)]
+struct Address {
+    /// Path and query, as the server named them.
+    target: String,
+    server: String,
+    owner: Owner,
+    stream: StreamKey,
+}
+
+impl Dialled<'_> {
+    /// The session's one stream.
+    pub(super) async fn http_sse_stream(&self) -> Result<Response<Body>, Refused> {
+        let response = self.send(self.request(Bytes::new(), None)).await?;
+        let (head, body) = response.into_parts();
+        let body = body.without_call_deadline();
+        if self.caller.observed || !is_events(&head.headers) {
+            return Ok(Response::from_parts(head, Body::relay(Relay::new(body, None))));
+        }
+        let stream = Nonce::random()
+            .map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "no_randomness", error.to_string()))?;
+        let rewriter = Rewriter::new(
+            &head.headers,
+            SealsAddress {
+                sealer: self.shared.gateway.sealer.clone(),
+                server: self.server.name().to_string(),
+                owner: Owner::of(&self.caller.session_owner()),
+                stream,
+            },
+        );
+        let relay = Relay::new(body, None)
+            .rewriting(Some(rewriter))
+            .looking_for(&self.shared.pending, stream, true);
+        Ok(Response::from_parts(head, Body::relay(relay)))
+    }
+
+    /// Puts the address that the server named in place of the sealed one.
+    pub(super) fn unsealed(mut self) -> Result<Self, Refused> {
+        let no_session = || Refused::new(StatusCode::NOT_FOUND, "no_session", "There is no such session");
+        let parameters = self.head.uri.query().unwrap_or_default().split('&');
+        let sealed = parameters
+            .filter_map(|parameter| parameter.strip_prefix(PARAMETER))
+            .next();
+        let opened = sealed.and_then(|sealed| self.shared.gateway.sealer.open(Purpose::State, sealed).ok());
+        let address: Option<Address> = opened.and_then(|opened| serde_json::from_slice(&opened).ok());
+        let address = address
+            .filter(|address| address.server == self.server.name().to_string())
+            .filter(|address| address.owner == Owner::of(&self.caller.session_owner()))
+            .ok_or_else(no_session)?;
+        self.stream = Some(address.stream);
+        self.target = Some(address.target.parse().map_err(|_| no_session())?);
+        Ok(self)
+    }
+
+    /// Keeps the record of a call open until its answer comes by on the session's stream.
+    pub(super) fn wait_for_stream(&self, mut record: Record, id: Option<&RawValue>, status: StatusCode) {
+        record.status(status.as_u16());
+        match (self.stream, id) {
+            (Some(stream), Some(id)) if status.is_success() => self.shared.pending.wait(stream, id.get(), record),
+            (_, None) if status.is_success() => record.outcome(Outcome::Ok, None),
+            _ => record.outcome(Outcome::Error, None),
+        }
+    }
+}
+
+/// Seals the address in the stream's first event.
+struct SealsAddress {
+    sealer: Sealer,
+    server: String,
+    owner: Owner,
+    stream: StreamKey,
+}
+
+impl Rewrite for SealsAddress {
+    fn message(&mut self, _: &Bytes) -> Rewritten {
+        Rewritten::Keep
+    }
+
+    fn event(&mut self, event: &Event) -> Rewritten {
+        if event.kind != Some(Line::ENDPOINT) {
+            return Rewritten::Keep;
+        }
+        let sealed = event.data.as_ref().and_then(|data| self.sealed(data));
+        sealed.map_or(Rewritten::Drop, Rewritten::Replace)
+    }
+}
+
+impl SealsAddress {
+    /// `None` if what the server named is no address.
+    fn sealed(&self, named: &[u8]) -> Option<Bytes> {
+        let uri: Uri = std::str::from_utf8(named).ok()?.trim().parse().ok()?;
+        let target = uri.path_and_query()?;
+        let address = Address {
+            target: target.as_str().to_owned(),
+            server: self.server.clone(),
+            owner: self.owner,
+            stream: self.stream,
+        };
+        let sealed = self
+            .sealer
+            .seal(Purpose::State, &serde_json::to_vec(&address).ok()?)
+            .ok()?;
+        // Without scheme and host: the client asks where it asked for the stream.
+        Some(format!("{}?{PARAMETER}{sealed}", target.path()).into())
+    }
+}

@@ -1,0 +1,199 @@
+//! Calls that dialled a server's own address: they go to the address that they dialled, as they are.
+//!
+//! ```text
+//! mod      one request: which server, which path, on to MCP or not
+//! post     one message: session, headers, decision, on to the server
+//! batch    several messages in one body, of the one revision that has them
+//! session  the sealed session id, and sessions that a server has lost
+//! http_sse the transport of 2024-11-05
+//! forward  the request for the server
+//! ```
+
+mod batch;
+mod forward;
+mod http_sse;
+mod post;
+mod session;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, request::Parts, uri::PathAndQuery};
+use hyper::body::Incoming;
+
+pub(super) use session::Known;
+
+use super::{
+    Shared,
+    body::{BodyBudget, Share},
+    exchange::Body,
+    pending::StreamKey,
+    refused::Refused,
+    relay::Relay,
+    request,
+    route::{self, Route},
+};
+use crate::{
+    identity::Caller,
+    policy::{Plan, Server},
+    resources::Transport,
+    telemetry::Path,
+    upstream::{Endpoint, Upstream},
+};
+
+/// A request on its way to the server that it dialled.
+struct Dialled<'a> {
+    shared: &'a Arc<Shared>,
+    caller: &'a Arc<Caller>,
+    plan: &'a Plan,
+    server: &'a Arc<Server>,
+    upstream: Arc<Upstream>,
+    endpoint: Endpoint,
+    head: &'a Parts,
+    /// The path to ask the server for; what was written, unless it was an odd spelling of a known one.
+    path: String,
+    /// Path and query instead of the request's own.
+    target: Option<PathAndQuery>,
+    /// The stream on which the answers of an HTTP+SSE session come.
+    stream: Option<StreamKey>,
+    received: Instant,
+    /// When its body was complete.
+    read: Instant,
+}
+
+/// Answers one request that was redirected.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    bodies: &BodyBudget,
+    plan: &Plan,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let received = Instant::now();
+    let (head, body) = request.into_parts();
+    let judged = judge(shared, caller, plan, &head, received);
+    let (mut dialled, route) = match judged {
+        Ok(judged) => judged,
+        // A caller that is only observed gets what it would get without us.
+        Err(refused) if caller.observed => {
+            shared.telemetry.would_refuse(refused.reason, caller, Path::Redirected);
+            return post::untouched(shared, caller, plan, &head, body, bodies).await;
+        }
+        Err(refused) => return Err(refused),
+    };
+    let (body, share) = match head.method {
+        Method::POST => bodies.read(body).await?,
+        _ => (Bytes::new(), Share::default()),
+    };
+    dialled.read = Instant::now();
+    let answer = match (&head.method, route) {
+        (_, Route::Open) => dialled.pass(body.clone(), share).await,
+        (&Method::POST, _) => dialled.post(body.clone(), share).await,
+        (&Method::GET, _) => dialled.get().await,
+        _ => dialled.delete().await,
+    };
+    match answer {
+        Err(refused) if dialled.caller.observed && refused.is_ours() => {
+            shared.telemetry.would_refuse(refused.reason, caller, Path::Redirected);
+            dialled.pass(body, Share::default()).await
+        }
+        answer => answer,
+    }
+}
+
+/// Finds the server and what its path is.
+fn judge<'a>(
+    shared: &'a Arc<Shared>,
+    caller: &'a Arc<Caller>,
+    plan: &'a Plan,
+    head: &'a Parts,
+    received: Instant,
+) -> Result<(Dialled<'a>, Route), Refused> {
+    request::check(head)?;
+    let destination = caller.destination;
+    let servers = plan.at(destination);
+    let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
+    let find = || {
+        servers.iter().find_map(|server| {
+            let route = route::route(&server.wanted, &head.method, &path);
+            (route != Route::Closed).then_some((server, route))
+        })
+    };
+    let (server, route) = match (find(), servers) {
+        (Some(found), _) => found,
+        (None, []) => {
+            let message = format!("{destination} is no longer a governed MCP server");
+            return Err(Refused::new(StatusCode::BAD_GATEWAY, "not_governed", message));
+        }
+        (None, _) => return Err(Refused::path()),
+    };
+    let upstream = shared
+        .upstreams
+        .get(server.name())
+        .ok_or_else(|| Refused::gone(server.name()))?;
+    let endpoint = upstream
+        .endpoint(destination)
+        .map_err(|error| super::gateway::unreachable(server.name(), &error))?;
+    let path = match route::is_plain(head.uri.path()) {
+        true => head.uri.path().to_owned(),
+        false => path.into_owned(),
+    };
+    let dialled = Dialled {
+        shared,
+        caller,
+        plan,
+        server,
+        upstream,
+        endpoint,
+        head,
+        path,
+        target: None,
+        stream: None,
+        received,
+        read: received,
+    };
+    match (server.wanted.transport, &head.method) {
+        (Transport::Sse, &Method::POST) if route == Route::Mcp && !caller.observed => Ok((dialled.unsealed()?, route)),
+        _ => Ok((dialled, route)),
+    }
+}
+
+impl Dialled<'_> {
+    /// Passes a request that is no MCP.
+    async fn pass(&self, body: Bytes, share: Share) -> Result<Response<Body>, Refused> {
+        let response = self.send(self.request(body, None)).await?;
+        drop(share);
+        let (head, body) = response.into_parts();
+        Ok(Response::from_parts(head, Body::relay(Relay::new(body, None))))
+    }
+
+    /// The stream of what the client did not ask for.
+    async fn get(&self) -> Result<Response<Body>, Refused> {
+        if self.server.wanted.transport == Transport::Sse {
+            return self.http_sse_stream().await;
+        }
+        let session = self.session()?;
+        let request = self.request(Bytes::new(), session.as_ref());
+        let response = self.send(request).await?;
+        let (head, body) = response.into_parts();
+        let body = body.without_call_deadline();
+        let mut relay = Relay::new(body, None);
+        if let Some(session) = &session {
+            self.shared.redirected.taint(&session.key());
+            relay = relay.looking_for(&self.shared.pending, session.key(), false);
+        }
+        Ok(Response::from_parts(head, Body::relay(relay)))
+    }
+
+    /// The end of the client's session.
+    async fn delete(&self) -> Result<Response<Body>, Refused> {
+        let session = self.session()?;
+        let response = self.send(self.request(Bytes::new(), session.as_ref())).await?;
+        if let Some(session) = session.filter(|_| response.status().is_success()) {
+            self.shared.redirected.end(&session.key());
+            self.shared.pending.abandon(&session.key());
+        }
+        let (head, body) = response.into_parts();
+        Ok(Response::from_parts(head, Body::relay(Relay::new(body, None))))
+    }
+}

@@ -1,0 +1,255 @@
+//! One message to a server: session, headers, decision, on to the server, and its answer back.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+use serde_json::value::RawValue;
+
+use super::{Dialled, batch, session::Opened};
+use crate::{
+    identity::Caller,
+    mcp::{
+        AnswerObserver, Envelope, EnvelopeError,
+        headers::{self, MCP_PROTOCOL_VERSION},
+        method::Method,
+        modern,
+        version::{Era, Revision, era},
+    },
+    policy::Plan,
+    proxy::{
+        Shared,
+        body::{BodyBudget, Share},
+        call::{Decided, ToolCall, decide},
+        exchange::Body,
+        gateway,
+        refused::Refused,
+        relay::{Relay, Watch},
+    },
+    resources::Transport,
+    telemetry::{Path, Record},
+};
+
+/// A message that may go to the server.
+pub(super) struct Judged<'b> {
+    pub(super) envelope: Envelope<'b>,
+    /// Open where it is a tool call.
+    pub(super) record: Option<Record>,
+}
+
+impl Dialled<'_> {
+    /// Answers a POST of a message, or of several.
+    pub(super) async fn post(&self, body: Bytes, share: Share) -> Result<Response<Body>, Refused> {
+        let headers = &self.head.headers;
+        headers::check_content(headers).map_err(Refused::headers)?;
+        let session = self.session()?;
+        match Envelope::parse(&body) {
+            Ok(envelope) => {
+                let id = envelope.id.map(ToOwned::to_owned);
+                let answer = self.message(envelope, &body, session, share).await;
+                answer.map_err(|refused| refused.to(id.as_deref()))
+            }
+            Err(refused) if refused.error == EnvelopeError::Batch && self.revision(session.as_ref()).has_batches() => {
+                batch::serve(self, &body, session, share).await
+            }
+            Err(refused) => Err(Refused::envelope(&refused)),
+        }
+    }
+
+    /// The revision that a message is of. What a session agreed on beats what the headers leave out.
+    fn revision(&self, session: Option<&Opened>) -> Revision {
+        let named = self
+            .head
+            .headers
+            .get(MCP_PROTOCOL_VERSION)
+            .and_then(|value| value.to_str().ok());
+        match (session, named) {
+            (Some(session), _) => session.revision(),
+            (None, Some(named)) => named.parse().unwrap_or(Revision::LATEST_LEGACY),
+            (None, None) => Revision::ASSUMED,
+        }
+    }
+
+    async fn message(
+        &self,
+        envelope: Envelope<'_>,
+        body: &Bytes,
+        session: Option<Opened>,
+        share: Share,
+    ) -> Result<Response<Body>, Refused> {
+        match era(&self.head.headers, &envelope) {
+            Era::Legacy => headers::check_claims(&self.head.headers, &envelope).map_err(Refused::headers)?,
+            Era::Modern => {
+                let parameters = self.parameters(&envelope);
+                modern::check(&self.head.headers, &envelope, parameters.as_deref()).map_err(Refused::rejection)?;
+            }
+        }
+        let judged = match self.decide(envelope, body)? {
+            Ok(judged) => judged,
+            Err(denied) => return Ok(denied),
+        };
+        self.forward(judged, body, session, share).await
+    }
+
+    /// Which arguments the headers of a call must repeat, where the tool's definition is known.
+    fn parameters(&self, envelope: &Envelope<'_>) -> Option<Arc<modern::ParamHeaders>> {
+        let tool = envelope.tool()?;
+        let snapshot = self.shared.discovery.snapshot();
+        let item = snapshot.get(self.server.name())?.tool(tool)?;
+        item.param_headers.clone()
+    }
+
+    /// Decides about a message: only tool calls can be denied.
+    pub(super) fn decide<'b>(
+        &self,
+        envelope: Envelope<'b>,
+        body: &[u8],
+    ) -> Result<Result<Judged<'b>, Response<Body>>, Refused> {
+        let Some(tool) = envelope.tool() else {
+            return Ok(Ok(Judged { envelope, record: None }));
+        };
+        let call = ToolCall {
+            caller: self.caller,
+            path: Path::Redirected,
+            server: self.server,
+            tool,
+            called_as: tool,
+            id: envelope.id,
+            received: self.received,
+            read: self.read,
+            request_bytes: body.len(),
+            left_out: false,
+        };
+        Ok(match decide(&self.shared.telemetry, self.plan, &call) {
+            Decided::Allowed(record) => Ok(Judged {
+                envelope,
+                record: Some(record),
+            }),
+            Decided::Denied(answer) => Err(answer),
+        })
+    }
+
+    /// Takes a message to the server, and the answer back.
+    pub(super) async fn forward(
+        &self,
+        judged: Judged<'_>,
+        body: &Bytes,
+        session: Option<Opened>,
+        share: Share,
+    ) -> Result<Response<Body>, Refused> {
+        let Judged { envelope, mut record } = judged;
+        let method = Method::of(envelope.method.as_deref().unwrap_or_default());
+        if let Some(session) = &session
+            && method.leaves_traces()
+        {
+            self.shared.redirected.taint(&session.key());
+        }
+        if let Some(record) = &mut record {
+            record.leaving();
+        }
+        let answered = self.ask(body, session).await;
+        let (mut response, session) = match (answered, record.take()) {
+            (Ok(answered), open) => {
+                record = open;
+                answered
+            }
+            (Err(refused), Some(record)) => return Ok(refused.to(envelope.id).into_answer_of(record)),
+            (Err(refused), None) => return Err(refused),
+        };
+        drop(share);
+        let read = match method {
+            Method::Initialize => self.seal(&envelope, &mut response).await?,
+            _ => VecDeque::new(),
+        };
+        Ok(self.answer(response, read, record, envelope.id, session))
+    }
+
+    /// Asks the server; once more in a new session, where it has lost the one that was named.
+    async fn ask(
+        &self,
+        body: &Bytes,
+        session: Option<Opened>,
+    ) -> Result<(Response<crate::upstream::UpstreamBody>, Option<Opened>), Refused> {
+        let response = self.send(self.request(body.clone(), session.as_ref())).await?;
+        let Some(lost) = session.as_ref().filter(|_| response.status() == StatusCode::NOT_FOUND) else {
+            return Ok((response, session));
+        };
+        match self.replace(lost).await {
+            Some(session) => Ok((
+                self.send(self.request(body.clone(), Some(&session))).await?,
+                Some(session),
+            )),
+            None => Ok((response, session)),
+        }
+    }
+
+    fn answer(
+        &self,
+        response: Response<crate::upstream::UpstreamBody>,
+        read: VecDeque<Bytes>,
+        record: Option<Record>,
+        id: Option<&RawValue>,
+        session: Option<Opened>,
+    ) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        if let (Some(_), true) = (&session, head.headers.contains_key(crate::mcp::headers::MCP_SESSION_ID)) {
+            // The client's own id of its session, and none that only the server and we know.
+            if let Some(own) = self.head.headers.get(crate::mcp::headers::MCP_SESSION_ID) {
+                head.headers.insert(crate::mcp::headers::MCP_SESSION_ID, own.clone());
+            }
+        }
+        let watch = match (record, self.server.wanted.transport) {
+            // The answer comes on the session's one stream.
+            (Some(record), Transport::Sse) => {
+                self.wait_for_stream(record, id, head.status);
+                None
+            }
+            (Some(mut record), Transport::StreamableHttp) => {
+                record.answered();
+                let watch = Watch::new(record, AnswerObserver::new(id, &head.headers), head.status);
+                Some(match (&session, id) {
+                    (Some(session), Some(id)) => watch.waiting_in(&self.shared.pending, session.key(), id),
+                    _ => watch,
+                })
+            }
+            (None, _) => None,
+        };
+        Response::from_parts(head, Body::relay(Relay::new(body, watch).beginning_with(read)))
+    }
+}
+
+/// Passes a request on as it is, for a caller that is only observed, to the endpoint that it dialled.
+pub(super) async fn untouched(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    plan: &Plan,
+    head: &Parts,
+    body: Incoming,
+    bodies: &BodyBudget,
+) -> Result<Response<Body>, Refused> {
+    let server = plan.at(caller.destination).first().ok_or_else(Refused::path)?;
+    let upstream = shared
+        .upstreams
+        .get(server.name())
+        .ok_or_else(|| Refused::gone(server.name()))?;
+    let endpoint = upstream
+        .endpoint(caller.destination)
+        .map_err(|error| gateway::unreachable(server.name(), &error))?;
+    let (body, share) = bodies.read(body).await?;
+    let dialled = Dialled {
+        shared,
+        caller,
+        plan,
+        server,
+        upstream,
+        endpoint,
+        head,
+        path: head.uri.path().to_owned(),
+        target: None,
+        stream: None,
+        received: std::time::Instant::now(),
+        read: std::time::Instant::now(),
+    };
+    dialled.pass(body, share).await
+}

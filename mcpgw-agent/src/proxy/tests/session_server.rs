@@ -1,0 +1,139 @@
+//! A legacy server with sessions, in as few words as the tests need: what it lists is written out, so that the
+//! tests see every byte of it.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// The server, and what it remembers.
+pub(super) struct SessionServer {
+    pub(super) address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    sessions: HashSet<String>,
+    opened: usize,
+    called: Vec<String>,
+    tools: String,
+}
+
+impl SessionServer {
+    pub(super) async fn start() -> Self {
+        Self::with_tools(r#"{"name":"add","vendor":{"x":1.50e0},"inputSchema":{"type":"object"}},{"name":"big","inputSchema":{"type":"object"}}"#).await
+    }
+
+    /// With these tools, as they are to be listed.
+    pub(super) async fn with_tools(tools: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State {
+            tools: tools.to_owned(),
+            ..State::default()
+        }));
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let state = Arc::clone(&shared);
+                let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Forgets its sessions, as a restart would.
+    pub(super) fn forget_all(&self) {
+        self.state.lock().unwrap().sessions.clear();
+    }
+
+    /// How many sessions were opened.
+    pub(super) fn opened(&self) -> usize {
+        self.state.lock().unwrap().opened
+    }
+
+    /// Which tools were called.
+    pub(super) fn called(&self) -> Vec<String> {
+        self.state.lock().unwrap().called.clone()
+    }
+}
+
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let mut state = state.lock().unwrap();
+    let session = head
+        .headers
+        .get("mcp-session-id")
+        .map(|id| id.to_str().unwrap().to_owned());
+    let status = |status| {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = status;
+        Ok(response)
+    };
+    if session
+        .as_ref()
+        .is_some_and(|session| !state.sessions.contains(session))
+    {
+        return status(StatusCode::NOT_FOUND);
+    }
+    if head.method == Method::DELETE {
+        state.sessions.remove(&session.unwrap_or_default());
+        return status(StatusCode::OK);
+    }
+    if head.method != Method::POST {
+        return status(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let id = &asked["id"];
+    let mut response = match asked["method"].as_str().unwrap() {
+        "initialize" => {
+            state.opened += 1;
+            let name = format!("own-{}", state.opened);
+            state.sessions.insert(name.clone());
+            let result = json!({
+                "protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}, "logging": {}},
+                "serverInfo": {"name": "s", "version": "0"},
+            });
+            let mut response = whole(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
+            response.headers_mut().insert("mcp-session-id", name.parse().unwrap());
+            response
+        }
+        method if method.starts_with("notifications/") => return status(StatusCode::ACCEPTED),
+        "tools/list" => whole(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{}]}}}}"#,
+            state.tools
+        )),
+        "tools/call" => {
+            let tool = asked["params"]["name"].as_str().unwrap().to_owned();
+            let content = json!([{"type": "text", "text": format!("{tool} of {}", session.unwrap_or_default())}]);
+            state.called.push(tool);
+            whole(json!({"jsonrpc": "2.0", "id": id, "result": {"content": content}}).to_string())
+        }
+        "server/discover" => {
+            whole(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "?"}}).to_string())
+        }
+        _ => whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string()),
+    };
+    response
+        .headers_mut()
+        .insert("content-type", "application/json".parse().unwrap());
+    Ok(response)
+}
+
+fn whole(body: String) -> Response<Full<Bytes>> {
+    Response::new(Full::new(body.into()))
+}

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Admin, Client, ListenError, MetricsPort},
     datapath::{
-        Datapath, NodeOptions,
+        Datapath, NodeOptions, ServeGuard,
         status::{DatapathStatus, State},
     },
     discovery::Discovery,
@@ -47,6 +47,8 @@ pub(super) struct Agent {
     proxy: Arc<Proxy>,
     telemetry: Arc<Telemetry>,
     following: [JoinHandle<()>; 2],
+    /// The gateway's own listeners.
+    listening: Option<ServeGuard>,
 }
 
 impl Agent {
@@ -94,6 +96,10 @@ impl Agent {
             sealer: keys.sealer(),
         };
         let proxy = Proxy::new(parts, data.handle().clone());
+        let listening = match &initial.settings.gateway {
+            Some(gateway) => Some(proxy.listen(gateway)?),
+            None => None,
+        };
         let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
@@ -151,6 +157,7 @@ impl Agent {
             proxy,
             telemetry,
             following,
+            listening,
         })
     }
 
@@ -173,9 +180,11 @@ impl Agent {
             proxy,
             telemetry,
             following,
+            listening,
         } = self;
         following.iter().for_each(JoinHandle::abort);
         proxy.drain(DRAIN_TIME).await;
+        drop(listening);
         stop_datapath(datapath).await;
         if timeout(CLOSE_TIME, proxy.closed()).await.is_err() {
             warn!("some connections had not ended within {CLOSE_TIME:?}; their records may be missing");

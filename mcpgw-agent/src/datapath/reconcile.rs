@@ -56,11 +56,14 @@ struct Content {
     governed: HashMap<Endpoint, u32>,
 }
 
-/// The addresses whose dials are captured.
+/// The addresses whose dials are captured: those of servers, and the gateway's own, so that enrolled workloads are
+/// attested there as well. What is on loopback is another place in a workload's namespace.
 fn governed(desired: &Desired) -> impl Iterator<Item = SocketAddr> {
     let captured = desired.servers.iter().filter(|server| server.capture != Capture::Off);
+    let gateway = desired.settings.gateway.iter().flat_map(|gateway| &gateway.listen);
     captured
         .flat_map(|server| server.addresses())
+        .chain(gateway.filter(|address| !address.ip().to_canonical().is_loopback()))
         .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 

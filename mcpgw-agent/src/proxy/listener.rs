@@ -22,7 +22,8 @@ use crate::{
 /// All that accepting needs. `origin` tells who is at the other end of a connection, or why nobody knows.
 pub(super) struct Accept<F> {
     pub(super) listeners: Arc<[TcpListener]>,
-    pub(super) workload: Arc<WorkloadIdentity>,
+    /// Whose the listeners are; `None`: the gateway's own.
+    pub(super) workload: Option<Arc<WorkloadIdentity>>,
     pub(super) origin: F,
     pub(super) shared: Arc<Shared>,
     pub(super) tasks: TaskTracker,
@@ -41,6 +42,12 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
         }
     }
 
+    /// What messages call it.
+    fn name(&self) -> String {
+        let workload = self.workload.as_ref();
+        workload.map_or_else(|| "gateway".to_owned(), |workload| workload.workload.to_string())
+    }
+
     async fn accept_all(self) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_WORKLOAD));
         let bodies = BodyBudget::new();
@@ -53,7 +60,7 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
                 // The listener was shut down: the service ends.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 Err(error) => {
-                    tracing::warn!(workload = %self.workload.workload, %error, ?wait, "cannot accept; waiting");
+                    tracing::warn!(listener = %self.name(), %error, ?wait, "cannot accept; waiting");
                     tokio::time::sleep(wait).await;
                     wait = grown(wait);
                     continue;
@@ -71,10 +78,11 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
                     });
                 }
                 Err(reason) => {
-                    tracing::debug!(workload = %self.workload.workload, reason, "closed: no original destination");
-                    self.shared
-                        .telemetry
-                        .original_dst_missing(Who::Workload(Arc::clone(&self.workload)), reason);
+                    tracing::debug!(listener = %self.name(), reason, "closed: no original destination");
+                    if let Some(workload) = &self.workload {
+                        let who = Who::Workload(Arc::clone(workload));
+                        self.shared.telemetry.original_dst_missing(who, reason);
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener    accepts a workload's connections, no more than it may have
+//! gateway_listener  the gateway's own listeners
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection
 //! exchange    one request: which of the two paths it is on
@@ -23,6 +24,7 @@ mod call;
 mod connection;
 mod exchange;
 mod gateway;
+mod gateway_listener;
 pub mod limits;
 mod listener;
 mod pending;
@@ -172,7 +174,7 @@ impl Serve for Proxy {
         let stop = CancellationToken::new();
         let accept = listener::Accept {
             listeners: Arc::clone(&listeners),
-            workload: Arc::clone(&identity),
+            workload: Some(Arc::clone(&identity)),
             origin: move |stream: &_| handoffs.take(stream, &identity).map_err(|missing| missing.reason()),
             shared: Arc::clone(&self.shared),
             tasks: self.tasks.clone(),

@@ -70,6 +70,12 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "ambiguous_path", message)
     }
 
+    /// HTTP 401: only enrolled workloads may call.
+    pub(super) fn unauthenticated() -> Self {
+        let message = "This gateway serves enrolled workloads only, and this caller is none that the kernel attests";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
+    }
+
     /// HTTP 404: the client begins a new session.
     pub(super) fn no_session() -> Self {
         Self::new(

@@ -63,7 +63,7 @@ use crate::{
         version::Era,
     },
     policy::Plan,
-    resources,
+    resources::{self, Authentication},
     telemetry::Record,
 };
 use session::{Ended, Session, Sessions};
@@ -156,6 +156,9 @@ pub(super) async fn serve(
     if !request::origin_is_allowed(&head.headers, listener) {
         let message = "Requests from this origin are not allowed";
         return Err(Refused::new(StatusCode::FORBIDDEN, "origin", message));
+    }
+    if caller.workload.is_none() && listener.authentication == Authentication::Attested {
+        return Err(Refused::unauthenticated());
     }
     let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
     match (place(&path), &head.method) {

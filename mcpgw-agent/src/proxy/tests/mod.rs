@@ -124,7 +124,7 @@ impl Proxied {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let accept = Accept {
             listeners: Arc::clone(&listeners),
-            workload: Arc::clone(&identity),
+            workload: Some(Arc::clone(&identity)),
             origin: move |_: &TcpStream| {
                 Ok(Caller {
                     workload: Some(Arc::clone(&identity)),

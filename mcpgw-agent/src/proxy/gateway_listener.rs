@@ -1,0 +1,62 @@
+//! The gateway's own listeners, in the node's network namespace. Connections of enrolled workloads do not come here:
+//! the kernel takes them to the workload's own listener, where they are attested.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Proxy, Stop, listener::Accept};
+use crate::{datapath::ServeGuard, identity::Caller, resources::Gateway};
+
+/// Why a listener of the gateway cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway cannot listen on {address} (spec.gateway.listen of ClusterMCPSettings): {source}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Proxy {
+    /// Listens where the gateway is to be, until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When an address is taken, or is none of this node: then nothing is opened.
+    pub fn listen(&self, gateway: &Gateway) -> Result<ServeGuard, ListenError> {
+        let _entered = self.runtime.enter();
+        let open = |address: &SocketAddr| {
+            let opened = std::net::TcpListener::bind(address).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            });
+            opened.map_err(|source| ListenError {
+                address: *address,
+                source,
+            })
+        };
+        let listeners: Arc<[TcpListener]> = gateway.listen.iter().map(open).collect::<Result<_, _>>()?;
+        let stop = CancellationToken::new();
+        let accept = Accept {
+            listeners: Arc::clone(&listeners),
+            workload: None,
+            origin: |stream: &TcpStream| {
+                let destination = stream.local_addr().map_err(|_| "no_address")?;
+                Ok(Caller {
+                    workload: None,
+                    destination,
+                    process: None,
+                    observed: false,
+                })
+            },
+            shared: Arc::clone(&self.shared),
+            tasks: self.tasks.clone(),
+            stop: stop.clone(),
+        };
+        self.tasks.spawn_on(accept.run(), &self.runtime);
+        Ok(ServeGuard::new(Stop {
+            listeners,
+            _connections: stop.drop_guard(),
+        }))
+    }
+}

@@ -163,8 +163,10 @@ struct Initialized {
 async fn initialize(upstream: &Upstream) -> Result<(Tongue, Initialized), FetchError> {
     const METHOD: &str = "initialize";
     let endpoint = upstream.pick()?;
+    // Some servers list a tool only to clients that can do what it needs: of these the gateway wants to know too.
+    let capabilities = json!({ "sampling": {}, "elicitation": {}, "roots": { "listChanged": true } });
     let params = json!({
-        "protocolVersion": Revision::LATEST_LEGACY.as_str(), "capabilities": {}, "clientInfo": ourselves(),
+        "protocolVersion": Revision::LATEST_LEGACY.as_str(), "capabilities": capabilities, "clientInfo": ourselves(),
     });
     let response = send(upstream, &endpoint, METHOD, request(METHOD, &params)).await?;
     let session = response.headers().get(MCP_SESSION_ID).cloned();

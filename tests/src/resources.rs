@@ -45,6 +45,14 @@ pub fn settings(unknown_workloads: &str) -> String {
     )
 }
 
+/// `ClusterMCPSettings` with a gateway that listens at `address`, for enrolled workloads.
+pub fn gateway(address: SocketAddr) -> String {
+    format!(
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: ClusterMCPSettings\nmetadata:\n  name: default\n\
+         spec:\n  gateway: {{listen: [\"{address}\"], authentication: {{mode: Attested}}}}\n"
+    )
+}
+
 fn head(kind: &str, namespace: &str, name: &str) -> String {
     format!("apiVersion: mcpgw.dev/v1alpha1\nkind: {kind}\nmetadata:\n  namespace: {namespace}\n  name: {name}\n")
 }

@@ -23,6 +23,8 @@ pub enum McpPeer {
     Rmcp,
     /// npm's `server-everything` (legacy era); `cargo xtask setup` installs it.
     Everything,
+    /// The Python SDK's `MCPServer`, both eras; `cargo xtask setup` installs it.
+    Python,
     /// Answers any POST at once with its `params.arguments.nonce` and who it is; for stress.
     Echo,
     /// Sends every byte back: traffic that is no HTTP.
@@ -148,6 +150,13 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             );
             let mut command = pod.command("node")?;
             command.arg(script).arg("streamableHttp").env("PORT", &port);
+            command
+        }
+        McpPeer::Python => {
+            let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
+            command
+                .arg(tools::peer_script("python/server.py"))
+                .args(["--port", &port]);
             command
         }
         McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half => {

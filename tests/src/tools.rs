@@ -26,6 +26,20 @@ pub const NPM_LOCK: &str = include_str!("../peers/npm/package-lock.json");
 /// The manifest of the npm peers.
 pub const NPM_MANIFEST: &str = include_str!("../peers/npm/package.json");
 
+/// Where the Python peers are installed: a virtual environment by the versions in its list.
+pub fn python_peers() -> Result<PathBuf> {
+    let name = format!("python-peers-{:016x}", fnv1a(PYTHON_REQUIREMENTS.as_bytes()));
+    Ok(directory()?.join(name))
+}
+
+/// A script of `tests/peers`.
+pub fn peer_script(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/peers")).join(name)
+}
+
+/// Every Python package of the peers, by its exact version.
+pub const PYTHON_REQUIREMENTS: &str = include_str!("../peers/python/requirements.txt");
+
 /// FNV-1a: a name for a lock file, no more, and the same on every run.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -164,7 +164,8 @@ async fn initialize(upstream: &Upstream) -> Result<(Tongue, Initialized), FetchE
     const METHOD: &str = "initialize";
     let endpoint = upstream.pick()?;
     // Some servers list a tool only to clients that can do what it needs: of these the gateway wants to know too.
-    let capabilities = json!({ "sampling": {}, "elicitation": {}, "roots": { "listChanged": true } });
+    let capabilities =
+        json!({ "sampling": {}, "elicitation": { "form": {}, "url": {} }, "roots": { "listChanged": true } });
     let params = json!({
         "protocolVersion": Revision::LATEST_LEGACY.as_str(), "capabilities": capabilities, "clientInfo": ourselves(),
     });

@@ -14,6 +14,7 @@ use crate::{command, ui, versions::Versions};
 pub mod cargo_tools;
 mod debian;
 mod npm;
+mod python;
 pub mod rust_src;
 
 /// Installs what is missing and nothing else: a second run takes seconds.
@@ -41,7 +42,7 @@ struct Item {
 
 const WITHOUT_BPF: &str = "`cargo xtask bpf` cannot build; the lint suite checks the committed object by digest only";
 
-const ITEMS: [Item; 8] = [
+const ITEMS: [Item; 10] = [
     Item {
         name: "C compiler",
         without: "nothing links",
@@ -89,6 +90,20 @@ const ITEMS: [Item; 8] = [
         required: true,
         check: |_| npm::check(),
         install: |_| npm::install(),
+    },
+    Item {
+        name: "python3",
+        without: "tests against the Python peers fail",
+        required: true,
+        check: |_| Ok(python::interpreter()),
+        install: |_| debian::install("python3-venv"),
+    },
+    Item {
+        name: "Python peers",
+        without: "tests against the Python peers fail",
+        required: true,
+        check: |_| python::check(),
+        install: |_| python::install(),
     },
     Item {
         name: "rust-src",

@@ -36,6 +36,8 @@ pub enum Suite {
     Unit,
     /// The whole call path on real sockets, namespaces and cgroups. Needs root.
     Interception,
+    /// Real clients and servers of several SDKs, direct, redirected and through the gateway. Needs root.
+    Protocol,
 }
 
 /// How many tests passed and failed.
@@ -85,6 +87,7 @@ impl Test {
                 Suite::Lint => lint::run(),
                 Suite::Unit => suites::unit()?,
                 Suite::Interception => suites::interception()?,
+                Suite::Protocol => suites::protocol()?,
             };
             total += tally;
             rows.push((name(*suite), Some(tally), started.elapsed()));

@@ -18,9 +18,14 @@ pub fn unit() -> Result<Tally> {
     Ok(tally)
 }
 
-/// Everything in `tests/tests`.
+/// The way of a call, and the fixtures that every suite uses.
 pub fn interception() -> Result<Tally> {
     on_real_sockets(&mut cargo(["--test", "fixtures", "--test", "interception"]))
+}
+
+/// Clients and servers of several SDKs.
+pub fn protocol() -> Result<Tally> {
+    on_real_sockets(&mut cargo(["--test", "protocol", "--", "--nocapture"]))
 }
 
 /// The stress test alone, with this many connections.

@@ -1,0 +1,85 @@
+"""An MCP server as the Python SDK makes it, in both eras: one tool of each kind that matters to a gateway."""
+
+import argparse
+from typing import Annotated
+
+from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.types import TextContent
+from pydantic import BaseModel
+
+server = MCPServer("python", instructions="Ask it sums.")
+
+
+class Total(BaseModel):
+    total: int
+
+
+class Answer(BaseModel):
+    name: str
+
+
+@server.tool()
+def echo(message: str) -> list[TextContent]:
+    """Repeats a message."""
+    return [TextContent(type="text", text=message)]
+
+
+@server.tool()
+def add(a: int, b: int) -> Total:
+    """Adds two integers, with a structured result."""
+    return Total(total=a + b)
+
+
+@server.tool()
+def picture() -> Image:
+    """A picture of eight bytes."""
+    return Image(data=b"\x89PNG\r\n\x1a\n", format="png")
+
+
+@server.tool()
+def fail(message: str) -> str:
+    """Fails."""
+    raise ValueError(message)
+
+
+@server.tool()
+async def count(to: int, context: Context) -> str:
+    """Counts, and tells how far it is."""
+    for number in range(1, to + 1):
+        await context.report_progress(number, to)
+    return f"counted to {to}"
+
+
+async def who() -> Elicit[Answer]:
+    return Elicit("Who are you?", Answer)
+
+
+@server.tool()
+def greet(answer: Annotated[Answer, Resolve(who)]) -> str:
+    """Asks the user for a name."""
+    return f"Hello, {answer.name}"
+
+
+@server.prompt()
+def poem(about: str) -> str:
+    """Asks for a poem."""
+    return f"A poem about {about}, please."
+
+
+@server.resource("note://fixed")
+def fixed() -> str:
+    """A note that never changes."""
+    return "fixed"
+
+
+@server.resource("note://of/{name}")
+def note(name: str) -> str:
+    """A note of somebody's."""
+    return f"a note of {name}"
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--port", type=int, required=True)
+    server.run(transport="streamable-http", host="0.0.0.0", port=arguments.parse_args().port)

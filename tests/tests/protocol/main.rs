@@ -1,0 +1,5 @@
+//! The protocol, between clients and servers that others wrote: what they get through mcpgw is what they get without.
+
+mod clients;
+mod matrix;
+mod scene;

@@ -1,0 +1,199 @@
+//! Every client with every server, in every era that the client speaks: direct, redirected, and through the gateway.
+
+use anyhow::Result;
+use mcpgw_tests::McpPeer;
+use serde_json::{Value, json};
+
+use crate::{
+    clients::{Client, Era},
+    scene::{Scene, prefix},
+};
+
+const PEERS: [(&str, McpPeer); 3] = [
+    ("everything", McpPeer::Everything),
+    ("python", McpPeer::Python),
+    ("rmcp", McpPeer::Rmcp),
+];
+
+/// What is asked of a server. Names of tools and prompts get the gateway's prefix where they need it.
+fn steps(server: &str) -> Value {
+    let call = |name: &str, arguments: Value| json!({"do": "call", "name": name, "arguments": arguments});
+    match server {
+        "everything" => json!([
+            {"do": "tools"}, {"do": "prompts"}, {"do": "resources"}, {"do": "templates"},
+            call("echo", json!({"message": "größe"})),
+            call("get-structured-content", json!({"location": "Chicago"})),
+            call("get-tiny-image", json!({})),
+            call("trigger-long-running-operation", json!({"duration": 0.3, "steps": 3})),
+            call("trigger-sampling-request", json!({"prompt": "p", "maxTokens": 10})),
+            call("trigger-elicitation-request", json!({})),
+            call("get-sum", json!({"a": "no number"})),
+            {"do": "prompt", "name": "args-prompt", "arguments": {"city": "Kyiv"}},
+            {"do": "read", "uri": "demo://resource/static/document/architecture.md"},
+        ]),
+        "python" => json!([
+            {"do": "tools"}, {"do": "prompts"}, {"do": "resources"}, {"do": "templates"},
+            call("echo", json!({"message": "größe"})),
+            call("add", json!({"a": 2, "b": 3})),
+            call("picture", json!({})),
+            call("fail", json!({"message": "no"})),
+            call("count", json!({"to": 3})),
+            call("greet", json!({})),
+            {"do": "prompt", "name": "poem", "arguments": {"about": "rain"}},
+            {"do": "read", "uri": "note://fixed"},
+            {"do": "read", "uri": "note://of/Ada"},
+        ]),
+        _ => json!([
+            {"do": "tools"},
+            call("add", json!({"a": 2, "b": 3})),
+            call("echo", json!({"message": "größe"})),
+        ]),
+    }
+}
+
+/// The steps with the gateway's names.
+fn prefixed(steps: &Value, prefix: &str) -> Value {
+    let mut steps = steps.clone();
+    for step in steps.as_array_mut().into_iter().flatten() {
+        if let Some(Value::String(name)) = step.get_mut("name") {
+            name.insert_str(0, prefix);
+        }
+    }
+    steps
+}
+
+/// What a step gave, as it can be compared: lists without their order, names without the gateway's prefix and
+/// without what other servers offer, and nothing that names the server's software or how long something may be kept.
+fn comparable(step: &Value, gave: &Value, prefix: &str, listed: &[Value]) -> Value {
+    let mut gave = gave.clone();
+    strip(&mut gave);
+    let Value::Array(items) = &mut gave else { return gave };
+    let key = match step["do"].as_str() {
+        Some("tools" | "prompts") => "name",
+        Some("resources") => "uri",
+        _ => "uriTemplate",
+    };
+    if key == "name" {
+        items.retain(|item| item["name"].as_str().is_some_and(|name| name.starts_with(prefix)));
+        for item in items.iter_mut() {
+            if let Some(Value::String(name)) = item.get_mut("name") {
+                name.replace_range(..prefix.len(), "");
+            }
+        }
+    } else {
+        items.retain(|item| listed.is_empty() || listed.iter().any(|known| known[key] == item[key]));
+    }
+    items.sort_by_key(|item| item[key].as_str().unwrap_or_default().to_owned());
+    gave
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for name in ["ttlMs", "cacheScope", "resultType"] {
+                members.remove(name);
+            }
+            if let Some(Value::Object(meta)) = members.get_mut("_meta") {
+                meta.remove("io.modelcontextprotocol/serverInfo");
+                if meta.is_empty() {
+                    members.remove("_meta");
+                }
+            }
+            members.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// One row of the table, and what differs.
+struct Row {
+    name: String,
+    marks: Vec<&'static str>,
+    differences: Vec<String>,
+}
+
+fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
+    let (name, server) = &scene.servers[index];
+    let steps = steps(name);
+    let asked = steps.as_array().cloned().unwrap_or_default();
+    let mut row = Row {
+        name: format!("{client:?} {era:?} → {name}").to_lowercase(),
+        marks: Vec::new(),
+        differences: Vec::new(),
+    };
+    // A pair of two eras does not go together without a gateway: it must with one.
+    let direct = client.run(&scene.free, &server.url(), era, &steps).unwrap_or_default();
+    let direct = match direct.first() {
+        Some(first) if first.get("error").is_none() => direct,
+        _ => Vec::new(),
+    };
+    row.marks.push(if direct.is_empty() { "no" } else { "yes" });
+    let paths = [
+        ("redirected", server.url(), String::new()),
+        ("gateway", scene.gateway(), prefix(name)),
+    ];
+    for (path, url, prefix) in paths {
+        if direct.is_empty() && path == "redirected" {
+            row.marks.push("no");
+            continue;
+        }
+        let gave = client.run(&scene.governed, &url, era, &prefixed(&steps, &prefix));
+        let before = row.differences.len();
+        match gave {
+            Err(error) => row.differences.push(format!("{path}: {error:#}")),
+            Ok(gave) if direct.is_empty() => {
+                let failed = gave.iter().zip(&asked).filter(|(gave, _)| gave.get("error").is_some());
+                row.differences
+                    .extend(failed.map(|(gave, step)| format!("{path}: {step}: {gave}")));
+            }
+            Ok(gave) => {
+                for (step, (gave, direct)) in asked.iter().zip(gave.iter().zip(&direct)) {
+                    let expected = comparable(step, direct, "", &[]);
+                    let listed = expected.as_array().cloned().unwrap_or_default();
+                    let got = comparable(step, gave, &prefix, &listed);
+                    if got != expected {
+                        row.differences
+                            .push(format!("{path}: {step}\n    direct  {expected}\n    through {got}"));
+                    }
+                }
+            }
+        }
+        row.marks.push(if row.differences.len() == before {
+            "equal"
+        } else {
+            "DIFFERENT"
+        });
+    }
+    Ok(row)
+}
+
+#[test]
+fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
+    let scene = Scene::new(&PEERS)?;
+    let mut rows = Vec::new();
+    for client in [Client::TypeScript, Client::Python] {
+        for era in client.eras() {
+            for index in 0..PEERS.len() {
+                rows.push(row(&scene, client, *era, index)?);
+            }
+        }
+    }
+    println!(
+        "{:<34} {:<8} {:<10} gateway",
+        "client, era → server", "direct", "redirected"
+    );
+    for Row { name, marks, .. } in &rows {
+        println!("{name:<34} {:<8} {:<10} {}", marks[0], marks[1], marks[2]);
+    }
+    let differences: Vec<String> = rows
+        .iter()
+        .flat_map(|row| {
+            row.differences
+                .iter()
+                .map(|difference| format!("{}: {difference}", row.name))
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    Ok(())
+}

@@ -203,6 +203,11 @@ pub(in crate::proxy) fn unreachable(server: &ObjectName, error: &UpstreamError) 
 pub(super) fn unanswered(server: &ObjectName, error: &LinkError) -> Refused {
     match error {
         LinkError::Upstream(error) => unreachable(server, error),
+        LinkError::Timeout => Refused::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            format!("MCP server {server} {error}"),
+        ),
         other => Refused::new(
             StatusCode::BAD_GATEWAY,
             "upstream_answer",

@@ -17,6 +17,9 @@ pub(super) const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 /// Ended sessions that are remembered until they could no longer be used anyway.
 pub(super) const MAX_ENDED: usize = 65_536;
 
+/// For a server to open a session.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Calls of one session that wait for their answers.
 pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
 /// Resources that one session is subscribed to at one server.
@@ -34,6 +37,6 @@ pub(super) const MAX_ROUNDS: usize = 10;
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Kinds of callers whose views are kept.
-pub(super) const MAX_VIEWS: usize = 4_096;
+pub(super) const MAX_VIEWS: usize = 256;
 /// How long clients may keep a list.
 pub(super) const LIST_TTL_MS: u64 = 5_000;

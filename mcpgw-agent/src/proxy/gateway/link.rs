@@ -78,6 +78,9 @@ pub(super) enum LinkError {
     /// Its answer is none.
     #[error(transparent)]
     Answer(#[from] CollectError),
+    /// It did not open a session in time.
+    #[error("did not open a session within {} s", super::limits::OPEN_TIMEOUT.as_secs())]
+    Timeout,
     /// It did not open a session.
     #[error("did not open a session: {0}")]
     Refused(String),

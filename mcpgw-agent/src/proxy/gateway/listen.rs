@@ -70,7 +70,7 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
         })
     };
     session.outlet.open(feed.clone(), change, gone.clone());
-    for link in session.open_links().await {
+    for link in session.open_links() {
         session.outlet.attach(&link);
     }
     let servers = servers(call);
@@ -99,7 +99,7 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         Refused::new(StatusCode::NOT_FOUND, "last_event_id", message)
     };
     let (server, last) = origin_of(last).ok_or_else(unknown)?;
-    let link = session.open_link(&server).await.ok_or_else(unknown)?;
+    let link = session.open_link(&server).ok_or_else(unknown)?;
     let response = link
         .listen(Some(&last))
         .await

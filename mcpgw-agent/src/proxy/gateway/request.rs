@@ -167,7 +167,7 @@ impl<'a> Call<'a> {
     async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
         if let (Some(session), Some(level)) = (&self.session, envelope.locate().level) {
             session.set_level(level);
-            for link in session.open_links().await {
+            for link in session.open_links() {
                 let asked = link
                     .ask("logging/setLevel", serde_json::json!({ "level": level }))
                     .await;
@@ -182,7 +182,9 @@ impl<'a> Call<'a> {
     /// Passes a notification to the servers that it is about.
     async fn notification(&self, envelope: &Envelope<'_>) {
         let Some(session) = &self.session else { return };
-        match Method::of(envelope.method.as_deref().unwrap_or_default()) {
+        let method = envelope.method.as_deref().unwrap_or_default();
+        let is_notification = method.starts_with("notifications/");
+        match Method::of(method) {
             // The servers' sessions are opened, and told so, when they are needed.
             Method::Initialized => {}
             Method::Cancelled => {
@@ -190,9 +192,11 @@ impl<'a> Call<'a> {
                     session.cancel(id).await;
                 }
             }
-            // Whose question it is about, or that it is about all of them, only the servers know.
+            // Whose question it is about, or that it is about all of them, only the servers know. What is no
+            // notification by its name could be a call that nobody decided.
+            _ if !is_notification => {}
             _ => {
-                for link in session.open_links().await {
+                for link in session.open_links() {
                     if let Err(error) = link.notify(self.body.clone()).await {
                         tracing::debug!(server = %link.server(), %error, "a notification was not delivered");
                     }
@@ -222,7 +226,6 @@ impl<'a> Call<'a> {
         let server = ObjectName::parse(&asked.server).ok_or_else(unknown)?;
         let link = session
             .open_link(&server)
-            .await
             .filter(|link| link.name() == asked.session)
             .ok_or_else(unknown)?;
         let mut splice = Splice::new(self.body);

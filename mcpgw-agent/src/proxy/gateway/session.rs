@@ -15,11 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::{json, value::RawValue};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    limits::{MAX_CALLS_PER_SESSION, MAX_ENDED, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, SESSION_IDLE},
+    limits::{MAX_CALLS_PER_SESSION, MAX_ENDED, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, OPEN_TIMEOUT, SESSION_IDLE},
     link::{Facts, Link, LinkError},
     listen::Listens,
     stream::Outlet,
@@ -118,7 +118,8 @@ impl Session {
         if let Some(link) = &*link {
             return Ok(Arc::clone(link));
         }
-        let opened = Arc::new(Link::open(Arc::clone(upstream), &self.facts).await?);
+        let opening = timeout(OPEN_TIMEOUT, Link::open(Arc::clone(upstream), &self.facts));
+        let opened = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);
         let level = lock(&self.level).clone();
         if let Some(level) = level
             && let Err(error) = opened
@@ -152,20 +153,17 @@ impl Session {
     }
 
     /// The session at a server, where one is open.
-    pub(super) async fn open_link(&self, server: &ObjectName) -> Option<Arc<Link>> {
-        let place = lock(&self.links).get(server).cloned()?;
-        let link = place.0.lock().await;
-        link.clone()
+    pub(super) fn open_link(&self, server: &ObjectName) -> Option<Arc<Link>> {
+        lock(&self.links).get(server)?.0.try_lock().ok()?.clone()
     }
 
-    /// Every session that is open at a server now.
-    pub(super) async fn open_links(&self) -> Vec<Arc<Link>> {
-        let places: Vec<Arc<Place>> = lock(&self.links).values().cloned().collect();
-        let mut open = Vec::new();
-        for place in places {
-            open.extend(place.0.lock().await.clone());
-        }
-        open
+    /// Every session that is open at a server now. One that is being opened is none yet: nobody waits for it here.
+    pub(super) fn open_links(&self) -> Vec<Arc<Link>> {
+        let links = lock(&self.links);
+        links
+            .values()
+            .filter_map(|place| place.0.try_lock().ok()?.clone())
+            .collect()
     }
 
     /// Remembers the logging level that the client wants, for the servers that are still to be opened.
@@ -353,7 +351,7 @@ fn close(session: Arc<Session>) {
     session.outlet.close();
     // Sessions end within the runtime that serves them.
     tokio::spawn(async move {
-        for link in session.open_links().await {
+        for link in session.open_links() {
             link.close().await;
         }
     });

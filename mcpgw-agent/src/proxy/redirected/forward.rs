@@ -46,12 +46,18 @@ impl Dialled<'_> {
         target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
     }
 
-    /// Sends a request, and waits for the head of its answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<UpstreamBody>, Refused> {
-        let answered = self.upstream.send(&self.endpoint, request).await;
+    /// Sends a request to the endpoint that has its session, or else to the one that was dialled, and waits for the
+    /// head of its answer.
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        session: Option<&Opened>,
+    ) -> Result<Response<UpstreamBody>, Refused> {
+        let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);
+        let answered = self.upstream.send(endpoint, request).await;
         answered.map_err(|error| {
             let (status, reason) = error.answer();
-            let (server, endpoint) = (self.server.name(), self.endpoint.address());
+            let (server, endpoint) = (self.server.name(), endpoint.address());
             Refused::new(
                 status,
                 reason,

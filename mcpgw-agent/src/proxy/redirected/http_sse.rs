@@ -42,7 +42,7 @@ struct Address {
 impl Dialled<'_> {
     /// The session's one stream.
     pub(super) async fn http_sse_stream(&self) -> Result<Response<Body>, Refused> {
-        let response = self.send(self.request(Bytes::new(), None)).await?;
+        let response = self.send(self.request(Bytes::new(), None), None).await?;
         let (head, body) = response.into_parts();
         let body = body.without_call_deadline();
         if self.caller.observed || !is_events(&head.headers) {

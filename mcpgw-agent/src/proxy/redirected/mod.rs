@@ -161,7 +161,7 @@ fn judge<'a>(
 impl Dialled<'_> {
     /// Passes a request that is no MCP.
     async fn pass(&self, body: Bytes, share: Share) -> Result<Response<Body>, Refused> {
-        let response = self.send(self.request(body, None)).await?;
+        let response = self.send(self.request(body, None), None).await?;
         drop(share);
         let (head, body) = response.into_parts();
         Ok(Response::from_parts(head, Body::relay(Relay::new(body, None))))
@@ -174,7 +174,7 @@ impl Dialled<'_> {
         }
         let session = self.session()?;
         let request = self.request(Bytes::new(), session.as_ref());
-        let response = self.send(request).await?;
+        let response = self.send(request, session.as_ref()).await?;
         let (head, body) = response.into_parts();
         let body = body.without_call_deadline();
         let mut relay = Relay::new(body, None);
@@ -188,7 +188,9 @@ impl Dialled<'_> {
     /// The end of the client's session.
     async fn delete(&self) -> Result<Response<Body>, Refused> {
         let session = self.session()?;
-        let response = self.send(self.request(Bytes::new(), session.as_ref())).await?;
+        let response = self
+            .send(self.request(Bytes::new(), session.as_ref()), session.as_ref())
+            .await?;
         if let Some(session) = session.filter(|_| response.status().is_success()) {
             self.shared.redirected.end(&session.key());
             self.shared.pending.abandon(&session.key());

@@ -171,15 +171,17 @@ impl Dialled<'_> {
         body: &Bytes,
         session: Option<Opened>,
     ) -> Result<(Response<crate::upstream::UpstreamBody>, Option<Opened>), Refused> {
-        let response = self.send(self.request(body.clone(), session.as_ref())).await?;
+        let response = self
+            .send(self.request(body.clone(), session.as_ref()), session.as_ref())
+            .await?;
         let Some(lost) = session.as_ref().filter(|_| response.status() == StatusCode::NOT_FOUND) else {
             return Ok((response, session));
         };
         match self.replace(lost).await {
-            Some(session) => Ok((
-                self.send(self.request(body.clone(), Some(&session))).await?,
-                Some(session),
-            )),
+            Some(session) => {
+                let request = self.request(body.clone(), Some(&session));
+                Ok((self.send(request, Some(&session)).await?, Some(session)))
+            }
             None => Ok((response, session)),
         }
     }

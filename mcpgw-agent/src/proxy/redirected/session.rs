@@ -31,7 +31,7 @@ use crate::{
         pending::StreamKey,
         refused::Refused,
     },
-    upstream::UpstreamBody,
+    upstream::{Endpoint, UpstreamBody},
 };
 
 /// A session that a request named.
@@ -39,6 +39,8 @@ pub(super) struct Opened {
     sealed: RedirectedSession,
     /// The server's own id of it.
     pub(super) upstream: HeaderValue,
+    /// Which of the server's endpoints has it.
+    pub(super) endpoint: Endpoint,
 }
 
 impl Opened {
@@ -56,6 +58,7 @@ impl Opened {
         Self {
             sealed: self.sealed.clone(),
             upstream: self.upstream.clone(),
+            endpoint: self.endpoint.clone(),
         }
     }
 }
@@ -137,10 +140,12 @@ impl Dialled<'_> {
             .and_then(|id| RedirectedSession::open(&self.shared.gateway.sealer, id, owner, now()).ok());
         let sealed = sealed
             .filter(|sealed| sealed.server == self.server.name().to_string())
-            .filter(|sealed| {
-                sealed.endpoint == self.caller.destination || self.upstream.endpoint(sealed.endpoint).is_ok()
-            })
             .ok_or_else(Refused::no_session)?;
+        // Where the endpoint is gone, so is the session.
+        let endpoint = self
+            .upstream
+            .endpoint(sealed.endpoint)
+            .map_err(|_| Refused::no_session())?;
         let replaced = match self.shared.redirected.get(&sealed.nonce) {
             Some(Note::Ended) => return Err(Refused::no_session()),
             Some(Note::Plain(id) | Note::Tainted(id)) => id,
@@ -150,7 +155,11 @@ impl Dialled<'_> {
             Some(id) => id,
             None => HeaderValue::from_str(&sealed.upstream).map_err(|_| Refused::no_session())?,
         };
-        Ok(Some(Opened { sealed, upstream }))
+        Ok(Some(Opened {
+            sealed,
+            upstream,
+            endpoint,
+        }))
     }
 
     /// Seals the session id in the answer to `initialize`. What was read of the answer's body to learn the revision
@@ -204,7 +213,10 @@ impl Dialled<'_> {
         }
         let params = lost.sealed.initialize.as_ref()?;
         let initialize = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{params}}}"#);
-        let mut response = self.send(self.own_request(initialize.into(), None)).await.ok()?;
+        let mut response = self
+            .send(self.own_request(initialize.into(), None), Some(lost))
+            .await
+            .ok()?;
         let id = response.headers().get(MCP_SESSION_ID).cloned()?;
         let (_, answer) = beginning(&mut response).await;
         // Another revision would be something that the client can tell.
@@ -215,8 +227,11 @@ impl Dialled<'_> {
         let session = Opened {
             sealed: lost.sealed.clone(),
             upstream: id.clone(),
+            endpoint: lost.endpoint.clone(),
         };
-        self.send(self.own_request(initialized, Some(&session))).await.ok()?;
+        self.send(self.own_request(initialized, Some(&session)), Some(&session))
+            .await
+            .ok()?;
         self.shared.redirected.insert(lost.key(), Note::Plain(Some(id)));
         Some(session)
     }

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Answer, Proxied, name, post, session_server::SessionServer};
+use tokio::io::AsyncWriteExt;
+
+use super::{Answer, Proxied, modern_server::ModernServer, name, post, read_until, session_server::SessionServer};
 use crate::resources::{
     Action, Authentication, Catalog, CatalogServer, Desired, Expose, Gateway, Pattern, Policy, Rule, Server, Settings,
 };
@@ -285,4 +287,86 @@ async fn a_modern_client_can_use_a_legacy_server() {
     assert_eq!((wrong.status, wrong.code()), (400, Some(-32020)));
     let gone = ask(&proxied, &headers("ping", ""), &request("ping", json!({"_meta": meta}))).await;
     assert_eq!((gone.status, gone.code()), (404, Some(-32601)));
+}
+
+#[tokio::test]
+async fn a_call_without_an_id_is_no_way_round_a_rule() {
+    let a = SessionServer::start().await;
+    let proxied = start(desired(&[a.address])).await;
+    let initialize = request(
+        "initialize",
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}),
+    );
+    let opened = ask(&proxied, "", &initialize).await;
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    ask(&proxied, &session, &request("tools/call", json!({"name": "a_add"}))).await;
+    let call = json!({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "big"}});
+    assert_eq!(ask(&proxied, &session, &call).await.status, 202);
+    assert_eq!(a.called(), ["add"]);
+}
+
+#[tokio::test]
+async fn a_session_at_the_gateway_belongs_to_its_owner_and_ends_when_it_says_so() {
+    let a = SessionServer::start().await;
+    let proxied = start(desired(&[a.address])).await;
+    let initialize = request(
+        "initialize",
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}),
+    );
+    let opened = ask(&proxied, "", &initialize).await;
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let list = request("tools/list", json!({}));
+    let other = proxied.of_another_workload(GATEWAY.parse().unwrap()).await;
+    assert_eq!(ask(&other, &session, &list).await.status, 404);
+    assert_eq!(ask(&proxied, &session, &list).await.status, 200);
+    let delete = format!("DELETE /mcp HTTP/1.1\r\nHost: a\r\n{session}Connection: close\r\n\r\n");
+    assert_eq!(Answer::of(&proxied.exchange(delete).await).status, 200);
+    assert_eq!(ask(&proxied, &session, &list).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_legacy_client_is_asked_what_a_modern_server_wants_to_know() {
+    let server = ModernServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let initialize = request(
+        "initialize",
+        json!({
+            "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": "t", "version": "0"},
+        }),
+    );
+    let opened = ask(&proxied, "", &initialize).await;
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let call = request("tools/call", json!({"name": "a_greet", "arguments": {}}));
+    let mut stream = proxied.connect().await;
+    let headers = format!("{session}Accept: application/json, text/event-stream\r\n");
+    stream
+        .write_all(post(&headers, &call.to_string()).as_bytes())
+        .await
+        .unwrap();
+    let question = read_until(&mut stream, "\"Who?\"").await;
+    assert!(question.contains("\"method\":\"elicitation/create\""), "{question}");
+    let answer = json!({
+        "jsonrpc": "2.0", "id": "mcpgw-0", "result": {"action": "accept", "content": {"name": "Ada"}},
+    });
+    assert_eq!(ask(&proxied, &session, &answer).await.status, 202);
+    let rest = read_until(&mut stream, "Hello").await;
+    assert!(
+        rest.contains("\"id\":7") && rest.contains("Hello, \\\"Ada\\\""),
+        "{rest}"
+    );
+    let calls = server.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(
+        calls[0]["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"],
+        json!({"elicitation": {}})
+    );
+    assert_eq!(calls[1]["params"]["requestState"], "st\u{e4}te");
+    assert_ne!(calls[0]["id"], calls[1]["id"]);
+    // A client that cannot be asked is told so.
+    let bare = ask(&proxied, "", &call).await;
+    assert_eq!((bare.status, bare.code()), (200, Some(4090)));
+    drop(stream);
+    let lines = proxied.finish().await;
+    assert_eq!(lines[0]["outcome"], "ok");
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod connections;
 mod gateway;
+mod modern_server;
 mod refusals;
 mod session_server;
 mod sessions;

@@ -1,0 +1,88 @@
+//! A server of the modern era only, which asks a question before it answers a call.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// The server, and what it was asked.
+pub(super) struct ModernServer {
+    pub(super) address: SocketAddr,
+    asked: Arc<Mutex<Vec<Value>>>,
+}
+
+impl ModernServer {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let asked = Arc::clone(&shared);
+                let service = service_fn(move |request| answer(Arc::clone(&asked), request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// The calls of tools that it got.
+    pub(super) fn calls(&self) -> Vec<Value> {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|asked| asked["method"] == "tools/call")
+            .cloned()
+            .collect()
+    }
+}
+
+async fn answer(
+    asked: Arc<Mutex<Vec<Value>>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    asked.lock().unwrap().push(message.clone());
+    let result = match head.headers.get("mcp-method").map(http::HeaderValue::as_bytes) {
+        Some(b"server/discover") => json!({
+            "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+            "ttlMs": 60000, "cacheScope": "public",
+        }),
+        Some(b"tools/list") => json!({
+            "resultType": "complete", "ttlMs": 60000, "cacheScope": "public",
+            "tools": [{"name": "greet", "inputSchema": {"type": "object"}}],
+        }),
+        Some(b"tools/call") if message["params"]["inputResponses"].is_null() => json!({
+            "resultType": "input_required", "requestState": "st\u{e4}te",
+            "inputRequests": {"who": {"method": "elicitation/create", "params": {"message": "Who?"}}},
+        }),
+        Some(b"tools/call") => {
+            let name = &message["params"]["inputResponses"]["who"]["content"]["name"];
+            json!({"resultType": "complete", "content": [{"type": "text", "text": format!("Hello, {name}")}]})
+        }
+        _ => {
+            let mut refused = Response::new(Full::default());
+            *refused.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            return Ok(refused);
+        }
+    };
+    let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
+    let mut response = Response::new(Full::new(body.into()));
+    response
+        .headers_mut()
+        .insert("content-type", "application/json".parse().unwrap());
+    Ok(response)
+}

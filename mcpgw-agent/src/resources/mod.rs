@@ -13,6 +13,7 @@
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
 //! restart    what a running agent cannot take over
+//! not_yet    what the schema knows and the agent cannot do yet
 //! bounds     every limit, by name
 //! ```
 
@@ -29,6 +30,7 @@ mod gateway;
 mod globs;
 mod host;
 mod name;
+mod not_yet;
 mod path;
 mod pattern;
 mod policy;
@@ -47,6 +49,7 @@ use std::sync::Arc;
 
 pub use address::not_allowed;
 pub use desired::*;
+pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};
 

@@ -1,0 +1,95 @@
+//! What the schema knows and the agent cannot do yet. It is refused rather than ignored: who asks for TLS must not
+//! get a plain connection.
+
+use std::sync::Arc;
+
+use super::{Backend, Capture, ClientTls, Desired, Mode, Problem, Server};
+
+/// What of these resources cannot be done yet.
+pub fn not_yet(desired: &Desired) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut report = |object: String, field: &str| {
+        problems.push(Problem {
+            file: Arc::from("configuration"),
+            line: 0,
+            column: 0,
+            object,
+            field: field.to_owned(),
+            reason: "not supported yet".to_owned(),
+        });
+    };
+    for server in &desired.servers {
+        for field in of_server(server) {
+            report(format!("MCPServer {}", server.name), field);
+        }
+    }
+    for workload in desired
+        .workloads
+        .iter()
+        .filter(|workload| workload.mode == Mode::Observe)
+    {
+        report(format!("Workload {}", workload.name), "spec.mode: observe");
+    }
+    if desired
+        .settings
+        .gateway
+        .as_ref()
+        .is_some_and(|gateway| gateway.tls.is_some())
+    {
+        report("ClusterMCPSettings default".to_owned(), "spec.gateway.tls");
+    }
+    problems
+}
+
+fn of_server(server: &Server) -> impl Iterator<Item = &'static str> {
+    let (host, h2c) = match server.backend {
+        Backend::Addresses { h2c, .. } => (false, h2c),
+        Backend::Host { h2c, .. } => (true, h2c),
+    };
+    let found = [
+        (host, "spec.backend.host"),
+        (h2c, "spec.backend.appProtocol"),
+        (server.tls.is_some(), "spec.tls"),
+        (server.client_tls != ClientTls::Refuse, "spec.clientTLS"),
+        (server.capture == Capture::GatewayOnly, "spec.capture: GatewayOnly"),
+    ];
+    found.into_iter().filter_map(|(asked, field)| asked.then_some(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::{ObjectName, UpstreamTls};
+
+    #[test]
+    fn what_cannot_be_done_is_named_and_all_else_passes() {
+        let name = ObjectName {
+            namespace: "tools".into(),
+            name: "calc".into(),
+        };
+        let plain = Server::at(name, vec![]);
+        let secret = Server {
+            tls: Some(UpstreamTls {
+                server_name: None,
+                authorities: None,
+            }),
+            capture: Capture::GatewayOnly,
+            ..plain.clone()
+        };
+        let of = |server: &Server| {
+            not_yet(&Desired {
+                servers: vec![Arc::new(server.clone())],
+                ..Desired::default()
+            })
+        };
+        assert_eq!(of(&plain), []);
+        let lines: Vec<String> = of(&secret).iter().map(Problem::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "configuration: MCPServer tools/calc: spec.tls: not supported yet",
+                "configuration: MCPServer tools/calc: spec.capture: GatewayOnly: not supported yet",
+            ]
+        );
+    }
+}

@@ -79,7 +79,12 @@ impl Agent {
         self.ready()
     }
 
-    /// Its process: pid, output, end.
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its process: output, end.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

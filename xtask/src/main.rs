@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod bpf;
 mod command;
 mod demo;
@@ -33,6 +34,8 @@ enum Task {
     Test(test::Test),
     /// Runs the stress test at its full length.
     Stress(test::Stress),
+    /// Measures what a call costs, beside a bare reverse proxy.
+    Bench(bench::Bench),
     /// Fuzzes the parsers for a bounded time.
     Fuzz(fuzz::Fuzz),
     /// Shows one tool call on its way through the kernel, the proxy and the policy.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Bpf(bpf) => bpf.run(),
         Task::Test(test) => test.run(),
         Task::Stress(stress) => stress.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Demo(demo) => demo.run(),
     };

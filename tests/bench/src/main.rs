@@ -1,0 +1,55 @@
+//! What `cargo xtask bench` runs beside mcpgw.
+//!
+//! ```text
+//! upstream  an MCP server whose cost is small and always the same, in both eras
+//! floor     the least that a proxy can do: a pooled connection, and one look at the JSON
+//! load      clients that ask as fast as they are answered, and check every answer
+//! ```
+#![warn(missing_docs)]
+
+use std::net::SocketAddr;
+
+use clap::{Parser, Subcommand};
+
+mod floor;
+mod load;
+mod upstream;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Subcommand)]
+enum Program {
+    /// Serve MCP at /mcp.
+    Upstream {
+        /// Port, on every address.
+        #[arg(long)]
+        port: u16,
+        /// Tools to list.
+        #[arg(long, default_value_t = 50)]
+        tools: usize,
+    },
+    /// Forward every request to a server.
+    Floor {
+        /// Port, on every address.
+        #[arg(long)]
+        port: u16,
+        /// The server.
+        #[arg(long)]
+        to: SocketAddr,
+    },
+    /// Ask, and print one line of JSON.
+    Load(load::Load),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().program {
+        Program::Upstream { port, tools } => upstream::serve(port, tools).await,
+        Program::Floor { port, to } => floor::serve(port, to).await,
+        Program::Load(load) => load.run().await,
+    }
+}

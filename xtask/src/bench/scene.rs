@@ -1,0 +1,116 @@
+//! The node: servers, the floor, mcpgw, and the pods that load comes from.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use mcpgw_tests::{Agent, Node, Pod, Process, resources, until};
+
+/// Port of the servers.
+const SERVER: u16 = 3001;
+/// Port of the floor that forwards to one server, and of the one that forwards to the server with as many tools as
+/// all servers of the gateway have together.
+const FLOORS: [u16; 2] = [9001, 9002];
+const GATEWAY: u16 = 8080;
+/// For everything to be up.
+const UP: Duration = Duration::from_secs(20);
+
+/// The fields end in this order.
+pub struct Scene {
+    agent: Agent,
+    floors: [Process; 2],
+    _servers: Vec<(Process, Pod)>,
+    /// A pod that is governed.
+    pub governed: Pod,
+    /// A pod that is not.
+    pub free: Pod,
+    /// The server that is called.
+    pub server: SocketAddr,
+    /// One server with all tools.
+    pub large: SocketAddr,
+    node: Node,
+}
+
+impl Scene {
+    /// Sets it, with the programs in this directory.
+    pub fn set(binaries: &Path) -> Result<Self> {
+        // SAFETY: nothing else runs in this process yet that could read the environment.
+        unsafe { std::env::set_var("MCPGW_TEST_BINARIES", binaries) };
+        let program = binaries.join("mcpgw-bench");
+        let node = Node::new()?;
+        let mut servers = Vec::new();
+        for (name, tools) in [("one", "50"), ("two", "50"), ("three", "50"), ("large", "150")] {
+            let pod = node.pod(name).build()?;
+            let mut command = pod.command(&program)?;
+            command.args(["upstream", "--port", &SERVER.to_string(), "--tools", tools]);
+            servers.push((Process::spawn(name, command)?, pod));
+        }
+        let address = |index: usize| SocketAddr::from((servers[index].1.ipv4(), SERVER));
+        let (server, large) = (address(0), address(3));
+        let floor = |index: usize, to: SocketAddr| {
+            let mut command = node.command(&program)?;
+            command.args(["floor", "--port", &FLOORS[index].to_string(), "--to", &to.to_string()]);
+            Process::spawn("floor", command)
+        };
+        let floors = [floor(0, server)?, floor(1, large)?];
+        let (governed, free) = (node.pod("governed").build()?, node.pod("free").build()?);
+        let gateway = SocketAddr::from((governed.gateway_ipv4(), GATEWAY));
+        let mut documents = vec![
+            resources::gateway(gateway),
+            resources::workload("tools", "load", &governed, "enforce"),
+        ];
+        for (index, (name, _)) in [("one", 0), ("two", 1), ("three", 2)].iter().enumerate() {
+            documents.push(resources::mcp_server("tools", name, &[address(index)], "/mcp"));
+        }
+        node.configure("node.yaml", &documents)?;
+        let agent = node.agent()?;
+        until(UP, "all servers to be known", || {
+            let status = agent.status().unwrap_or_default();
+            let offers = status["offers"].as_array();
+            offers.is_some_and(|offers| offers.iter().all(|offers| offers["state"] == "Ready"))
+        })?;
+        Ok(Self {
+            agent,
+            floors,
+            _servers: servers,
+            governed,
+            free,
+            server,
+            large,
+            node,
+        })
+    }
+
+    /// Where a floor listens.
+    pub fn floor(&self, large: bool) -> SocketAddr {
+        SocketAddr::from((self.free.gateway_ipv4(), FLOORS[usize::from(large)]))
+    }
+
+    /// Where the gateway listens.
+    pub fn gateway(&self) -> SocketAddr {
+        SocketAddr::from((self.governed.gateway_ipv4(), GATEWAY))
+    }
+
+    /// The processes whose work is measured.
+    pub fn pids(&self, large: bool) -> (u32, u32) {
+        (self.agent_pid(), self.floors[usize::from(large)].pid())
+    }
+
+    fn agent_pid(&self) -> u32 {
+        self.agent.pid()
+    }
+
+    /// What mcpgw has in memory.
+    pub fn resident_megabytes(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.agent_pid())).context("read its memory")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .context("no VmRSS")?;
+        Ok(kilobytes.trim().parse::<f64>()? / 1024.0)
+    }
+
+    /// The node's name, for messages.
+    pub fn name(&self) -> &str {
+        self.node.name()
+    }
+}

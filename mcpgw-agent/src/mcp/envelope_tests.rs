@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::error::code, *};
 
 fn refusal(body: &str) -> EnvelopeError {
     Envelope::parse(body.as_bytes()).expect_err(body).error
@@ -15,7 +15,7 @@ fn a_tool_call_is_read_in_place() {
     assert_eq!(envelope.kind, Kind::Request);
     assert_eq!(envelope.tool(), Some("add"));
     assert_eq!(envelope.id.unwrap().get(), r#""a\u0062""#);
-    assert!(matches!(envelope.params.name, Some(Cow::Borrowed(_))));
+    assert!(matches!(envelope.params.name.unwrap().value, Cow::Borrowed(_)));
 }
 
 #[test]
@@ -85,20 +85,35 @@ fn what_two_parsers_could_read_differently_is_refused() {
         (r#"{"jsonrpc":"2.0","id":1,"method":["ping"]}"#, E::Method),
         (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, E::Id),
         (r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#, E::Id),
-        (r#"{"jsonrpc":"2.0","id":1e999,"method":"ping"}"#, E::Id),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#, E::Shape),
         (r#"{"jsonrpc":"2.0","id":1}"#, E::Shape),
         (
-            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
-            E::Subject("params.name"),
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}"#,
+            E::Shape,
         ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["big"]}"#,
-            E::Subject("params.name"),
+            E::Params("params"),
         ),
         (
-            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#,
-            E::Subject("params.name"),
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":7}}"#,
+            E::Params("params._meta"),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a","URI":"b"}}"#,
+            E::AmbiguousKey("params"),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_META":{}}}"#,
+            E::AmbiguousKey("params"),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"ProgressToken":1}}}"#,
+            E::AmbiguousKey("params._meta"),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"a","name":"b"}}}"#,
+            E::DuplicateKey("params.ref"),
         ),
     ] {
         assert_eq!(refusal(body), error, "{body}");
@@ -112,13 +127,14 @@ fn what_is_no_json_is_a_parse_error() {
         "[".repeat(200),
         "]".repeat(200)
     );
-    let bodies: [&[u8]; 7] = [
+    let bodies: [&[u8]; 8] = [
         b"",
         b"{",
         br#"{"jsonrpc":"2.0","id":1,"method":"ping"} {"#,
         b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"p\xff\"}",
         b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}",
         br#"{"jsonrpc":"2.0","id":1,"method":"\ud800"}"#,
+        br#"{"jsonrpc":"2.0","id":1e999,"method":"ping"}"#,
         deep.as_bytes(),
     ];
     for body in bodies {
@@ -155,22 +171,153 @@ fn the_subject_of_a_message_depends_on_its_method() {
     assert_eq!(subject("ping"), None);
 }
 
+/// A request with this method, and `params` that say nothing but what is given.
+fn request(method: &str, params: Value) -> String {
+    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string()
+}
+
+#[test]
+fn a_method_that_is_about_something_needs_to_say_about_what() {
+    for (method, member) in [
+        ("tools/call", "params.name"),
+        ("prompts/get", "params.name"),
+        ("resources/read", "params.uri"),
+        ("resources/subscribe", "params.uri"),
+        ("resources/unsubscribe", "params.uri"),
+        ("tasks/get", "params.taskId"),
+        ("tasks/result", "params.taskId"),
+        ("tasks/cancel", "params.taskId"),
+        ("tasks/update", "params.taskId"),
+        ("completion/complete", "params.ref"),
+    ] {
+        for params in [
+            json!({}),
+            json!({"name": 7, "uri": null, "taskId": [], "ref": "x"}),
+            json!({"ref": {"type": "ref/prompt", "uri": "u"}}),
+            json!({"ref": {"type": "ref/resource", "name": "n"}}),
+        ] {
+            let error = refusal(&request(method, params));
+            assert_eq!(error, EnvelopeError::Subject(method_name(method), member));
+            assert_eq!(error.code(), code::INVALID_PARAMS);
+        }
+        let params = json!({"name": "n", "uri": "u", "taskId": "t", "ref": {"type": "ref/prompt", "name": "n"}});
+        Envelope::parse(request(method, params).as_bytes()).unwrap();
+    }
+    let bare = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+    assert!(Envelope::parse(bare).is_err());
+}
+
+fn method_name(method: &str) -> &'static str {
+    Method::of(method).name().unwrap()
+}
+
+#[test]
+fn a_name_over_its_bound_is_refused() {
+    let refused = |method: &str, params: Value| refusal(&request(method, params));
+    let text = |length: usize| "x".repeat(length);
+    let (name, uri) = (Params::MAX_NAME, Params::MAX_URI);
+    assert_eq!(
+        refused("tools/call", json!({"name": text(name + 1)})),
+        EnvelopeError::TooLong("params.name", name)
+    );
+    assert_eq!(
+        refused("resources/read", json!({"uri": text(uri + 1)})),
+        EnvelopeError::TooLong("params.uri", uri)
+    );
+    assert_eq!(
+        refused("tasks/get", json!({"taskId": text(uri + 1)})),
+        EnvelopeError::TooLong("params.taskId", uri)
+    );
+    assert_eq!(
+        refused(
+            "completion/complete",
+            json!({"ref": {"type": "ref/prompt", "name": text(name + 1)}})
+        ),
+        EnvelopeError::TooLong("params.ref.name", name)
+    );
+    assert_eq!(
+        refused("tools/list", json!({"cursor": text(Params::MAX_CURSOR + 1)})),
+        EnvelopeError::TooLong("params.cursor", Params::MAX_CURSOR)
+    );
+    assert_eq!(
+        refused(&text(MAX_METHOD + 1), json!({})),
+        EnvelopeError::TooLong("method", MAX_METHOD)
+    );
+    let id = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, text(MAX_ID));
+    assert_eq!(refusal(&id), EnvelopeError::TooLong("id", MAX_ID));
+    // Escapes do not count: what is compared and shown is the decoded name.
+    let escaped = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{}"}}}}"#,
+        "\\u0061".repeat(name)
+    );
+    assert_eq!(Envelope::parse(escaped.as_bytes()).unwrap().tool().unwrap().len(), name);
+}
+
+#[test]
+fn a_method_that_is_gone_needs_nothing_where_it_is_gone() {
+    let params = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}});
+    Envelope::parse(request("resources/subscribe", params.clone()).as_bytes()).unwrap();
+    assert!(Envelope::parse(request("resources/read", params).as_bytes()).is_err());
+}
+
+#[test]
+fn a_response_says_whether_it_is_an_error() {
+    for (body, is_error) in [
+        (r#"{"jsonrpc":"2.0","id":"a","result":{}}"#, false),
+        (r#"{"jsonrpc":"2.0","id":"a","result":null}"#, false),
+        (r#"{"jsonrpc":"2.0","id":"a","result":{},"error":null}"#, false),
+        (r#"{"jsonrpc":"2.0","id":"a","error":{"code":1,"message":""}}"#, true),
+    ] {
+        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        assert_eq!(
+            (envelope.kind, envelope.is_error()),
+            (Kind::Response, is_error),
+            "{body}"
+        );
+        assert_eq!(&body[envelope.id_span().unwrap()], "\"a\"");
+    }
+}
+
+#[test]
+fn progress_is_wanted_by_requests_and_told_by_notifications() {
+    let token = |method: &str| {
+        let params = json!({"progressToken": "told", "_meta": {"progressToken": "wanted"}});
+        let body = request(method, params);
+        Envelope::parse(body.as_bytes())
+            .unwrap()
+            .progress_token()
+            .and_then(|token| token.text())
+            .unwrap()
+            .into_owned()
+    };
+    assert_eq!(token("tools/list"), "wanted");
+    assert_eq!(token("notifications/progress"), "told");
+}
+
 /// The same rules, said over a parsed value.
 fn acceptable(value: &Value) -> bool {
+    const KEYS: [&str; 3] = ["name", "arguments", "_meta"];
+
     let Some(message) = value.as_object() else { return false };
     let scalar = |id: &Value| id.is_string() || id.is_number() || id.is_null();
+    let there = |key: &str| message.get(key).is_some_and(|value| !value.is_null());
     let answers = message.contains_key("result") || message.contains_key("error");
     let alike = message.keys().any(|key| looks_like(key, &ENVELOPE));
     let method = message.get("method");
     let params = message.get("params").and_then(Value::as_object);
     let call = method == Some(&json!("tools/call"));
+    let known = call || method == Some(&json!("ping"));
+    let object = |value: Option<&Value>| value.is_none_or(|value| value.is_null() || value.is_object());
+    let meta = params.and_then(|params| params.get("_meta"));
     message.get("jsonrpc") == Some(&json!("2.0"))
         && message.get("id").is_none_or(scalar)
         && method.is_none_or(Value::is_string)
         && method.is_some() != answers
+        && !(there("result") && there("error"))
         && !alike
+        && (method.is_none() || object(message.get("params")) && object(meta))
         && (!call || params.is_some_and(|p| p.get("name").is_some_and(Value::is_string)))
-        && (!call || !params.is_some_and(|p| p.keys().any(|key| looks_like(key, &PARAMS))))
+        && (!known || !params.is_some_and(|p| p.keys().any(|key| looks_like(key, &KEYS))))
 }
 
 fn scalar() -> impl Strategy<Value = Value> {

@@ -18,6 +18,9 @@ pub const MCP_PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// Names the session, up to revision 2025-11-25.
 pub const MCP_SESSION_ID: &str = "mcp-session-id";
 
+const BASE64_PREFIX: &str = "=?base64?";
+const BASE64_SUFFIX: &str = "?=";
+
 /// Why a request is refused for its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
@@ -47,7 +50,8 @@ pub fn check_content(headers: &HeaderMap) -> Result<(), HeaderError> {
     }
 }
 
-/// Checks every `Mcp-Method` and `Mcp-Name` against the body; absent headers claim nothing.
+/// Checks every `Mcp-Method` and `Mcp-Name` of a legacy request against the body; absent headers claim nothing. Of
+/// modern requests [`super::modern::check`] demands more.
 pub fn check_claims(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<(), HeaderError> {
     let agrees = |name: &'static str, said: Option<&str>| {
         let matches = |value: &HeaderValue| said.is_some_and(|said| decoded(value).is_some_and(|value| value == said));
@@ -77,9 +81,12 @@ fn is_json(value: &HeaderValue) -> bool {
 }
 
 /// The text of a header, also in its `=?base64?…?=` form; `None` if it cannot be decoded.
-pub fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
+fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(value.as_bytes()).ok()?;
-    match text.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+    match text
+        .strip_prefix(BASE64_PREFIX)
+        .and_then(|rest| rest.strip_suffix(BASE64_SUFFIX))
+    {
         Some(encoded) => String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?)
             .ok()
             .map(Cow::Owned),
@@ -87,13 +94,21 @@ pub fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A text as a header: in its `=?base64?…?=` form where it cannot stand in one, or could be taken for that form.
+/// The text of a header that has none but the characters that the specification allows: what [`encoded`] writes.
+pub(super) fn decoded_strictly(value: &HeaderValue) -> Option<Cow<'_, str>> {
+    value.to_str().ok()?;
+    decoded(value)
+}
+
+/// A text as the value of `Mcp-Name` or `Mcp-Param-…`: as it is, or in its `=?base64?…?=` form where it would not
+/// come through unchanged, or could be taken for that form.
 pub fn encoded(text: &str) -> Option<HeaderValue> {
-    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    let bare = printable && text.trim() == text && !text.starts_with("=?base64?");
-    match bare {
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
+        && text.trim_ascii() == text
+        && !(text.starts_with(BASE64_PREFIX) && text.ends_with(BASE64_SUFFIX));
+    match plain {
         true => HeaderValue::from_str(text).ok(),
-        false => HeaderValue::from_str(&format!("=?base64?{}?=", BASE64_STANDARD.encode(text))).ok(),
+        false => HeaderValue::try_from([BASE64_PREFIX, &BASE64_STANDARD.encode(text), BASE64_SUFFIX].concat()).ok(),
     }
 }
 
@@ -147,6 +162,36 @@ mod tests {
     fn a_claim_about_nothing_is_refused() {
         let envelope = Envelope::parse(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#).unwrap();
         assert!(check_claims(&headers(&[("mcp-method", "ping")]), &envelope).is_err());
+    }
+
+    #[test]
+    fn what_is_written_into_a_header_reads_as_it_was() {
+        for plain in ["add", "us west\t1", "file:///a?b=c", ""] {
+            assert_eq!(encoded(plain).unwrap(), plain);
+        }
+        for (text, written) in [
+            ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
+            (" padded ", "=?base64?IHBhZGRlZCA=?="),
+            ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),
+            ("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="),
+        ] {
+            let value = encoded(text).unwrap();
+            assert_eq!(value, written);
+            assert_eq!(decoded_strictly(&value).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_canonical_base64_is_not_decoded() {
+        for bad in [
+            "=?base64?YQ?=",
+            "=?base64?YR==?=",
+            "=?base64?/w==?=",
+            "=?base64? YQ==?=",
+        ] {
+            assert_eq!(decoded(&HeaderValue::from_static(bad)), None, "{bad}");
+        }
+        assert!(decoded_strictly(&HeaderValue::from_bytes("größe".as_bytes()).unwrap()).is_none());
     }
 
     #[test]

@@ -4,12 +4,15 @@
 //! Servers are read as clients read them, with unknown members and in any order. But what two clients could read
 //! differently, such as a member twice, is no message.
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, value::RawValue};
 
-use super::Kind;
+use super::{
+    Kind,
+    part::{Members, Part},
+};
 
 /// No JSON-RPC message, or one that can be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,15 +32,6 @@ pub struct Peek<'a> {
     params: Option<&'a RawValue>,
     result: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
-}
-
-/// A value in a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
-    /// As it was written.
-    pub raw: &'a RawValue,
-    /// Where in the body it begins.
-    pub start: usize,
 }
 
 /// What `params` says.
@@ -82,15 +76,6 @@ pub struct ResultPeek<'a> {
     pub subscription_id: Option<Part<'a>>,
     /// As in [`Params::related_task`].
     pub related_task: Option<Part<'a>>,
-}
-
-/// Where members can be inserted into an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Members {
-    /// Behind the opening brace.
-    pub at: usize,
-    /// There are none yet, so that no comma follows.
-    pub empty: bool,
 }
 
 /// The type of a result (`resultType`).
@@ -254,7 +239,7 @@ impl<'a> Peek<'a> {
 
     /// The code of its error; `None` where there is no error, or no whole number for its code.
     pub fn error_code(&self) -> Option<i64> {
-        serde_json::from_str(self.error_code_part()?.raw.get()).ok()
+        serde_json::from_str(self.error_code_part()?.get()).ok()
     }
 
     /// The code of its error as it was written.
@@ -267,32 +252,6 @@ impl<'a> Peek<'a> {
         }
         let error: Error<'a> = members_of(self.error).ok()?;
         error.code.map(|code| part(self.body, code))
-    }
-}
-
-impl<'a> Part<'a> {
-    /// Where in the body it is.
-    pub fn span(&self) -> Range<usize> {
-        self.start..self.start + self.raw.get().len()
-    }
-
-    /// The string that it is, decoded; `None` for another type.
-    pub fn text(&self) -> Option<Cow<'a, str>> {
-        text(self.raw)
-    }
-
-    /// The id that it is; `None` for null and for another type.
-    pub fn id(&self) -> Option<Id> {
-        Id::of(self.raw)
-    }
-
-    /// Where members can be inserted into it; `None` where it is no object.
-    pub fn members(&self) -> Option<Members> {
-        let inside = self.raw.get().strip_prefix('{')?;
-        Some(Members {
-            at: self.start + 1,
-            empty: inside.trim_ascii_start().starts_with('}'),
-        })
     }
 }
 
@@ -369,19 +328,12 @@ fn is_id(raw: &RawValue) -> bool {
 
 /// The string that `raw` is, decoded.
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inside = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    match inside.contains('\\') {
-        true => serde_json::from_str(raw.get()).ok().map(Cow::Owned),
-        false => Some(Cow::Borrowed(inside)),
-    }
+    Part::new(raw.get(), 0).text()
 }
 
 /// `raw`, which lies in `body`.
 fn part<'a>(body: &'a str, raw: &'a RawValue) -> Part<'a> {
-    Part {
-        raw,
-        start: raw.get().as_ptr().addr() - body.as_ptr().addr(),
-    }
+    Part::new(raw.get(), raw.get().as_ptr().addr() - body.as_ptr().addr())
 }
 
 #[cfg(test)]

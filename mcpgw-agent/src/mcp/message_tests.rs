@@ -13,8 +13,8 @@ fn result(body: &str) -> ResultPeek<'_> {
 /// Checks that the part lies where it says, and returns what it says.
 fn at<'a>(body: &'a str, part: Option<Part<'a>>) -> &'a str {
     let part = part.expect(body);
-    assert_eq!(&body[part.span()], part.raw.get());
-    part.raw.get()
+    assert_eq!(&body[part.span()], part.get());
+    part.get()
 }
 
 #[test]
@@ -188,7 +188,7 @@ proptest! {
             let parts = params.iter().flat_map(|params| [params.uri, params.task_id, params.related_task]);
             let of_result = result.iter().flatten().flat_map(|result| [Some(result.whole), result.task_id]);
             for part in parts.chain(of_result).chain([peek.id]).flatten() {
-                prop_assert_eq!(&body[part.span()], part.raw.get());
+                prop_assert_eq!(&body[part.span()], part.get());
             }
         }
     }

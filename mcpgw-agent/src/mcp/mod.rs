@@ -1,9 +1,16 @@
 //! MCP as bytes: what must be known about a message to govern it, and no more. No I/O, no policy.
 //!
 //! ```text
-//! envelope  who asks for what: JSON-RPC method, id and tool, read strictly and in place
+//! scan      JSON text, read strictly and in place
+//! part      values in a body, and where in the body they are
 //! members   keys of an object: decoded, never twice
+//! envelope  who asks for what: JSON-RPC method, id and parameters (params), or why not (envelope_error)
+//! method    the methods of all revisions
+//! version   the revisions, and the two eras
 //! headers   what the HTTP headers claim about the body, compared with the body
+//! modern    the checks of modern requests, in their order; of arguments in headers (param_headers)
+//! batch     several messages in one body
+//! splice    other bytes in a few places of a body
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
 //! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
@@ -14,14 +21,17 @@
 pub mod answer;
 pub mod batch;
 pub mod envelope;
+mod envelope_error;
 pub mod error;
 pub mod headers;
-mod locate;
 mod members;
 pub mod message;
 pub mod method;
 pub mod modern;
 mod param_headers;
+pub mod params;
+pub mod part;
+mod scan;
 pub mod seal;
 pub mod splice;
 pub mod sse;

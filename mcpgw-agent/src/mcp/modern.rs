@@ -1,129 +1,111 @@
-//! What a request of the modern era must have, checked in the order and with the codes of the specification.
+//! Checks of modern requests, in the order of the reference SDKs: a request with two faults is refused for the
+//! same one everywhere.
+//!
+//! Each routing header once → metadata → version, `Mcp-Method`, `Mcp-Name` as in the body → version supported →
+//! `Mcp-Param-…` → method there.
 
-use http::{HeaderMap, HeaderValue};
-use serde_json::{json, value::RawValue};
+use std::borrow::Cow;
 
-pub use super::param_headers::ParamHeaders;
+use http::HeaderMap;
+
 use super::{
     Envelope, Kind,
-    error::code,
-    headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, decoded},
-    method::Method,
-    version::Revision,
+    headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, decoded_strictly},
+    params::MetaKey,
+    version::{Era, Revision},
 };
+pub use super::{error::Rejection, param_headers::ParamHeaders};
 
-/// A request that is refused by the rules of the modern era.
-#[derive(Debug)]
-pub struct Rejection {
-    /// The HTTP status.
-    pub status: u16,
-    /// The JSON-RPC error code.
-    pub code: i64,
-    /// The text for the client.
-    pub message: String,
-    /// What a client can go by.
-    pub data: Option<Box<RawValue>>,
-    /// The word for it in metrics and in the audit log.
-    pub reason: &'static str,
-}
-
-impl Rejection {
-    fn new(status: u16, code: i64, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            data: None,
-            reason,
-        }
-    }
-
-    fn mismatch(name: &str) -> Self {
-        let message = format!("Header mismatch: {name} does not match the request body");
-        Self::new(400, code::HEADER_MISMATCH, "header_mismatch", message)
-    }
-}
-
-/// Checks a message of the modern era; `parameters` where the tool that it calls is known.
+/// Checks a modern message; `parameters` where it is a call of a tool that has some.
+///
+/// A notification needs no metadata, and no other header than the one that made it modern; what it has must be true.
 pub fn check(headers: &HeaderMap, envelope: &Envelope<'_>, parameters: Option<&ParamHeaders>) -> Result<(), Rejection> {
     for name in [MCP_PROTOCOL_VERSION, MCP_METHOD, MCP_NAME] {
-        if headers.get_all(name).iter().count() > 1 {
-            let message = format!("Header mismatch: {name} is there more than once");
-            return Err(Rejection::new(400, code::HEADER_MISMATCH, "header_mismatch", message));
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Rejection::header(name, "is there more than once"));
         }
     }
-    let Some(text) = envelope.method.as_deref() else {
-        return Ok(());
+    let (Some(method), Some(known)) = (envelope.method.as_deref(), envelope.known()) else {
+        return Err(Rejection::invalid_request(
+            "Invalid request: a client sends no responses in this protocol version",
+        ));
     };
-    let method = Method::of(text);
-    let meta = &envelope.params.meta;
-    let is_request = envelope.kind == Kind::Request;
-    if is_request {
-        meta_is_there(envelope)?;
-    }
-    // The header says what the body says; where the body of a notification says nothing, it must be there.
-    let version = header(headers, MCP_PROTOCOL_VERSION)?;
-    if meta.protocol_version.as_deref().is_some_and(|said| said != version) {
-        return Err(Rejection::mismatch(MCP_PROTOCOL_VERSION));
-    }
-    if (is_request || headers.contains_key(MCP_METHOD)) && header(headers, MCP_METHOD)? != text {
-        return Err(Rejection::mismatch(MCP_METHOD));
-    }
-    match (
-        method.has_subject().then(|| envelope.subject()).flatten(),
-        headers.contains_key(MCP_NAME),
-    ) {
-        (Some(subject), _) => {
-            if header(headers, MCP_NAME)? != subject {
-                return Err(Rejection::mismatch(MCP_NAME));
-            }
+    // What is sent like a notification but is none is what a server might execute.
+    let required = envelope.kind == Kind::Request || !known.is_notification();
+    let claimed = metadata(envelope, required)?;
+
+    let header = header(headers, MCP_PROTOCOL_VERSION)?;
+    let version = match (&header, &claimed) {
+        (Some(header), Some(claimed)) if header == claimed => header,
+        (Some(header), None) => header,
+        (Some(_), Some(_)) => {
+            return Err(Rejection::header(
+                MCP_PROTOCOL_VERSION,
+                "does not match the request body",
+            ));
         }
-        (None, true) => return Err(Rejection::mismatch(MCP_NAME)),
-        (None, false) => {}
-    }
-    if version != Revision::MODERN.as_str() {
-        let supported = [Revision::MODERN.as_str()];
-        let data = json!({ "supported": supported, "requested": version });
-        return Err(Rejection {
-            data: serde_json::value::to_raw_value(&data).ok(),
-            ..Rejection::new(
-                400,
-                code::UNSUPPORTED_VERSION,
-                "unsupported_version",
-                format!("Unsupported protocol version: {version}"),
-            )
-        });
+        // Only what has metadata was modern without it.
+        (None, _) => return Err(Rejection::header(MCP_PROTOCOL_VERSION, "is missing")),
+    };
+    agrees(headers, MCP_METHOD, Some(method), required)?;
+    agrees(headers, MCP_NAME, envelope.subject(), required)?;
+
+    if !version.parse().is_ok_and(|revision: Revision| !revision.is_legacy()) {
+        return Err(Rejection::unsupported_version(version));
     }
     if let Some(parameters) = parameters {
-        let arguments = envelope.locate().arguments;
-        parameters
-            .check(headers, arguments)
-            .map_err(|name| Rejection::mismatch(&name))?;
+        parameters.check(headers, envelope.params.arguments)?;
     }
-    if method.is_gone_in_modern() {
-        let message = format!("Method not found: {text}");
-        return Err(Rejection::new(404, code::METHOD_NOT_FOUND, "unknown_method", message));
+    if !known.is_open_to_clients(Era::Modern) {
+        return Err(Rejection::method_not_found(method));
     }
     Ok(())
 }
 
-fn meta_is_there(envelope: &Envelope<'_>) -> Result<(), Rejection> {
+/// Checks what a request has to say in `_meta`, and returns the version from there.
+fn metadata<'a>(envelope: &Envelope<'a>, required: bool) -> Result<Option<Cow<'a, str>>, Rejection> {
     let meta = &envelope.params.meta;
-    let missing = match (&meta.protocol_version, meta.has_capabilities) {
-        (None, _) => super::envelope::META_VERSION,
-        (_, false) => super::envelope::META_CAPABILITIES,
-        (Some(_), true) => return Ok(()),
+    let version = meta.get(MetaKey::ProtocolVersion);
+    let capabilities = meta.get(MetaKey::ClientCapabilities);
+    for (key, value) in [
+        (MetaKey::ProtocolVersion, version),
+        (MetaKey::ClientCapabilities, capabilities),
+    ] {
+        if required && value.is_none() {
+            let message = format!("Invalid params: `params._meta` needs `{}`", key.as_str());
+            return Err(Rejection::meta(message));
+        }
+    }
+    let wrong = |key: MetaKey, kind: &str| {
+        let message = format!("Invalid params: `{}` in `params._meta` must be {kind}", key.as_str());
+        Rejection::meta(message)
     };
-    let message = format!("Invalid params: _meta.{missing} is required");
-    Err(Rejection::new(400, code::INVALID_PARAMS, "missing_meta", message))
+    if capabilities.is_some_and(|capabilities| capabilities.members().is_none()) {
+        return Err(wrong(MetaKey::ClientCapabilities, "an object"));
+    }
+    let text = |version: super::part::Part<'a>| {
+        version
+            .text()
+            .ok_or_else(|| wrong(MetaKey::ProtocolVersion, "a string"))
+    };
+    version.map(text).transpose()
 }
 
-/// The text of a header that must be there.
-fn header(headers: &HeaderMap, name: &'static str) -> Result<String, Rejection> {
-    let missing = || {
-        let message = format!("Header mismatch: {name} is required");
-        Rejection::new(400, code::HEADER_MISMATCH, "header_mismatch", message)
-    };
-    let value: &HeaderValue = headers.get(name).ok_or_else(missing)?;
-    decoded(value).map(Into::into).ok_or_else(|| Rejection::mismatch(name))
+/// Checks that a header says what the body says, in whose place there may be nothing to say.
+fn agrees(headers: &HeaderMap, name: &'static str, said: Option<&str>, required: bool) -> Result<(), Rejection> {
+    match (header(headers, name)?, said) {
+        (None, Some(_)) if required => Err(Rejection::header(name, "is missing")),
+        (None, _) => Ok(()),
+        (Some(header), Some(said)) if header == said => Ok(()),
+        (Some(_), _) => Err(Rejection::header(name, "does not match the request body")),
+    }
 }
+
+fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<Cow<'a, str>>, Rejection> {
+    let decode = |value| decoded_strictly(value).ok_or_else(|| Rejection::header(name, "cannot be decoded"));
+    headers.get(name).map(decode).transpose()
+}
+
+#[cfg(test)]
+#[path = "modern_tests.rs"]
+mod tests;

@@ -1,224 +1,268 @@
-//! Arguments of a tool that headers repeat (`Mcp-Param-*`), as the tool's `inputSchema` says by `x-mcp-header`.
+//! Arguments that are mirrored into headers, by which they can be routed without reading the body: a tool says
+//! `x-mcp-header` in its `inputSchema`, and calls then carry `Mcp-Param-…`.
+//!
+//! Such headers are claims like all others. They are compared with the arguments where we stand in for a server, and
+//! written where we are the client.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::headers::{decoded, encoded};
+use super::{
+    envelope::EnvelopeError,
+    error::Rejection,
+    headers::{decoded_strictly, encoded},
+    members::Seen,
+    part::Part,
+    scan::Scanner,
+};
 
+/// The member of a schema.
 const ANNOTATION: &str = "x-mcp-header";
+/// What the names of the headers begin with.
 const PREFIX: &str = "mcp-param-";
 /// Annotated arguments of one tool.
-const MAX_PARAMETERS: usize = 64;
+const MAX_ANNOTATED: usize = 64;
 
-/// Which arguments go into which headers.
+/// The headers that calls of one tool carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParamHeaders(Vec<Parameter>);
+pub struct ParamHeaders {
+    headers: Vec<ParamHeader>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Parameter {
-    header: HeaderName,
-    /// Names of the properties, from the root.
+struct ParamHeader {
+    name: HeaderName,
+    /// From the arguments down to the value.
     path: Vec<String>,
 }
 
-/// Annotations that the specification does not allow: the tool cannot be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("x-mcp-header stands where it must not, or names no header")]
-pub struct BadAnnotation;
+/// An annotation that the specification does not allow. A tool with one is not shown to anybody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnnotation {
+    /// The schema is no JSON object.
+    #[error("inputSchema is no object")]
+    Schema,
+    /// It is not a string, or not one that can be part of a header's name.
+    #[error("x-mcp-header of {0} is not the name of a header")]
+    Name(String),
+    /// Another argument has the same, case aside.
+    #[error("x-mcp-header of {0} is there twice")]
+    Twice(String),
+    /// What is annotated is neither string nor integer nor boolean.
+    #[error("x-mcp-header of {0}: only strings, integers and booleans can be mirrored")]
+    Type(String),
+    /// It is not reached by `properties` alone.
+    #[error("x-mcp-header where no single argument is meant")]
+    Place,
+    /// There are more than 64.
+    #[error("more than {MAX_ANNOTATED} arguments have an x-mcp-header")]
+    Many,
+}
 
 impl ParamHeaders {
-    /// By the annotations of an `inputSchema`; `None` if it has none.
+    /// Reads the annotations of an `inputSchema`; `None` if it has none.
     pub fn of_schema(schema: &RawValue) -> Result<Option<Self>, BadAnnotation> {
-        // Nearly all schemas have none.
-        if !schema.get().contains(ANNOTATION) {
+        // Without the word there is no annotation, unless it is written with escapes.
+        if !schema.get().contains(ANNOTATION) && !schema.get().contains('\\') {
             return Ok(None);
         }
         let Ok(Value::Object(schema)) = serde_json::from_str(schema.get()) else {
-            return Ok(None);
+            return Err(BadAnnotation::Schema);
         };
-        if is_misplaced(&schema, false) {
-            return Err(BadAnnotation);
-        }
-        let mut found = Vec::new();
-        find(&schema, &mut Vec::new(), &mut found)?;
-        let mut names = HashSet::new();
-        let distinct = found.iter().all(|parameter| names.insert(parameter.header.clone()));
-        match (distinct && found.len() <= MAX_PARAMETERS, found.is_empty()) {
-            (false, _) => Err(BadAnnotation),
-            (true, true) => Ok(None),
-            (true, false) => Ok(Some(Self(found))),
-        }
+        let mut found = Found::default();
+        found.schema(&schema, Some(&mut Vec::new()))?;
+        let headers = found.headers;
+        Ok((!headers.is_empty()).then_some(Self { headers }))
     }
 
-    /// Whether the headers say what the arguments say; else the name of the one that does not.
-    pub fn check(&self, headers: &HeaderMap, arguments: Option<&RawValue>) -> Result<(), String> {
-        let arguments = arguments.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-        for Parameter { header, path } in &self.0 {
-            let value = arguments.as_ref().and_then(|arguments| at(arguments, path));
-            let mut said = headers.get_all(header).iter();
-            let agrees = match (value, said.next(), said.next()) {
-                (None | Some(Value::Null), None, _) => true,
-                (Some(value), Some(said), None) => decoded(said).is_some_and(|said| is_same(value, &said)),
-                _ => false,
-            };
-            if !agrees {
-                return Err(header.to_string());
+    /// Checks that the headers of a call say what its arguments say. Headers that the tool does not speak of are
+    /// nobody's claim.
+    pub fn check(&self, headers: &HeaderMap, arguments: Option<Part<'_>>) -> Result<(), Rejection> {
+        for header in &self.headers {
+            let name = header.name.as_str();
+            let mut said = headers.get_all(&header.name).iter();
+            let value = header.value(arguments)?;
+            match (said.next(), value.as_ref().and_then(rendered)) {
+                (None, None) => {}
+                (None, Some(_)) => return Err(Rejection::header(name, "is missing")),
+                (Some(_), None) => return Err(Rejection::header(name, "stands for an argument that is not there")),
+                (Some(_), Some(_)) if said.next().is_some() => {
+                    return Err(Rejection::header(name, "is there more than once"));
+                }
+                (Some(said), Some(text)) => {
+                    let said = decoded_strictly(said).ok_or_else(|| Rejection::header(name, "cannot be decoded"))?;
+                    let number = value.as_ref().and_then(number);
+                    if said != text && (number.is_none() || whole(&said) != number) {
+                        return Err(Rejection::header(name, "does not match the request body"));
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Writes the headers for these arguments.
-    pub fn write(&self, arguments: Option<&RawValue>, headers: &mut HeaderMap) {
-        let Some(arguments) = arguments.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok()) else {
-            return;
-        };
-        for Parameter { header, path } in &self.0 {
-            let text = match at(&arguments, path) {
-                Some(Value::String(text)) => text.clone(),
-                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
-                _ => continue,
+    /// Writes the headers of a call with these arguments, and takes away those that stand for nothing.
+    pub fn write(&self, arguments: Option<Part<'_>>, headers: &mut HeaderMap) -> Result<(), Rejection> {
+        for header in &self.headers {
+            let value = header.value(arguments)?;
+            match value.as_ref().and_then(rendered).and_then(|text| encoded(&text)) {
+                Some(value) => headers.insert(&header.name, value),
+                None => headers.remove(&header.name),
             };
-            if let Some(value) = encoded(&text) {
-                headers.insert(header.clone(), value);
-            }
         }
+        Ok(())
     }
 }
 
-fn at<'a>(arguments: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(arguments, |value, key| value.get(key))
-}
-
-/// Whether a header says a value. Numbers are compared as numbers: `1` and `1.0` are the same.
-fn is_same(value: &Value, said: &str) -> bool {
-    match value {
-        Value::String(text) => text == said,
-        Value::Bool(value) => said == if *value { "true" } else { "false" },
-        Value::Number(number) => match (number.as_i64(), said.parse::<i64>()) {
-            (Some(number), Ok(said)) => number == said,
-            _ => said.parse::<f64>().is_ok_and(|said| number.as_f64() == Some(said)),
-        },
-        _ => false,
-    }
-}
-
-fn find(schema: &Map<String, Value>, path: &mut Vec<String>, found: &mut Vec<Parameter>) -> Result<(), BadAnnotation> {
-    let Some(Value::Object(properties)) = schema.get("properties") else {
-        return Ok(());
-    };
-    for (name, property) in properties {
-        let Value::Object(property) = property else { continue };
-        path.push(name.clone());
-        if let Some(annotation) = property.get(ANNOTATION) {
-            let header = annotation
-                .as_str()
-                .filter(|header| !header.is_empty())
-                .ok_or(BadAnnotation)?;
-            let primitive = matches!(
-                property.get("type").and_then(Value::as_str),
-                Some("string" | "integer" | "boolean")
-            );
-            if !primitive {
-                return Err(BadAnnotation);
-            }
-            found.push(Parameter {
-                header: format!("{PREFIX}{header}").parse().map_err(|_| BadAnnotation)?,
-                path: path.clone(),
+impl ParamHeader {
+    /// The value at the path. Arguments were not looked into so far: a key that is there twice on the way is found
+    /// here.
+    fn value<'a>(&self, arguments: Option<Part<'a>>) -> Result<Option<Part<'a>>, Rejection> {
+        let mut at = arguments;
+        for step in &self.path {
+            let Some(object) = at.filter(|at| at.members().is_some()) else {
+                return Ok(None);
+            };
+            let mut seen = Seen::default();
+            let mut next = None;
+            let read = Scanner::of(object).members::<EnvelopeError>(|scanner, key| {
+                let key = key.decode()?;
+                let value = scanner.skip()?;
+                if *key == **step {
+                    next = Some(value);
+                }
+                match seen.insert(None, key) {
+                    true => Ok(()),
+                    false => Err(EnvelopeError::DuplicateKey("params.arguments")),
+                }
             });
+            read.map_err(|error| Rejection::invalid_request(error.to_string()))?;
+            at = next;
         }
-        find(property, path, found)?;
-        path.pop();
+        Ok(at)
     }
-    Ok(())
 }
 
-/// Whether an annotation stands where no chain of `properties` leads from the root; `annotatable` if it may stand
-/// here.
-fn is_misplaced(schema: &Map<String, Value>, annotatable: bool) -> bool {
-    schema.iter().any(|(key, value)| match (key.as_str(), value) {
-        (ANNOTATION, _) => !annotatable,
-        ("properties", Value::Object(properties)) => properties.values().any(|property| {
-            property
-                .as_object()
-                .is_some_and(|property| is_misplaced(property, true))
+/// The text that stands for a value in a header; `None` for null and for what is never mirrored.
+fn rendered<'a>(value: &Part<'a>) -> Option<Cow<'a, str>> {
+    match value.get().as_bytes().first()? {
+        b'"' => value.text(),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(match number(value) {
+            Some(number) => Cow::Owned(number.to_string()),
+            None => Cow::Borrowed(value.get()),
         }),
-        // Data, not schemas.
-        ("default" | "const" | "enum" | "examples", _) => false,
-        (_, value) => has_annotation(value),
-    })
+    }
 }
 
-fn has_annotation(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .any(|(key, value)| key == ANNOTATION || has_annotation(value)),
-        Value::Array(items) => items.iter().any(has_annotation),
-        _ => false,
+/// The whole number that a value is.
+fn number(value: &Part<'_>) -> Option<i64> {
+    match value.get().as_bytes().first()? {
+        b'-' | b'0'..=b'9' => whole(value.get()),
+        _ => None,
+    }
+}
+
+/// The whole number that a text says, up to what JavaScript can tell apart: `42` and `42.0` are one. It is not
+/// rounded, and has no exponent.
+fn whole(text: &str) -> Option<i64> {
+    const SAFE: i64 = (1 << 53) - 1;
+
+    let (digits, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    let decimal = !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = !fraction.is_empty() && fraction.bytes().all(|byte| byte == b'0');
+    if !decimal || !whole {
+        return None;
+    }
+    digits.parse().ok().filter(|number| (-SAFE..=SAFE).contains(number))
+}
+
+/// The annotations of one schema.
+#[derive(Default)]
+struct Found {
+    headers: Vec<ParamHeader>,
+    names: HashSet<HeaderName>,
+}
+
+impl Found {
+    /// Looks through a schema. `path` leads to the value that it describes, if that is one value, reached by
+    /// `properties` alone.
+    fn schema(&mut self, schema: &Map<String, Value>, mut path: Option<&mut Vec<String>>) -> Result<(), BadAnnotation> {
+        for (key, value) in schema {
+            match key.as_str() {
+                ANNOTATION => self.annotation(value, schema, path.as_deref())?,
+                "properties" => {
+                    for (name, property) in value.as_object().into_iter().flatten() {
+                        let Some(path) = path.as_deref_mut() else {
+                            self.elsewhere(property)?;
+                            continue;
+                        };
+                        path.push(name.clone());
+                        if let Value::Object(property) = property {
+                            self.schema(property, Some(path))?;
+                        }
+                        path.pop();
+                    }
+                }
+                // From names to schemas: the names are no keywords.
+                "$defs" | "definitions" | "dependentSchemas" | "patternProperties" => {
+                    value
+                        .as_object()
+                        .into_iter()
+                        .flatten()
+                        .try_for_each(|(_, schema)| self.elsewhere(schema))?;
+                }
+                // Values, no schemas.
+                "default" | "const" | "enum" | "examples" => {}
+                _ => self.elsewhere(value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through what describes no single argument.
+    fn elsewhere(&mut self, value: &Value) -> Result<(), BadAnnotation> {
+        match value {
+            Value::Object(schema) => self.schema(schema, None),
+            Value::Array(schemas) => schemas.iter().try_for_each(|schema| self.elsewhere(schema)),
+            _ => Ok(()),
+        }
+    }
+
+    fn annotation(
+        &mut self,
+        annotation: &Value,
+        schema: &Map<String, Value>,
+        path: Option<&Vec<String>>,
+    ) -> Result<(), BadAnnotation> {
+        let path = path.filter(|path| !path.is_empty()).ok_or(BadAnnotation::Place)?;
+        let argument = || path.join(".");
+        let name = annotation
+            .as_str()
+            .filter(|name| !name.is_empty())
+            .and_then(|name| HeaderName::try_from([PREFIX, name].concat()).ok())
+            .ok_or_else(|| BadAnnotation::Name(argument()))?;
+        let kind = schema.get("type").and_then(Value::as_str);
+        if !matches!(kind, Some("string" | "integer" | "boolean")) {
+            return Err(BadAnnotation::Type(argument()));
+        }
+        if !self.names.insert(name.clone()) {
+            return Err(BadAnnotation::Twice(argument()));
+        }
+        if self.headers.len() == MAX_ANNOTATED {
+            return Err(BadAnnotation::Many);
+        }
+        self.headers.push(ParamHeader {
+            name,
+            path: path.clone(),
+        });
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
-    }
-
-    fn compiled() -> ParamHeaders {
-        let schema = r#"{"type":"object","properties":{
-            "region":{"type":"string","x-mcp-header":"Region"},
-            "inner":{"type":"object","properties":{"size":{"type":"integer","x-mcp-header":"Size"}}}}}"#;
-        ParamHeaders::of_schema(&raw(schema)).unwrap().unwrap()
-    }
-
-    #[test]
-    fn headers_are_compared_with_the_arguments_by_value() {
-        let arguments = raw(r#"{"region":"größe","inner":{"size":10}}"#);
-        let mut headers = HeaderMap::new();
-        compiled().write(Some(&arguments), &mut headers);
-        assert_eq!(headers["mcp-param-region"], "=?base64?Z3LDtsOfZQ==?=");
-        assert_eq!(compiled().check(&headers, Some(&arguments)), Ok(()));
-        headers.insert("mcp-param-size", "10.0".parse().unwrap());
-        assert_eq!(compiled().check(&headers, Some(&arguments)), Ok(()));
-        headers.insert("mcp-param-size", "11".parse().unwrap());
-        assert_eq!(
-            compiled().check(&headers, Some(&arguments)),
-            Err("mcp-param-size".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_header_without_its_argument_and_an_argument_without_its_header_are_refused() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(compiled().check(&headers, None), Ok(()));
-        assert!(compiled().check(&headers, Some(&raw(r#"{"region":"eu"}"#))).is_err());
-        headers.insert("mcp-param-region", "eu".parse().unwrap());
-        assert!(compiled().check(&headers, None).is_err());
-        headers.append("mcp-param-region", "eu".parse().unwrap());
-        assert!(compiled().check(&headers, Some(&raw(r#"{"region":"eu"}"#))).is_err());
-    }
-
-    #[test]
-    fn annotations_that_are_not_allowed_make_the_tool_useless() {
-        for schema in [
-            r#"{"x-mcp-header":"A","properties":{}}"#,
-            r#"{"properties":{"a":{"type":"string","x-mcp-header":""}}}"#,
-            r#"{"properties":{"a":{"type":"string","x-mcp-header":"a b"}}}"#,
-            r#"{"properties":{"a":{"type":"string","x-mcp-header":1}}}"#,
-            r#"{"properties":{"a":{"type":"object","x-mcp-header":"A"}}}"#,
-            r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"string","x-mcp-header":"a"}}}"#,
-            r#"{"properties":{"a":{"type":"array","items":{"type":"string","x-mcp-header":"A"}}}}"#,
-            r#"{"$defs":{"a":{"type":"string","x-mcp-header":"A"}}}"#,
-        ] {
-            assert_eq!(ParamHeaders::of_schema(&raw(schema)), Err(BadAnnotation), "{schema}");
-        }
-        for schema in [r#"{"type":"object"}"#, r#"{"default":{"x-mcp-header":"A"}}"#, "true"] {
-            assert_eq!(ParamHeaders::of_schema(&raw(schema)), Ok(None), "{schema}");
-        }
-    }
-}
+#[path = "param_headers_tests.rs"]
+mod tests;

@@ -1,57 +1,61 @@
-//! Revisions of the protocol, and the two eras that they fall into.
+//! Revisions of the protocol, and which of its two eras a request belongs to.
+//!
+//! One endpoint serves both. What a request says of itself decides, its body before its headers, so that no header
+//! makes a request be read by rules that its body does not follow: where they disagree, it is refused in
+//! [`super::modern`].
 
 use std::str::FromStr;
 
 use http::HeaderMap;
 
-use super::{Envelope, headers::MCP_PROTOCOL_VERSION};
+use super::{Envelope, headers::MCP_PROTOCOL_VERSION, method::Method, params::MetaKey};
 
-/// A published revision. They are ordered as they were published.
+/// A revision that is published. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
-    /// HTTP+SSE, with sessions in the address.
+    /// 2024-11-05: HTTP+SSE.
     V2024_11_05,
-    /// Streamable HTTP, and batches.
+    /// 2025-03-26: Streamable HTTP, and batches.
     V2025_03_26,
-    /// Without batches.
+    /// 2025-06-18: the version header; no batches.
     V2025_06_18,
-    /// The last one with sessions.
+    /// 2025-11-25: tasks.
     V2025_11_25,
-    /// Every request stands for itself.
+    /// 2026-07-28: every request stands for itself.
     V2026_07_28,
 }
 
-/// What a message belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How requests are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Era {
-    /// Opened by `initialize`, with or without a session.
+    /// Up to 2025-11-25: a session, opened by `initialize`.
     Legacy,
-    /// Self-contained.
+    /// From 2026-07-28 on: no session, metadata in every request.
     Modern,
 }
 
-/// There is no such revision, or none that is known here.
+/// A revision that is not known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a known protocol version")]
+#[error("unsupported protocol version")]
 pub struct UnknownRevision;
 
 impl Revision {
+    /// All, the newest first: the order in which they are offered.
+    pub const ALL: [Self; 5] = [
+        Self::V2026_07_28,
+        Self::V2025_11_25,
+        Self::V2025_06_18,
+        Self::V2025_03_26,
+        Self::V2024_11_05,
+    ];
+    /// The one that `initialize` is answered with where the client knows it.
+    pub const LATEST_LEGACY: Self = Self::V2025_11_25;
+    /// The first one without sessions.
+    pub const MODERN: Self = Self::V2026_07_28;
     /// What a missing header means.
     pub const ASSUMED: Self = Self::V2025_03_26;
-    /// The last one that knows sessions.
-    pub const LATEST_LEGACY: Self = Self::V2025_11_25;
-    /// The first one that does not.
-    pub const MODERN: Self = Self::V2026_07_28;
 
-    const ALL: [Self; 5] = [
-        Self::V2024_11_05,
-        Self::V2025_03_26,
-        Self::V2025_06_18,
-        Self::V2025_11_25,
-        Self::V2026_07_28,
-    ];
-
-    /// As it is written.
+    /// The date.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V2024_11_05 => "2024-11-05",
@@ -62,14 +66,39 @@ impl Revision {
         }
     }
 
+    /// The era that it belongs to.
+    pub fn era(self) -> Era {
+        if self < Self::MODERN { Era::Legacy } else { Era::Modern }
+    }
+
     /// Whether it begins with `initialize`.
     pub fn is_legacy(self) -> bool {
-        self < Self::MODERN
+        self.era() == Era::Legacy
     }
 
     /// Whether a body may be an array of messages.
     pub fn has_batches(self) -> bool {
         self == Self::V2025_03_26
+    }
+
+    /// What `initialize` is answered with: the revision that is asked for, where it has an `initialize`, or else the
+    /// latest that has.
+    pub fn negotiated(asked: Option<&str>) -> Self {
+        asked
+            .and_then(|asked| asked.parse().ok())
+            .filter(|revision: &Self| revision.is_legacy())
+            .unwrap_or(Self::LATEST_LEGACY)
+    }
+
+    /// The revision that the headers of a legacy request name.
+    pub fn of_headers(headers: &HeaderMap) -> Result<Self, UnknownRevision> {
+        let mut named = headers.get_all(MCP_PROTOCOL_VERSION).iter();
+        match (named.next(), named.next()) {
+            (None, _) => Ok(Self::ASSUMED),
+            (Some(value), None) => value.to_str().map_err(|_| UnknownRevision)?.parse(),
+            // Which of them counts is anyone's guess.
+            (Some(_), Some(_)) => Err(UnknownRevision),
+        }
     }
 }
 
@@ -77,8 +106,10 @@ impl FromStr for Revision {
     type Err = UnknownRevision;
 
     fn from_str(text: &str) -> Result<Self, UnknownRevision> {
-        let known = Self::ALL.into_iter().find(|revision| revision.as_str() == text);
-        known.ok_or(UnknownRevision)
+        Self::ALL
+            .into_iter()
+            .find(|revision| revision.as_str() == text)
+            .ok_or(UnknownRevision)
     }
 }
 
@@ -95,22 +126,42 @@ impl<'de> serde::Deserialize<'de> for Revision {
     }
 }
 
-/// Whether a version that somebody names is one of the modern era: that one, or a later one. Versions are dates.
-pub fn is_modern(version: &str) -> bool {
-    let is_date = version.len() == Revision::MODERN.as_str().len()
-        && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    is_date && version >= Revision::MODERN.as_str()
-}
-
-/// The era of a message: modern where its header or its `_meta` names a modern version. `initialize` always opens a
-/// legacy session, whatever version it asks for.
-pub fn era(headers: &HeaderMap, envelope: &Envelope<'_>) -> Era {
-    let named = headers.get_all(MCP_PROTOCOL_VERSION).iter();
-    let by_header = named.filter_map(|value| value.to_str().ok()).any(is_modern);
-    let by_meta = envelope.params.meta.protocol_version.is_some();
-    match by_meta || by_header {
-        true if envelope.method.as_deref() == Some("initialize") && !by_meta => Era::Legacy,
-        true => Era::Modern,
-        false => Era::Legacy,
+impl Era {
+    /// The era that a version belongs to, known or not. As in the reference SDKs, versions compare as text.
+    pub fn of_version(version: &str) -> Self {
+        if version >= Revision::MODERN.as_str() {
+            Self::Modern
+        } else {
+            Self::Legacy
+        }
     }
 }
+
+/// The era of a request.
+///
+/// Modern is what says so in its body or in a header, and what only the modern era has. `initialize` is the legacy
+/// handshake whatever version it asks for, unless its body has modern metadata.
+pub fn era(headers: &HeaderMap, envelope: &Envelope<'_>) -> Era {
+    if let Some(version) = envelope.params.meta.get(MetaKey::ProtocolVersion) {
+        // Legacy requests have no such member. A version that is not known is to be answered as one.
+        let legacy = version.text().and_then(|version| version.parse::<Revision>().ok());
+        if legacy.is_none_or(|revision| revision.era() == Era::Modern) {
+            return Era::Modern;
+        }
+    }
+    let method = envelope.known();
+    if method == Some(Method::Initialize) {
+        return Era::Legacy;
+    }
+    let modern = |value: &http::HeaderValue| {
+        std::str::from_utf8(value.as_bytes()).is_ok_and(|version| Era::of_version(version) == Era::Modern)
+    };
+    if headers.get_all(MCP_PROTOCOL_VERSION).iter().any(modern) {
+        return Era::Modern;
+    }
+    method.and_then(|method| method.only_in()).unwrap_or(Era::Legacy)
+}
+
+#[cfg(test)]
+#[path = "version_tests.rs"]
+mod tests;

@@ -76,6 +76,7 @@ pub(super) fn decide(telemetry: &Arc<Telemetry>, plan: &Plan, call: &ToolCall<'_
     let data = DenialData {
         decision_id: record.decision_id(),
         reason: "denied",
+        retry_after_ms: None,
     };
     let message = format!("Unknown tool: {}", call.called_as);
     let answer: Bytes = error::body(call.id, code::INVALID_PARAMS, &message, Some(&data));

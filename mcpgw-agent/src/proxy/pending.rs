@@ -80,7 +80,9 @@ impl Pending {
     }
 
     fn settle(&self, key: &StreamKey, message: &Bytes, peek: &Peek<'_>) {
-        let Some(id) = peek.id.map(|id| id.raw) else { return };
+        let Some(id) = peek.id.and_then(|id| id.raw()) else {
+            return;
+        };
         let record = {
             let mut streams = self.lock();
             let Some(waiting) = streams.get_mut(key) else { return };

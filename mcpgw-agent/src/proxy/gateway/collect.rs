@@ -49,9 +49,8 @@ pub(super) async fn answer(response: Response<UpstreamBody>, id: &str) -> Result
         for event in parser.by_ref() {
             let event = event.map_err(|_| CollectError::TooLarge)?;
             let Some(data) = event.data else { continue };
-            let is_answer = |message: Peek<'_>| {
-                message.kind == Kind::Response && message.id.is_none_or(|known| known.raw.get() == id)
-            };
+            let is_answer =
+                |message: Peek<'_>| message.kind == Kind::Response && message.id.is_none_or(|known| known.get() == id);
             if Peek::new(&data).is_ok_and(is_answer) {
                 return Ok(data);
             }

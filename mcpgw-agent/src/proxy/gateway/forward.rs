@@ -1,7 +1,5 @@
 //! A request on its way to its server, in the server's era.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::value::RawValue;
@@ -23,6 +21,8 @@ use crate::{
         Envelope,
         error::code,
         method::Method,
+        params::Target,
+        part::Text,
         splice::{Splice, json_string},
         version::Era,
     },
@@ -86,7 +86,7 @@ pub(super) async fn request(
                 Decided::Allowed(open) => record = Some(open),
                 Decided::Denied(answer) => return Ok(answer),
             }
-            body = renamed(body, envelope.locate().name, name, own);
+            body = renamed(body, envelope.params.name.as_ref(), own);
             subject = Some(own);
             seen
         }
@@ -97,7 +97,7 @@ pub(super) async fn request(
                     unknown(StatusCode::OK, code::INVALID_PARAMS, format!("Unknown prompt: {name}")).to(Some(id)),
                 );
             };
-            body = renamed(body, envelope.locate().name, name, &entry.own);
+            body = renamed(body, envelope.params.name.as_ref(), &entry.own);
             subject = Some(&entry.own);
             call.view.server(entry)
         }
@@ -134,30 +134,29 @@ pub(super) async fn request(
 }
 
 /// The body with the server's own name in place of the gateway's.
-fn renamed(body: Bytes, place: Option<Range<usize>>, name: &str, own: &str) -> Bytes {
-    let Some(place) = place.filter(|_| name != own) else {
+fn renamed(body: Bytes, name: Option<&Text<'_>>, own: &str) -> Bytes {
+    let Some(name) = name.filter(|name| name.value != own) else {
         return body;
     };
     let mut splice = Splice::new(&body);
-    splice.replace(place, json_string(own));
+    splice.replace(name.span.clone(), json_string(own));
     splice.finish()
 }
 
 /// The server that completes what is asked for, and the body with its own names.
 fn completion<'c>(call: &'c Call<'_>, envelope: &Envelope<'_>, body: Bytes) -> Option<(&'c Seen, Bytes)> {
     let reference = envelope.params.reference.as_ref()?;
-    match (&reference.name, &reference.uri) {
-        (Some(name), None) => {
+    match reference.target()? {
+        Target::Prompt(name) => {
             let entry = call.view.prompts.get(name)?;
-            let body = renamed(body, envelope.locate().reference_name, name, &entry.own);
+            let body = renamed(body, Some(name), &entry.own);
             Some((call.view.server(entry), body))
         }
-        (None, Some(uri)) => {
+        Target::Resource(uri) => {
             let entry = call.view.list(List::Templates).get(uri);
             let seen = entry.map(|entry| call.view.server(entry));
             Some((seen.or_else(|| call.view.owner_of(uri))?, body))
         }
-        _ => None,
     }
 }
 

@@ -25,7 +25,8 @@ use crate::{
         Envelope, Kind,
         error::{self, code},
         message::{self, Peek},
-        splice::{Splice, json_string},
+        params::MetaKey,
+        splice::Splice,
         sse::Parser,
         version::Revision,
     },
@@ -62,7 +63,10 @@ pub(super) async fn ask(
     if let Some(entry) = envelope.tool().and_then(|tool| call.view.tools.get(tool))
         && let Some(parameters) = &seen.catalogue.tools[entry.item].param_headers
     {
-        parameters.write(envelope.locate().arguments, &mut headers);
+        let written = parameters.write(envelope.params.arguments, &mut headers);
+        if let Err(rejection) = written {
+            return refuse(Refused::rejection(rejection), record);
+        }
     }
     let asked = Asked {
         upstream,
@@ -122,20 +126,23 @@ impl Asked {
         let mut body = self.body.clone();
         if round > 0
             && let Ok(envelope) = Envelope::parse(&self.body)
-            && let located = envelope.locate()
-            && let (Some(inside), Some(id)) = (located.params_members, located.id)
+            && let params = &envelope.params
+            && let Some(inside) = params.whole.and_then(|params| params.members())
+            && let Some(id) = envelope.id_span()
         {
             let mut splice = Splice::new(&self.body);
             splice.replace(id, format!("\"mcpgw-retry-{round}\""));
-            let mut text = Vec::new();
             for (name, value) in members {
-                text.extend_from_slice(&json_string(name));
-                text.push(b':');
-                text.extend_from_slice(value);
-                text.push(b',');
+                let present = match *name {
+                    "requestState" => params.request_state,
+                    "inputResponses" => params.input_responses,
+                    _ => None,
+                };
+                match present {
+                    Some(part) => splice.replace(part.span(), *value),
+                    None => splice.insert_member(inside, name, value),
+                }
             }
-            // `params` has `_meta` at least.
-            splice.insert(inside.at, text);
             body = splice.finish();
         }
         let endpoint = self.upstream.pick()?;
@@ -149,30 +156,17 @@ fn introduced(body: &Bytes, session: &Session) -> Bytes {
     let Ok(envelope) = Envelope::parse(body) else {
         return body.clone();
     };
-    let members = format!(
-        r#""io.modelcontextprotocol/protocolVersion":"{}","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{}"#,
-        Revision::MODERN.as_str(),
-        session.facts.client_info,
-        session.facts.capabilities,
-    );
+    let version = format!("\"{}\"", Revision::MODERN.as_str());
+    let info = session.facts.client_info.to_string();
+    let capabilities = session.facts.capabilities.to_string();
     let mut splice = Splice::new(body);
-    let located = envelope.locate();
-    match (located.params_members, located.meta_members) {
-        (_, Some(inside)) => splice.insert(inside.at, comma(members, inside.empty)),
-        (Some(inside), None) => {
-            splice.insert(inside.at, comma(format!(r#""_meta":{{{members}}}"#), inside.empty));
-        }
-        (None, None) => {
-            // A message is an object: its last byte that is no space closes it.
-            let end = body.iter().rposition(|byte| *byte == b'}').unwrap_or(body.len());
-            splice.insert(end, format!(r#","params":{{"_meta":{{{members}}}}}"#));
-        }
-    }
+    let members = [
+        (MetaKey::ProtocolVersion, &*version),
+        (MetaKey::ClientInfo, &*info),
+        (MetaKey::ClientCapabilities, &*capabilities),
+    ];
+    envelope.set_meta(&mut splice, &members);
     splice.finish()
-}
-
-fn comma(members: String, alone: bool) -> String {
-    if alone { members } else { format!("{members},") }
 }
 
 /// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.

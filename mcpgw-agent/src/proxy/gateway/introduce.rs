@@ -37,12 +37,7 @@ pub(super) fn initialize(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>
         #[serde(skip_serializing_if = "Option::is_none")]
         instructions: Option<String>,
     }
-    let asked = envelope.params.protocol_version.as_deref();
-    // A client that opens a session with a revision that has none is given the last one that has.
-    let revision = asked
-        .and_then(|asked| asked.parse::<Revision>().ok())
-        .filter(|revision| revision.is_legacy())
-        .unwrap_or(Revision::LATEST_LEGACY);
+    let revision = Revision::negotiated(envelope.params.protocol_version.as_deref());
     let result = Initialized {
         protocol_version: revision.as_str(),
         capabilities: capabilities(&call.view),

@@ -153,7 +153,7 @@ fn with_id(body: &Bytes, id: &RawValue, other: &RawValue, changes: bool) -> Byte
     };
     debug_assert_eq!(envelope.id.map(RawValue::get), Some(id.get()));
     let mut splice = Splice::new(body);
-    if let Some(span) = envelope.locate().id {
+    if let Some(span) = envelope.id_span() {
         splice.replace(span, other.get());
     }
     splice.finish()
@@ -203,7 +203,7 @@ impl Changes {
     fn response(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
         let mut splice = Splice::new(message);
         if let (Some((known, own)), Some(id)) = (&self.restore, &peek.id)
-            && id.raw.get() == known.get()
+            && id.get() == known.get()
         {
             splice.replace(id.span(), own.get().as_bytes().to_vec());
         }
@@ -242,7 +242,9 @@ impl Changes {
         let Some(part) = &peek.id else {
             return Rewritten::Keep;
         };
-        let id = part.raw;
+        let Some(id) = part.raw() else {
+            return Rewritten::Keep;
+        };
         if !self.answers_questions {
             self.decline(id, peek.method.as_deref() == Some("ping"));
             return Rewritten::Drop;

@@ -143,13 +143,12 @@ impl<'a> Call<'a> {
 
     fn initialize(&self, id: &RawValue, envelope: &Envelope<'_>) -> Response<Body> {
         let (body, revision) = introduce::initialize(self, id, envelope);
-        let located = envelope.locate();
         let sealed = Nonce::random().and_then(|nonce| {
             GatewaySession {
                 owner: self.owner,
                 revision: revision.as_str().to_owned(),
-                client_info: seal::kept(located.client_info),
-                capabilities: seal::kept(located.capabilities),
+                client_info: seal::kept(envelope.params.client_info.and_then(|part| part.raw())),
+                capabilities: seal::kept(envelope.params.capabilities.and_then(|part| part.raw())),
                 catalog: self.catalog.map(ToOwned::to_owned),
                 issued: now(),
                 nonce,
@@ -165,7 +164,7 @@ impl<'a> Call<'a> {
     }
 
     async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
-        if let (Some(session), Some(level)) = (&self.session, envelope.locate().level) {
+        if let (Some(session), Some(level)) = (&self.session, envelope.params.level.and_then(|part| part.raw())) {
             session.set_level(level);
             for link in session.open_links() {
                 let asked = link
@@ -188,7 +187,7 @@ impl<'a> Call<'a> {
             // The servers' sessions are opened, and told so, when they are needed.
             Method::Initialized => {}
             Method::Cancelled => {
-                if let Some(id) = envelope.locate().request_id {
+                if let Some(id) = envelope.params.request_id.and_then(|part| part.raw()) {
                     session.cancel(id).await;
                 }
             }
@@ -229,7 +228,7 @@ impl<'a> Call<'a> {
             .filter(|link| link.name() == asked.session)
             .ok_or_else(unknown)?;
         let mut splice = Splice::new(self.body);
-        if let Some(span) = envelope.locate().id {
+        if let Some(span) = envelope.id_span() {
             splice.replace(span, asked.id.get());
         }
         let body = splice.finish();

@@ -190,7 +190,7 @@ impl Dialled<'_> {
                 owner: Owner::of(&self.caller.session_owner()),
                 revision: revision.as_str().to_owned(),
                 issued: now(),
-                initialize: seal::kept(envelope.locate().params),
+                initialize: seal::kept(envelope.params.whole.and_then(|part| part.raw())),
                 nonce,
             });
         let sealed = session.as_ref().and_then(|session| {

@@ -173,6 +173,7 @@ impl Client {
         if let Some(session) = &self.session {
             request = request.header("mcp-session-id", session);
         }
+        self.sender.ready().await?;
         let response = self.sender.send_request(request.body(Full::new(body.into()))?).await?;
         ensure!(response.status() == StatusCode::OK, "HTTP {}", response.status());
         let session = response.headers().get("mcp-session-id");

@@ -80,6 +80,7 @@ impl Handoffs {
                 executable: executable_of(origin.pid, origin.connected_at),
                 command: command(&origin.comm),
             }),
+            token: None,
             observed: false,
         })
     }

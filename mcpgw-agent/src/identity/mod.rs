@@ -1,12 +1,15 @@
-//! Who calls: what the kernel attests about the process at the other end of a connection.
+//! Who calls: what the kernel attests about the process at the other end of a connection, and what the caller's
+//! token says.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::resources::ObjectName;
 
 mod process;
+mod token;
 
 pub use process::executable_of;
+pub use token::{ServiceAccount, Token};
 
 /// The identity that an enrolled workload stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,11 +23,12 @@ pub struct WorkloadIdentity {
 impl WorkloadIdentity {
     /// The principal that budgets and sessions belong to: `system:serviceaccount:<ns>:<name>`.
     pub fn principal(&self) -> String {
-        format!(
-            "system:serviceaccount:{}:{}",
-            self.workload.namespace, self.service_account
-        )
+        service_account(&self.workload.namespace, &self.service_account)
     }
+}
+
+fn service_account(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
 }
 
 /// Who is at the other end of a connection.
@@ -33,6 +37,9 @@ pub struct Caller {
     /// The enrolled workload, attested by the kernel at `connect`. `None` at the gateway's own listener, whose
     /// callers the kernel does not know. This authorizes.
     pub workload: Option<Arc<WorkloadIdentity>>,
+    /// What the request's token says, once it is verified. A connection has none: a request's caller is the
+    /// connection's with this added. This authorizes.
+    pub token: Option<Arc<Token>>,
     /// Where it meant to go: never the address of a workload's listener, never a claim of the client.
     pub destination: SocketAddr,
     /// The dialling process. Describes, never authorizes.
@@ -42,19 +49,21 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The principal that budgets and sessions belong to; `anonymous` for a caller without an identity.
+    /// The principal that budgets and sessions belong to: the workload's, where the kernel attests one, else the
+    /// token's; `anonymous` for a caller without either.
     pub fn principal(&self) -> String {
-        let anonymous = || ANONYMOUS.to_owned();
-        self.workload
-            .as_ref()
-            .map_or_else(anonymous, |workload| workload.principal())
+        match (&self.workload, &self.token) {
+            (Some(workload), _) => workload.principal(),
+            (None, Some(token)) => token.principal(),
+            (None, None) => ANONYMOUS.to_owned(),
+        }
     }
 
     /// Whom its sessions are bound to: the principal, and for an attested one the workload too.
     pub fn session_owner(&self) -> String {
         match &self.workload {
             Some(workload) => format!("{} {}", workload.principal(), workload.workload.name),
-            None => ANONYMOUS.to_owned(),
+            None => self.principal(),
         }
     }
 }

@@ -46,6 +46,7 @@ impl Proxy {
                     workload: None,
                     destination,
                     process: None,
+                    token: None,
                     observed: false,
                 })
             },

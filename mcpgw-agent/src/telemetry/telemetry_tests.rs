@@ -32,6 +32,7 @@ fn caller() -> Arc<Caller> {
             executable: Some("/usr/bin/agent".into()),
             command: "agent".to_owned(),
         }),
+        token: None,
         observed: false,
     })
 }

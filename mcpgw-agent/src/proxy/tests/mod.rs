@@ -135,6 +135,7 @@ impl Proxied {
                         executable: None,
                         command: "test".to_owned(),
                     }),
+                    token: None,
                     observed: false,
                 })
             },

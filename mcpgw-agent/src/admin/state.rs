@@ -10,6 +10,7 @@ use crate::{
     discovery::Offers,
     resources::Desired,
     source::SourceStatus,
+    telemetry::AuditHealth,
 };
 
 /// Where the answers come from.
@@ -31,6 +32,8 @@ pub struct State {
     /// Tells what the servers offer.
     #[allow(clippy::type_complexity, reason = "one closure, used once")]
     pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
+    /// Tells how the audit log does.
+    pub audit: Arc<dyn Fn() -> AuditHealth + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says what would happen to a connect of a workload (`namespace/name`).
@@ -62,6 +65,7 @@ impl State {
             ("source".to_owned(), self.source_component()),
             ("datapath".to_owned(), self.datapath_component()),
             ("plan".to_owned(), self.plan_component()),
+            ("audit".to_owned(), self.audit_component()),
         ]);
         Readiness {
             ready: components.values().all(|component| component.ready),
@@ -89,6 +93,19 @@ impl State {
             None if datapath.generation == 0 => Component::new(false, "nothing was reconciled yet"),
             None => Component::new(true, format!("the kernel matches generation {}", datapath.generation)),
         }
+    }
+
+    fn audit_component(&self) -> Component {
+        let AuditHealth { waiting, lost, error } = (self.audit)();
+        let ready = error.is_none();
+        let mut message = match error {
+            Some(error) => format!("cannot be written to: {error}; {waiting} lines wait"),
+            None => "is written".to_owned(),
+        };
+        if lost > 0 {
+            message.push_str(&format!("; {lost} lines were lost"));
+        }
+        Component::new(ready, message)
     }
 
     fn plan_component(&self) -> Component {

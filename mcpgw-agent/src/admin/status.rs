@@ -91,7 +91,7 @@ pub struct CatalogStatus {
 pub struct Readiness {
     /// Whether every component is ready.
     pub ready: bool,
-    /// `source`, `datapath` and `plan`.
+    /// `source`, `datapath`, `plan` and `audit`.
     pub components: BTreeMap<String, Component>,
 }
 

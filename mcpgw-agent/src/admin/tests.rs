@@ -11,6 +11,7 @@ use crate::{
     datapath::{Explanation, status::DatapathStatus},
     resources::{Desired, SourceText, parse},
     source::SourceStatus,
+    telemetry::AuditHealth,
 };
 
 const RESOURCES: &str = "
@@ -44,6 +45,7 @@ struct Agent {
     admin: Admin,
     metrics_address: SocketAddr,
     datapath: watch::Sender<DatapathStatus>,
+    audit: watch::Sender<AuditHealth>,
     client: Client,
     socket: PathBuf,
     dir: tempfile::TempDir,
@@ -62,6 +64,7 @@ fn agent() -> Agent {
         ..Default::default()
     });
     let datapath = watch::Sender::new(DatapathStatus::default());
+    let audit = watch::Sender::new(AuditHealth::default());
     let state = State {
         node: "node-1".to_owned(),
         started: Instant::now(),
@@ -71,6 +74,10 @@ fn agent() -> Agent {
         plan_generation: watch::Sender::new(1).subscribe(),
         datapath: datapath.subscribe(),
         offers: Arc::new(|_| vec![]),
+        audit: Arc::new({
+            let health = audit.subscribe();
+            move || health.borrow().clone()
+        }),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {
@@ -90,6 +97,7 @@ fn agent() -> Agent {
         admin,
         metrics_address,
         datapath,
+        audit,
         client: Client::new(&socket),
         socket,
         dir,
@@ -136,6 +144,18 @@ async fn readiness_names_the_component_that_is_not_ready() {
         ..Default::default()
     });
     assert!(agent.get("/readyz").await.contains("bpffs is gone"));
+    agent.datapath.send_replace(DatapathStatus {
+        generation: 1,
+        ..Default::default()
+    });
+    agent.audit.send_replace(AuditHealth {
+        waiting: 3,
+        lost: 2,
+        error: Some("No space left on device".to_owned()),
+    });
+    let full = agent.get("/readyz").await;
+    let told = "cannot be written to: No space left on device; 3 lines wait; 2 lines were lost";
+    assert!(full.starts_with("HTTP/1.1 503") && full.contains(told), "{full}");
 }
 
 #[tokio::test]
@@ -193,6 +213,7 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
     assert_eq!(status.gateway, Some(gateway));
     assert_eq!(status.restart_needed, ["spec.sessionKeysFile"]);
     assert!(!status.components["datapath"].ready && status.components["plan"].ready);
+    assert_eq!(status.components["audit"], Component::new(true, "is written"));
 }
 
 #[tokio::test]

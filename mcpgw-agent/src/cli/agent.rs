@@ -42,6 +42,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// A running agent. It is stopped by [`Agent::stop`]; what is in the kernel outlives it.
 pub(super) struct Agent {
     signals: [(&'static str, Signal); 2],
+    /// Awaited by nobody, but no end of the agent either: log rotators send it, and the audit log finds out for
+    /// itself that its file was renamed.
+    _hangup: Signal,
     admin: Admin,
     datapath: Arc<Datapath>,
     proxy: Arc<Proxy>,
@@ -73,6 +76,7 @@ impl Agent {
             terminate.context("cannot await SIGTERM")?,
             interrupt.context("cannot await SIGINT")?,
         ];
+        let hangup = signal(SignalKind::hangup()).context("cannot await SIGHUP")?;
         let (node, socket) = (options.node.clone(), admin::socket_path(&options.state()));
         let port = match MetricsPort::open(metrics) {
             Ok(port) => port,
@@ -119,6 +123,10 @@ impl Agent {
                 let discovery = discovery.clone();
                 move |desired| discovery.offers(&desired.servers)
             }),
+            audit: Arc::new({
+                let telemetry = telemetry.clone();
+                move || telemetry.audit_health()
+            }),
             metrics: Arc::new({
                 let telemetry = telemetry.clone();
                 move || telemetry.render()
@@ -139,8 +147,10 @@ impl Agent {
                 return Err(error.into());
             }
         };
+        telemetry.set_audit(&running.audit);
         let publish = Publish {
             running,
+            telemetry: telemetry.clone(),
             upstreams,
             discovery,
             plan,
@@ -152,6 +162,7 @@ impl Agent {
         report_ready(&node, address, &datapath.status().borrow());
         Ok(Self {
             signals,
+            _hangup: hangup,
             admin,
             datapath,
             proxy,
@@ -175,6 +186,7 @@ impl Agent {
     pub async fn stop(self) {
         let Self {
             signals: _,
+            _hangup,
             admin,
             datapath,
             proxy,
@@ -230,6 +242,7 @@ async fn stop_datapath(datapath: Arc<Datapath>) {
 struct Publish {
     /// The settings that the agent started with.
     running: Settings,
+    telemetry: Arc<Telemetry>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
     plan: Arc<ArcSwap<Plan>>,
@@ -257,6 +270,7 @@ impl Publish {
             }
             self.restart_needed.send_replace(kept);
         }
+        self.telemetry.set_audit(&desired.settings.audit);
         self.upstreams.put_in_force(&desired.servers);
         self.discovery.put_in_force(asked(&desired));
         self.plan.store(Arc::new(Plan::compile(&desired)));

@@ -17,6 +17,7 @@ use super::{
     body::BodyBudget,
     gateway::{self, EventBody},
     redirected,
+    refused::Refused,
     relay::{Relay, RelayError},
 };
 use crate::{identity::Caller, telemetry::Path};
@@ -92,16 +93,14 @@ pub(super) async fn serve(
     bodies: BodyBudget,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let has_room = shared.telemetry.room().await;
     let plan = shared.plan.load_full();
-    let (path, answer) = match plan.gateway_at(caller.destination) {
-        Some(listener) => (
-            Path::Gateway,
-            gateway::serve(&shared, &caller, &bodies, listener, request).await,
-        ),
-        None => (
-            Path::Redirected,
-            redirected::serve(&shared, &caller, &bodies, &plan, request).await,
-        ),
+    let gateway = plan.gateway_at(caller.destination);
+    let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);
+    let answer = match gateway {
+        _ if !has_room => Err(Refused::unaudited()),
+        Some(listener) => gateway::serve(&shared, &caller, &bodies, listener, request).await,
+        None => redirected::serve(&shared, &caller, &bodies, &plan, request).await,
     };
     answer.unwrap_or_else(|refused| {
         refused.report(&shared.telemetry, &caller, path);

@@ -102,6 +102,12 @@ impl Refused {
         Self::protocol(StatusCode::OK, code::INVALID_PARAMS, "unknown_tool", message)
     }
 
+    /// HTTP 503: no call goes unrecorded.
+    pub(super) fn unaudited() -> Self {
+        let message = "The audit log is full, and no call is served that cannot be recorded; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit_full", message)
+    }
+
     /// HTTP 405.
     pub(super) fn method(reason: &'static str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, reason, "Method not allowed")

@@ -36,6 +36,39 @@ pub struct Settings {
     pub gateway: Option<Gateway>,
     /// File with the keys that seal session ids and cursors; `None`: one below the agent's state directory.
     pub session_keys: Option<PathBuf>,
+    /// How the audit log is kept.
+    pub audit: AuditSettings,
+}
+
+/// How the audit log is kept; changes while it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// What becomes of a line for which there is no room.
+    pub on_full: OnFull,
+    /// Size of a file at which the next one is begun, in bytes.
+    pub max_size: u64,
+    /// How many full files are kept beside the one that is written.
+    pub keep: u32,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            on_full: OnFull::default(),
+            max_size: 100_000_000,
+            keep: 5,
+        }
+    }
+}
+
+/// What becomes of an audit line for which there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is counted as lost, and the call goes on.
+    #[default]
+    Count,
+    /// None is lost: new requests wait, and are refused when that takes long.
+    Block,
 }
 
 /// The gateway's own listeners, with many servers behind `/mcp`.

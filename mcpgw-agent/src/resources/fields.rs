@@ -1,6 +1,6 @@
 //! Walks a tree of nodes by a schema, and reports what does not fit with the path of the field.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use super::{
     problem::{At, Problem, quote},
@@ -80,6 +80,19 @@ impl<'a> Field<'a> {
             Value::Number(number) => match number.and_then(|number| u16::try_from(number).ok()) {
                 Some(port) if port > 0 => return Some(port),
                 _ => "is no port; ports are 1 to 65535".to_owned(),
+            },
+            other => format!("must be a number, but is {}", other.describe()),
+        };
+        self.report(sink, reason);
+        None
+    }
+
+    /// The whole number here, if it is in `range`.
+    pub fn number(&self, range: RangeInclusive<u64>, sink: &mut Sink) -> Option<u64> {
+        let reason = match &self.node.value {
+            Value::Number(number) => match number.and_then(|number| u64::try_from(number).ok()) {
+                Some(number) if range.contains(&number) => return Some(number),
+                _ => format!("must be a whole number from {} to {}", range.start(), range.end()),
             },
             other => format!("must be a number, but is {}", other.describe()),
         };

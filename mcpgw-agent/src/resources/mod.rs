@@ -7,7 +7,7 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway           parts of a kind
+//! backend, timeouts, gateway, audit    parts of a kind
 //! pattern    a tool glob; globs reads lists of them
 //! address, host, name, path, tls       values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
@@ -19,6 +19,7 @@
 
 mod address;
 mod assemble;
+mod audit;
 mod backend;
 pub mod bounds;
 mod catalog;

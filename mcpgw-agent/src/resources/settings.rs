@@ -1,19 +1,18 @@
 //! `ClusterMCPSettings`: what holds for the whole node (in Kubernetes: the whole cluster).
 
 use super::{
-    Settings, UnknownWorkloads,
+    Settings, UnknownWorkloads, audit,
     fields::{Field, Schema, Sink},
     gateway, path,
 };
 
 const SPEC: Schema = Schema {
-    known: &["unknownWorkloads", "gateway", "sessionKeysFile"],
+    known: &["unknownWorkloads", "gateway", "sessionKeysFile", "audit"],
     later: &[
         "publicURL",
         "issuers",
         "extAuthz",
         "rateLimitService",
-        "audit",
         "externalBackends",
         "sessionKeys",
     ],
@@ -36,9 +35,14 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         Some(field) => path::pem(&field, sink).map(Some),
         None => Some(None),
     };
+    let audit = match spec.optional("audit") {
+        Some(field) => audit::read(&field, sink),
+        None => Some(Default::default()),
+    };
     Some(Settings {
         unknown_workloads: unknown_workloads?,
         gateway: gateway?,
         session_keys: session_keys?,
+        audit: audit?,
     })
 }

@@ -25,12 +25,12 @@ use std::{
 
 use tokio::sync::watch;
 
-pub use audit::{AuditError, AuditSink, FLUSH_TIMEOUT, Refusal, Who};
+pub use audit::{AuditError, AuditHealth, AuditSink, FLUSH_INTERVAL, FLUSH_TIMEOUT, ROOM_TIMEOUT, Refusal, Who};
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
 pub use record::{CallStart, Outcome, Path, Record, Verdict};
 
-use crate::{datapath::status::DatapathStatus, identity::Caller};
+use crate::{datapath::status::DatapathStatus, identity::Caller, resources::AuditSettings};
 use audit::Audit;
 use labels::ToolLabels;
 use metrics::Metrics;
@@ -129,6 +129,21 @@ impl Telemetry {
             path: Path::Redirected,
             who,
         });
+    }
+
+    /// Puts settings of the audit log in force.
+    pub fn set_audit(&self, settings: &AuditSettings) {
+        self.audit.set(settings);
+    }
+
+    /// How the audit log does.
+    pub fn audit_health(&self) -> AuditHealth {
+        self.audit.health()
+    }
+
+    /// Waits until the audit log has room for the lines of a request; `false` if it stays full.
+    pub async fn room(&self) -> bool {
+        self.audit.room().await
     }
 
     /// Writes what is queued and ends the audit log; later lines are counted as lost. Blocks for at most

@@ -196,6 +196,30 @@ fn the_file_of_session_keys_is_an_absolute_path() {
 }
 
 #[test]
+fn the_audit_log_is_kept_as_the_settings_say() {
+    assert_eq!(settings("{}").audit, AuditSettings::default());
+    let expected = AuditSettings {
+        on_full: OnFull::Block,
+        max_size: 5_000_000,
+        keep: 0,
+    };
+    assert_eq!(
+        settings("{audit: {onFull: Block, maxMegabytes: 5, keep: 0}}").audit,
+        expected
+    );
+    for (spec, reason) in [
+        ("{maxMegabytes: 0}", "must be a whole number from 1 to 100000"),
+        ("{keep: -1}", "must be a whole number from 0 to 1000"),
+        ("{keep: \"5\"}", "must be a number, but is a string"),
+        ("{onFull: Drop}", "\"Drop\" is not one of Count, Block"),
+    ] {
+        let text = parse_one(&document("ClusterMCPSettings", &format!("{{audit: {spec}}}")));
+        let text = text.expect_err(spec).to_string();
+        assert!(text.contains(reason), "{text}");
+    }
+}
+
+#[test]
 fn what_a_running_agent_cannot_take_over_is_put_back_and_named() {
     let running = settings(&format!("{{gateway: {{{LISTEN}, allowedOrigins: [\"https://a.b\"]}}}}"));
     let mut same = running.clone();
@@ -216,6 +240,7 @@ fn what_a_running_agent_cannot_take_over_is_put_back_and_named() {
             ..running.gateway.clone().unwrap()
         }),
         session_keys: None,
+        audit: AuditSettings::default(),
     };
     assert_eq!(moved, expected);
 

@@ -69,7 +69,6 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
                 "issuers",
                 "extAuthz",
                 "rateLimitService",
-                "audit",
                 "externalBackends",
                 "sessionKeys",
             ],

@@ -1,293 +1,156 @@
 //! The thread that writes the audit log.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use super::{
+    AuditError,
+    line::{Event, encode},
+    queue::State,
+    sink::Sink,
+};
 
-use super::line::{Event, encode};
-
-/// Lines that may wait to be written; the next ones are counted as lost.
-pub const QUEUE: usize = 8_192;
-/// How many of them may be refusals: whoever floods the node with bad requests does not push out the lines of
-/// tool calls, others' or its own.
-pub const REFUSALS: usize = QUEUE / 2;
+/// How long lines are gathered before they are written together: what a crash can cost at most, and what spares
+/// each call a wake-up of this thread.
+pub const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a shutdown waits for the lines that are queued.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of lines that are written at once.
+const BATCH: usize = 256 * 1024;
 
-/// Where the audit log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditSink {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to; made with mode 0600.
-    File(PathBuf),
-}
-
-/// Why the audit log cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The file.
-    #[error("cannot open the audit log {}: {source}", path.display())]
-    Open {
-        /// Its path.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The writer's thread.
-    #[error("cannot start the thread of the audit log: {0}")]
-    Thread(#[source] io::Error),
-}
-
-/// Queue and thread of the audit log.
+/// The thread, from outside.
 pub(super) struct Writer {
-    /// Emptied at shutdown: the thread ends when it has written what is queued.
-    queue: ArcSwapOption<SyncSender<Queued>>,
-    refusals: Arc<AtomicUsize>,
-    lost: Arc<AtomicU64>,
     ended: Mutex<Receiver<()>>,
 }
 
-/// A line that waits.
-struct Queued {
-    event: Box<Event>,
-    /// Gives a refusal's place back.
-    place: Option<Place>,
-}
-
-/// One of the places that refusals may take in the queue.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
-        let place = Self(Arc::clone(taken));
-        (taken.fetch_add(1, Ordering::Relaxed) < REFUSALS).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Writer {
-    pub(super) fn start(node: &str, sink: &AuditSink) -> Result<Self, AuditError> {
-        let sink: Box<dyn Write + Send> = match sink {
-            AuditSink::Stdout => Box::new(io::stdout()),
-            AuditSink::File(path) => Box::new(
-                OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(|source| AuditError::Open {
-                        path: path.clone(),
-                        source,
-                    })?,
-            ),
-        };
-        Self::over(node.to_owned(), sink)
-    }
-
-    fn over(node: String, sink: Box<dyn Write + Send>) -> Result<Self, AuditError> {
-        let (queue, lines) = sync_channel(QUEUE);
+    pub(super) fn start(
+        node: String,
+        sink: Box<dyn Sink>,
+        lines: Receiver<Box<Event>>,
+        state: Arc<State>,
+    ) -> Result<Self, AuditError> {
         let (done, ended) = sync_channel(1);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&lost);
-        thread::Builder::new()
+        let write = Write {
+            node,
+            sink,
+            lines,
+            state: Arc::clone(&state),
+        };
+        let thread = thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || {
-                write_all(&node, &lines, sink, &counter);
+                write.run();
                 // Nobody has to wait for it.
                 let _ = done.send(());
             })
             .map_err(AuditError::Thread)?;
+        state.written_by(thread.thread().clone());
         Ok(Self {
-            queue: ArcSwapOption::from_pointee(queue),
-            refusals: Arc::default(),
-            lost,
             ended: Mutex::new(ended),
         })
     }
 
-    /// Queues a line, if there is room.
-    pub(super) fn write(&self, event: Box<Event>) {
-        self.enqueue(Queued { event, place: None });
-    }
-
-    /// Queues the line of a refusal, if refusals have not taken their share of the room.
-    pub(super) fn write_refusal(&self, event: Box<Event>) {
-        match Place::take(&self.refusals) {
-            Some(place) => self.enqueue(Queued {
-                event,
-                place: Some(place),
-            }),
-            None => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
-        }
-    }
-
-    fn enqueue(&self, line: Queued) {
-        let queued = self
-            .queue
-            .load()
-            .as_ref()
-            .is_some_and(|queue| queue.try_send(line).is_ok());
-        if !queued {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn lost(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.lost)
-    }
-
-    pub(super) fn shutdown(&self) -> bool {
-        self.queue.store(None);
+    /// Waits for the end of the thread, whose queue is closed; `false` if it has not come within
+    /// [`FLUSH_TIMEOUT`].
+    pub(super) fn wait(&self) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(
-            ended.recv_timeout(FLUSH_TIMEOUT),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-        )
+        !matches!(ended.recv_timeout(FLUSH_TIMEOUT), Err(RecvTimeoutError::Timeout))
     }
 }
 
-/// Writes each line whole, by one write where the sink takes it, so that a crash cuts none in two.
-fn write_all(node: &str, lines: &Receiver<Queued>, mut sink: Box<dyn Write + Send>, lost: &AtomicU64) {
-    let mut line = Vec::new();
-    let mut failing = false;
-    for Queued { event, place } in lines {
-        drop(place);
-        line.clear();
-        let written = encode(node, &event, &mut line)
-            .map_err(io::Error::from)
-            .and_then(|()| sink.write_all(&line))
-            .and_then(|()| sink.flush());
-        if let Err(error) = &written {
-            lost.fetch_add(1, Ordering::Relaxed);
-            if !failing {
-                tracing::error!(%error, "cannot write to the audit log; lines are being lost");
+/// The thread, from inside.
+struct Write {
+    node: String,
+    sink: Box<dyn Sink>,
+    lines: Receiver<Box<Event>>,
+    state: Arc<State>,
+}
+
+impl Write {
+    fn run(mut self) {
+        let mut batch = Batch::default();
+        while let Ok(first) = self.lines.recv() {
+            // Cut short when many lines wait, or no more will come.
+            thread::park_timeout(FLUSH_INTERVAL);
+            let mut next = Some(first);
+            while next.is_some() {
+                next = self.gather(next, &mut batch);
+                self.write(&batch);
             }
         }
-        failing = written.is_err();
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::mpsc::{Sender, channel},
-        time::SystemTime,
-    };
-
-    use super::*;
-    use crate::{
-        identity::WorkloadIdentity,
-        resources::ObjectName,
-        telemetry::{Path, Refusal, Who},
-    };
-
-    fn event() -> Box<Event> {
-        let workload = ObjectName {
-            namespace: "agents".into(),
-            name: "a".into(),
+    /// Fills a batch, from this line on; the line that had no room in it.
+    fn gather(&self, first: Option<Box<Event>>, batch: &mut Batch) -> Option<Box<Event>> {
+        *batch = Batch {
+            bytes: std::mem::take(&mut batch.bytes),
+            ..Batch::default()
         };
-        let who = Who::Workload(Arc::new(WorkloadIdentity {
-            workload,
-            service_account: "ci".into(),
-        }));
-        Box::new(Event::Refused(Refusal {
-            time: SystemTime::UNIX_EPOCH,
-            path: Path::Redirected,
-            reason: "tls",
-            status: None,
-            who,
-        }))
-    }
-
-    /// Says when a write begins, then blocks until it is released.
-    struct Gate {
-        begun: Sender<()>,
-        released: Receiver<()>,
-    }
-
-    impl Write for Gate {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.begun.send(()).unwrap();
-            let _ = self.released.recv();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_full_queue_is_counted_and_what_was_queued_is_written_at_shutdown() {
-        let (begun, began) = channel();
-        let (release, released) = channel();
-        let writer = Writer::over("n".to_owned(), Box::new(Gate { begun, released })).unwrap();
-        writer.write(event());
-        began.recv().unwrap();
-        for _ in 0..QUEUE + 3 {
-            writer.write(event());
-        }
-        assert_eq!(writer.lost().load(Ordering::Relaxed), 3);
-        drop(release);
-        assert!(writer.shutdown());
-        assert_eq!(began.iter().count(), QUEUE);
-        writer.write(event());
-        assert_eq!(writer.lost().load(Ordering::Relaxed), 4);
-    }
-
-    #[test]
-    fn a_flood_of_refusals_leaves_room_for_calls() {
-        let (begun, began) = channel();
-        let (release, released) = channel();
-        let writer = Writer::over("n".to_owned(), Box::new(Gate { begun, released })).unwrap();
-        writer.write(event());
-        began.recv().unwrap();
-        for _ in 0..REFUSALS + 5 {
-            writer.write_refusal(event());
-        }
-        assert_eq!(writer.lost().load(Ordering::Relaxed), 5);
-        for _ in 0..QUEUE - REFUSALS {
-            writer.write(event());
-        }
-        assert_eq!(writer.lost().load(Ordering::Relaxed), 5, "every call has its line");
-        drop(release);
-        assert!(writer.shutdown());
-        assert_eq!(writer.refusals.load(Ordering::Relaxed), 0, "the places are free again");
-    }
-
-    #[test]
-    fn lines_of_a_failing_sink_are_counted() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
+        batch.bytes.clear();
+        let mut next = first;
+        while let Some(event) = next {
+            self.state.taken(&event);
+            batch.taken += 1;
+            let whole = batch.bytes.len();
+            match encode(&self.node, &event, &mut batch.bytes) {
+                Ok(()) => batch.lines += 1,
+                Err(error) => {
+                    tracing::error!(%error, "an audit line cannot be written");
+                    batch.bytes.truncate(whole);
+                    self.state.lose(1);
+                }
             }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
+            next = self.lines.try_recv().ok();
+            if batch.bytes.len() >= BATCH {
+                break;
             }
         }
-        let writer = Writer::over("n".to_owned(), Box::new(Full)).unwrap();
-        writer.write(event());
-        assert!(writer.shutdown());
-        assert_eq!(writer.lost().load(Ordering::Relaxed), 1);
+        next
     }
+
+    /// Writes a batch. Where requests wait for room it is tried until it succeeds, or no more requests come.
+    fn write(&mut self, batch: &Batch) {
+        loop {
+            let error = self.sink.write(&batch.bytes).err();
+            let is_news = self.state.set_error(error.as_ref().map(ToString::to_string));
+            let Some(error) = error else {
+                if is_news {
+                    tracing::info!("the audit log can be written to again");
+                }
+                break;
+            };
+            let waits = self.state.keeps_lines();
+            if is_news {
+                let then = if waits {
+                    "calls wait for it"
+                } else {
+                    "lines are being lost"
+                };
+                tracing::error!(%error, "cannot write to the audit log; {then}");
+            }
+            if !waits {
+                self.state.lose(batch.lines);
+                break;
+            }
+            thread::park_timeout(FLUSH_INTERVAL);
+        }
+        self.state.settled(batch.taken);
+    }
+}
+
+/// Lines that are written together.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// How many lines it has.
+    lines: usize,
+    /// How many were taken from the queue for it.
+    taken: usize,
 }

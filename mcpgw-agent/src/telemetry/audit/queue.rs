@@ -1,0 +1,171 @@
+//! The lines that wait to be written, and what becomes of those for which there is no room.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::Thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{AuditHealth, line::Event};
+
+/// Lines that may wait to be written.
+pub const QUEUE: usize = 8_192;
+/// How many of them may be refusals: whoever floods the node with bad requests does not push out the lines of
+/// tool calls, others' or its own.
+pub const REFUSALS: usize = QUEUE / 2;
+/// With this many waiting, the writer does not wait for its interval to end.
+const WAKE_AT: usize = QUEUE / 4;
+/// How long a request waits for room in a full log before it is refused.
+pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The sending side.
+pub(super) struct Queue {
+    /// Emptied at shutdown: the thread ends when it has written what is queued.
+    lines: ArcSwapOption<Sender<Box<Event>>>,
+    state: Arc<State>,
+}
+
+/// What both sides know.
+#[derive(Default)]
+pub(super) struct State {
+    waiting: AtomicUsize,
+    refusals: AtomicUsize,
+    lost: Arc<AtomicU64>,
+    blocks: AtomicBool,
+    closed: AtomicBool,
+    room: Notify,
+    error: Mutex<Option<String>>,
+    writer: OnceLock<Thread>,
+}
+
+impl Queue {
+    pub(super) fn new() -> (Self, Receiver<Box<Event>>, Arc<State>) {
+        let (sender, receiver) = channel();
+        let state = Arc::<State>::default();
+        let queue = Self {
+            lines: ArcSwapOption::from_pointee(sender),
+            state: Arc::clone(&state),
+        };
+        (queue, receiver, state)
+    }
+
+    /// Queues a line. Where there is no room it is counted as lost; but where requests wait for room, those that
+    /// had begun before it ran out get their lines, which are no more than there are requests at a time.
+    pub(super) fn push(&self, event: Box<Event>) {
+        let state = &*self.state;
+        if matches!(*event, Event::Refused(_)) && state.refusals.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
+            state.refusals.fetch_sub(1, Ordering::Relaxed);
+            state.lose(1);
+            return;
+        }
+        let ahead = state.waiting.fetch_add(1, Ordering::Relaxed);
+        let is_full = ahead >= QUEUE && !state.blocks.load(Ordering::Relaxed);
+        let unsent = match &*self.lines.load() {
+            Some(lines) if !is_full => lines.send(event).err().map(|error| error.0),
+            _ => Some(event),
+        };
+        if let Some(event) = unsent {
+            state.taken(&event);
+            state.lose(1);
+            state.settled(1);
+        } else if ahead + 1 == WAKE_AT {
+            state.wake();
+        }
+    }
+
+    /// Waits until a request may begin; `false` if there was no room for [`ROOM_TIMEOUT`]. At once, unless the
+    /// log is full and requests are to wait for it.
+    pub(super) async fn room(&self) -> bool {
+        let has_room =
+            || !self.state.blocks.load(Ordering::Relaxed) || self.state.waiting.load(Ordering::Relaxed) < QUEUE;
+        if has_room() {
+            return true;
+        }
+        let wait = async {
+            loop {
+                let notified = self.state.room.notified();
+                if has_room() {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        timeout(ROOM_TIMEOUT, wait).await.is_ok()
+    }
+
+    pub(super) fn set_blocks(&self, blocks: bool) {
+        self.state.blocks.store(blocks, Ordering::Relaxed);
+        self.state.room.notify_waiters();
+    }
+
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.state.lost)
+    }
+
+    pub(super) fn health(&self) -> AuditHealth {
+        AuditHealth {
+            waiting: self.state.waiting.load(Ordering::Relaxed),
+            lost: self.state.lost.load(Ordering::Relaxed),
+            error: self.state.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// No more lines; those that wait are written.
+    pub(super) fn close(&self) {
+        self.state.closed.store(true, Ordering::Relaxed);
+        self.lines.store(None);
+        self.state.wake();
+    }
+}
+
+impl State {
+    /// Whose `park` a full queue or its end interrupts.
+    pub(super) fn written_by(&self, writer: Thread) {
+        let _ = self.writer.set(writer);
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// A line has left the queue.
+    pub(super) fn taken(&self, event: &Event) {
+        if matches!(event, Event::Refused(_)) {
+            self.refusals.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// That many lines are written or lost: there is room for others.
+    pub(super) fn settled(&self, lines: usize) {
+        self.waiting.fetch_sub(lines, Ordering::Relaxed);
+        if self.blocks.load(Ordering::Relaxed) {
+            self.room.notify_waiters();
+        }
+    }
+
+    pub(super) fn lose(&self, lines: usize) {
+        self.lost.fetch_add(lines as u64, Ordering::Relaxed);
+    }
+
+    /// Whether lines that cannot be written now are kept and tried again.
+    pub(super) fn keeps_lines(&self) -> bool {
+        self.blocks.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Notes why the last write failed, or that it did not; `true` if that is news.
+    pub(super) fn set_error(&self, error: Option<String>) -> bool {
+        let mut last = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = last.is_some() != error.is_some();
+        *last = error;
+        is_news
+    }
+}

@@ -1,0 +1,262 @@
+use std::{
+    fs,
+    path::Path,
+    sync::mpsc::{Receiver, Sender, channel},
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    queue::{QUEUE, REFUSALS},
+    *,
+};
+use crate::{
+    identity::{Caller, WorkloadIdentity},
+    resources::ObjectName,
+    telemetry::{Outcome, Path as CallPath},
+};
+
+fn refusal() -> Refusal {
+    let workload = ObjectName {
+        namespace: "agents".into(),
+        name: "a".into(),
+    };
+    let who = Who::Workload(Arc::new(WorkloadIdentity {
+        workload,
+        service_account: "ci".into(),
+    }));
+    Refusal {
+        time: SystemTime::UNIX_EPOCH,
+        path: CallPath::Redirected,
+        reason: "tls",
+        status: None,
+        who,
+    }
+}
+
+fn call(number: usize) -> ToolCall {
+    ToolCall {
+        time: SystemTime::UNIX_EPOCH,
+        caller: Arc::new(Caller {
+            workload: None,
+            token: None,
+            destination: "10.0.0.1:80".parse().unwrap(),
+            process: None,
+            observed: false,
+        }),
+        path: CallPath::Gateway,
+        server: ObjectName {
+            namespace: "tools".into(),
+            name: "calc".into(),
+        },
+        tool: number.to_string(),
+        called_as: "add".to_owned(),
+        request_id: None,
+        decision: "allow",
+        rule: None,
+        decision_id: String::new(),
+        outcome: Outcome::Ok,
+        is_error: None,
+        status: Some(200),
+        duration: Duration::ZERO,
+        overhead: Duration::ZERO,
+        request_bytes: 0,
+        response_bytes: 0,
+    }
+}
+
+/// Says when a write begins, then blocks until it is released.
+struct Gate {
+    begun: Sender<Vec<u8>>,
+    released: Receiver<()>,
+}
+
+impl Sink for Gate {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.begun.send(lines.to_vec()).unwrap();
+        let _ = self.released.recv();
+        Ok(())
+    }
+}
+
+/// A log whose first line, a call's, is being written and goes no further.
+fn stuck() -> (Audit, Receiver<Vec<u8>>, Sender<()>) {
+    let (begun, began) = channel();
+    let (release, released) = channel();
+    let audit = Audit::over("n", Box::new(Gate { begun, released }), Arc::default()).unwrap();
+    audit.tool_call(call(0));
+    began.recv().unwrap();
+    (audit, began, release)
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[test]
+fn a_full_queue_is_counted_and_what_was_queued_is_written_at_shutdown() {
+    let (audit, began, release) = stuck();
+    for number in 1..QUEUE + 3 {
+        audit.tool_call(call(number));
+    }
+    assert_eq!(audit.health().lost, 3);
+    assert_eq!(audit.health().waiting, QUEUE);
+    drop(release);
+    assert!(audit.shutdown());
+    assert_eq!(began.iter().map(|batch| lines(&batch)).sum::<usize>(), QUEUE - 1);
+    audit.tool_call(call(0));
+    assert_eq!(
+        audit.health(),
+        AuditHealth {
+            waiting: 0,
+            lost: 4,
+            error: None
+        }
+    );
+}
+
+#[test]
+fn a_flood_of_refusals_leaves_room_for_calls() {
+    let (audit, _began, release) = stuck();
+    for _ in 0..REFUSALS + 5 {
+        audit.refused(refusal());
+    }
+    assert_eq!(audit.health().lost, 5);
+    for number in 1..QUEUE - REFUSALS {
+        audit.tool_call(call(number));
+    }
+    assert_eq!(audit.health().lost, 5, "every call has its line");
+    drop(release);
+    assert!(audit.shutdown());
+    audit.refused(refusal());
+    assert_eq!(audit.health().lost, 6, "the log is over");
+}
+
+#[tokio::test]
+async fn where_none_may_be_lost_new_requests_wait_until_there_is_room() {
+    let (audit, began, release) = stuck();
+    audit.set(&AuditSettings {
+        on_full: OnFull::Block,
+        ..AuditSettings::default()
+    });
+    assert!(audit.room().await);
+    for number in 1..QUEUE + 10 {
+        audit.tool_call(call(number));
+    }
+    assert_eq!(audit.health().lost, 0, "those that had begun have their lines");
+    let audit = Arc::new(audit);
+    let waiting = tokio::spawn({
+        let audit = Arc::clone(&audit);
+        async move { audit.room().await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!waiting.is_finished());
+    drop(release);
+    assert!(waiting.await.unwrap());
+    assert!(audit.shutdown());
+    assert_eq!(began.iter().map(|batch| lines(&batch)).sum::<usize>(), QUEUE + 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_stays_full_refuses_requests_after_a_while() {
+    let (audit, _began, _release) = stuck();
+    for number in 1..QUEUE {
+        audit.tool_call(call(number));
+    }
+    audit.set(&AuditSettings {
+        on_full: OnFull::Block,
+        ..AuditSettings::default()
+    });
+    let begun = tokio::time::Instant::now();
+    assert!(!audit.room().await);
+    assert_eq!(begun.elapsed(), ROOM_TIMEOUT);
+    audit.set(&AuditSettings::default());
+    assert!(audit.room().await, "the settings have changed");
+}
+
+/// The kernel's own full disk.
+#[test]
+fn a_full_disk_is_told_and_its_lines_are_counted_or_kept() {
+    let full = || Audit::start("n", &AuditSink::File("/dev/full".into())).unwrap();
+    let audit = full();
+    audit.tool_call(call(1));
+    until(|| audit.health().lost == 1);
+    let error = audit.health().error.unwrap();
+    assert!(error.contains("No space left"), "{error}");
+
+    let audit = full();
+    audit.set(&AuditSettings {
+        on_full: OnFull::Block,
+        ..AuditSettings::default()
+    });
+    audit.tool_call(call(1));
+    until(|| audit.health().error.is_some());
+    assert_eq!((audit.health().lost, audit.health().waiting), (0, 1));
+    assert!(audit.shutdown());
+    assert_eq!(
+        (audit.health().lost, audit.health().waiting),
+        (1, 0),
+        "the agent must end"
+    );
+}
+
+#[test]
+fn a_full_file_becomes_the_first_of_the_kept_ones_and_no_line_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let audit = Audit::start("n", &AuditSink::File(path.clone())).unwrap();
+    audit.set(&AuditSettings {
+        max_size: 1_000,
+        keep: 2,
+        ..AuditSettings::default()
+    });
+    let numbered = |number: u32| directory.path().join(format!("audit.jsonl.{number}"));
+    for number in 0..4 {
+        audit.tool_call(call(2 * number));
+        audit.tool_call(call(2 * number + 1));
+        until(|| audit.health().waiting == 0);
+    }
+    assert!(audit.shutdown());
+    assert_eq!(tools_in(&path), ["6", "7"]);
+    assert_eq!(tools_in(&numbered(1)), ["4", "5"]);
+    assert_eq!(tools_in(&numbered(2)), ["2", "3"]);
+    assert!(!numbered(3).exists());
+}
+
+#[test]
+fn a_file_that_was_renamed_or_removed_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let audit = Audit::start("n", &AuditSink::File(path.clone())).unwrap();
+    let old = directory.path().join("old");
+    for number in 0..3 {
+        audit.tool_call(call(number));
+        until(|| audit.health().waiting == 0);
+        match number {
+            0 => fs::rename(&path, &old).unwrap(),
+            1 => fs::remove_file(&path).unwrap(),
+            _ => {}
+        }
+    }
+    assert!(audit.shutdown());
+    assert_eq!(
+        (tools_in(&old), tools_in(&path)),
+        (vec!["0".to_owned()], vec!["2".to_owned()])
+    );
+}
+
+fn tools_in(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let tool = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["tool"].as_str().unwrap().to_owned()
+    };
+    text.lines().map(tool).collect()
+}
+
+fn until(done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

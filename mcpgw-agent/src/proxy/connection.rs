@@ -1,7 +1,6 @@
 //! Serves one connection.
 
 use std::{
-    convert::Infallible,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
@@ -20,7 +19,7 @@ use super::{
     Shared,
     body::BodyBudget,
     exchange,
-    limits::{HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER, READ_HEADERS},
+    limits::{HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER},
     preface,
 };
 use crate::{
@@ -87,14 +86,17 @@ enum Ended {
 
 async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, bodies: &BodyBudget, shared: &Arc<Shared>) -> Ended {
     let service = service_fn(|request| {
-        let exchange = exchange::serve(Arc::clone(shared), Arc::clone(caller), bodies.clone(), request);
-        Box::pin(async move { Ok::<_, Infallible>(exchange.await) })
+        Box::pin(exchange::serve(
+            Arc::clone(shared),
+            Arc::clone(caller),
+            bodies.clone(),
+            request,
+        ))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(READ_BUFFER)
-        .max_headers(READ_HEADERS)
         // The end of a client's stream is the end of the client: its call is cancelled.
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);

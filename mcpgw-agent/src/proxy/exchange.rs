@@ -1,6 +1,7 @@
 //! One request: which of the two paths it is on, and the answer that every path ends with.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -61,7 +62,7 @@ impl http_body::Body for Body {
     type Error = RelayError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        let never = |frame: Result<_, std::convert::Infallible>| frame.map_err(|never| match never {});
+        let never = |frame: Result<_, Infallible>| frame.map_err(|never| match never {});
         match &mut *self {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx).map(|frame| frame.map(never)),
             Self::Relay(relay) => Pin::new(&mut **relay).poll_frame(cx),
@@ -86,13 +87,13 @@ impl http_body::Body for Body {
     }
 }
 
-/// Answers one request. Dropping the future abandons it: the record of its call says `cancelled`.
+/// Answers one request, always. Dropping the future abandons it: the record of its call says `cancelled`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     bodies: BodyBudget,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Infallible> {
     let has_room = shared.telemetry.room().await;
     let plan = shared.plan.load_full();
     let gateway = plan.gateway_at(caller.destination);
@@ -102,8 +103,8 @@ pub(super) async fn serve(
         Some(listener) => gateway::serve(&shared, &caller, &bodies, listener, request).await,
         None => redirected::serve(&shared, &caller, &bodies, &plan, request).await,
     };
-    answer.unwrap_or_else(|refused| {
+    Ok(answer.unwrap_or_else(|refused| {
         refused.report(&shared.telemetry, &caller, path);
         refused.response()
-    })
+    }))
 }

@@ -90,7 +90,7 @@ impl<'a> Field<'a> {
     /// The whole number here, if it is in `range`.
     pub fn number(&self, range: RangeInclusive<u64>, sink: &mut Sink) -> Option<u64> {
         let reason = match &self.node.value {
-            Value::Number(number) => match number.and_then(|number| u64::try_from(number).ok()) {
+            Value::Number(number) => match *number {
                 Some(number) if range.contains(&number) => return Some(number),
                 _ => format!("must be a whole number from {} to {}", range.start(), range.end()),
             },

@@ -37,7 +37,7 @@ fn programs() -> Result<PathBuf> {
     println!("Building mcpgw and its company in release mode: minutes, the first time");
     build(&["--release", "-p", "mcpgw-agent", "-p", "mcpgw-bench"])?;
     build(&["-p", "mcpgw-peers", "--bin", "pod-probe"])?;
-    let target = crate::project::root().join("target");
+    let target = crate::project::target()?;
     let directory = target.join("bench");
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
     for (profile, name) in [("release", "mcpgw"), ("release", "mcpgw-bench"), ("debug", "pod-probe")] {

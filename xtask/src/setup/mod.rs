@@ -42,7 +42,7 @@ struct Item {
 
 const WITHOUT_BPF: &str = "`cargo xtask bpf` cannot build; the lint suite checks the committed object by digest only";
 
-const ITEMS: [Item; 10] = [
+const ITEMS: [Item; 11] = [
     Item {
         name: "C compiler",
         without: "nothing links",
@@ -54,6 +54,13 @@ const ITEMS: [Item; 10] = [
                 .map(|path| path.display().to_string()))
         },
         install: |_| debian::install("gcc"),
+    },
+    Item {
+        name: "make",
+        without: "jemalloc is not built",
+        required: true,
+        check: |_| Ok(command::find("make").map(|path| path.display().to_string())),
+        install: |versions| debian::install_programs(versions, &["make"]),
     },
     Item {
         name: "privileges",

@@ -51,7 +51,8 @@ impl Dialled<'_> {
                 answer.map_err(|refused| refused.to(id.as_deref()))
             }
             Err(refused) if refused.error == EnvelopeError::Batch && self.revision(session.as_ref()).has_batches() => {
-                batch::serve(self, &body, session, share).await
+                // Rare, and larger than all the rest of a request's state.
+                Box::pin(batch::serve(self, &body, session, share)).await
             }
             Err(refused) => Err(Refused::envelope(&refused)),
         }

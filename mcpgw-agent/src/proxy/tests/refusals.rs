@@ -4,7 +4,7 @@ use super::{
     Answer, Proxied, call, post,
     upstreams::{Upstream, dead},
 };
-use crate::proxy::limits::{MAX_BODY, MAX_HEADER_BYTES, READ_BUFFER};
+use crate::proxy::limits::{MAX_BODY, MAX_HEADER_BYTES, MAX_HEADERS, READ_BUFFER};
 
 /// Sends each request; expects its status and code, one audit line with its reason, and nothing at the server.
 async fn refuses(requests: &[(String, u16, i64, &str)]) {
@@ -133,7 +133,7 @@ async fn oversize_bodies_and_headers_get_an_answer_that_arrives() {
             "headers_too_large",
         ),
         (
-            post(&"X: y\r\n".repeat(130), &call("add")),
+            post(&"X: y\r\n".repeat(MAX_HEADERS + 1), &call("add")),
             431,
             4310,
             "headers_too_large",

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::resources::ObjectName;
 
+pub mod jwt;
 mod process;
 mod token;
 

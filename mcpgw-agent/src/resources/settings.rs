@@ -1,16 +1,16 @@
 //! `ClusterMCPSettings`: what holds for the whole node (in Kubernetes: the whole cluster).
 
+use std::sync::Arc;
+
 use super::{
     Settings, UnknownWorkloads,
     fields::{Field, Schema, Sink},
-    gateway, path,
+    gateway, issuer, path, url,
 };
 
 const SPEC: Schema = Schema {
-    known: &["unknownWorkloads", "gateway", "sessionKeysFile"],
+    known: &["unknownWorkloads", "gateway", "sessionKeysFile", "publicURL", "issuers"],
     later: &[
-        "publicURL",
-        "issuers",
         "extAuthz",
         "rateLimitService",
         "audit",
@@ -28,8 +28,17 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         }
         None => Some(UnknownWorkloads::default()),
     };
+    let public_url: Option<Option<Arc<str>>> = match spec.optional("publicURL") {
+        Some(field) => url::base(&field, sink).map(|url| Some(url.into())),
+        None => Some(None),
+    };
+    let known_url = public_url.as_ref().and_then(Option::as_deref);
+    let issuers = match spec.optional("issuers") {
+        Some(field) => issuer::list(&field, known_url, sink),
+        None => Some(Vec::new()),
+    };
     let gateway = match spec.optional("gateway") {
-        Some(field) => gateway::read(&field, sink).map(Some),
+        Some(field) => gateway::read(&field, spec.has("issuers"), sink).map(Some),
         None => Some(None),
     };
     let session_keys = match spec.optional("sessionKeysFile") {
@@ -40,5 +49,7 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         unknown_workloads: unknown_workloads?,
         gateway: gateway?,
         session_keys: session_keys?,
+        public_url: public_url?,
+        issuers: issuers?,
     })
 }

@@ -51,6 +51,7 @@ fn desired(server: SocketAddr) -> Desired {
         policies: vec![Arc::new(Policy {
             name: name("tools", "restrict"),
             targets: vec![],
+            authentication: None,
             rules,
         })],
         ..Desired::default()

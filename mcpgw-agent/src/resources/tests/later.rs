@@ -51,7 +51,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "MCPPolicy",
             policy,
             "spec",
-            &["selector", "authentication", "limits", "audit", "enforcement"],
+            &["selector", "limits", "audit", "enforcement"],
         ),
         (
             "MCPPolicy",
@@ -65,8 +65,6 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "{LATER: 1}",
             "spec",
             &[
-                "publicURL",
-                "issuers",
                 "extAuthz",
                 "rateLimitService",
                 "audit",

@@ -8,6 +8,7 @@ use super::status::{Component, Readiness, Status, catalogs, gateway, servers};
 use crate::{
     datapath::{Explanation, status::DatapathStatus},
     discovery::Offers,
+    identity::jwt::IssuerStatus,
     resources::Desired,
     source::SourceStatus,
 };
@@ -31,6 +32,8 @@ pub struct State {
     /// Tells what the servers offer.
     #[allow(clippy::type_complexity, reason = "one closure, used once")]
     pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
+    /// Tells what is known of the issuers.
+    pub issuers: Arc<dyn Fn() -> Vec<IssuerStatus> + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says what would happen to a connect of a workload (`namespace/name`).
@@ -53,6 +56,7 @@ impl State {
             servers: servers(&desired),
             offers: (self.offers)(&desired),
             catalogs: catalogs(&desired),
+            issuers: (self.issuers)(),
             components: self.readiness().components,
         }
     }

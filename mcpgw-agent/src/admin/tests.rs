@@ -71,6 +71,7 @@ fn agent() -> Agent {
         plan_generation: watch::Sender::new(1).subscribe(),
         datapath: datapath.subscribe(),
         offers: Arc::new(|_| vec![]),
+        issuers: Arc::new(Vec::new),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {

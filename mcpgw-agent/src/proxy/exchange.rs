@@ -88,7 +88,7 @@ impl http_body::Body for Body {
 /// Answers one request. Dropping the future abandons it: the record of its call says `cancelled`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    caller: Arc<Caller>,
+    mut caller: Arc<Caller>,
     bodies: BodyBudget,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -96,11 +96,11 @@ pub(super) async fn serve(
     let (path, answer) = match plan.gateway_at(caller.destination) {
         Some(listener) => (
             Path::Gateway,
-            gateway::serve(&shared, &caller, &bodies, listener, request).await,
+            gateway::serve(&shared, &mut caller, &bodies, &plan, listener, request).await,
         ),
         None => (
             Path::Redirected,
-            redirected::serve(&shared, &caller, &bodies, &plan, request).await,
+            redirected::serve(&shared, &mut caller, &bodies, &plan, request).await,
         ),
     };
     answer.unwrap_or_else(|refused| {

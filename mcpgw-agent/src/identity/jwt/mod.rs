@@ -25,7 +25,7 @@ pub mod limits;
 mod refusal;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trusted;
 
 use std::{

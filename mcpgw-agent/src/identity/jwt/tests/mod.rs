@@ -11,7 +11,7 @@
 mod attacks;
 mod issuers;
 mod keys;
-mod signer;
+pub(crate) mod signer;
 mod web;
 
 use std::{path::PathBuf, sync::Arc};

@@ -14,8 +14,8 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 /// A private key with its id.
-pub(super) struct Signer {
-    pub(super) id: &'static str,
+pub(crate) struct Signer {
+    pub(crate) id: &'static str,
     key: Private,
 }
 
@@ -26,33 +26,33 @@ enum Private {
     Ed25519(Ed25519KeyPair),
 }
 
-pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl Signer {
-    pub(super) fn rsa(id: &'static str) -> Self {
+    pub(crate) fn rsa(id: &'static str) -> Self {
         let key = Private::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()));
         Self { id, key }
     }
 
-    pub(super) fn p256(id: &'static str) -> Self {
+    pub(crate) fn p256(id: &'static str) -> Self {
         let key = Private::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
         Self { id, key }
     }
 
-    pub(super) fn p384(id: &'static str) -> Self {
+    pub(crate) fn p384(id: &'static str) -> Self {
         let key = Private::P384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap());
         Self { id, key }
     }
 
-    pub(super) fn ed25519(id: &'static str) -> Self {
+    pub(crate) fn ed25519(id: &'static str) -> Self {
         let key = Private::Ed25519(Ed25519KeyPair::generate().unwrap());
         Self { id, key }
     }
 
     /// The public key as its bytes: what a verifier could mistake for a secret.
-    pub(super) fn public(&self) -> Vec<u8> {
+    pub(crate) fn public(&self) -> Vec<u8> {
         match &self.key {
             Private::Rsa(key) => key.public_key().as_ref().to_vec(),
             Private::P256(key) | Private::P384(key) => key.public_key().as_ref().to_vec(),
@@ -61,7 +61,7 @@ impl Signer {
     }
 
     /// The public key as an issuer publishes it.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let (id, public) = (self.id, self.public());
         match &self.key {
             // PKCS #1: two headers, a zero byte, the modulus; behind it 65537.
@@ -79,7 +79,7 @@ impl Signer {
     }
 
     /// A token, its header as usual.
-    pub(super) fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         let algorithm = match self.key {
             Private::Rsa(_) => "RS256",
             Private::P256(_) => "ES256",
@@ -90,7 +90,7 @@ impl Signer {
     }
 
     /// A token with this header, signed as it says, or else by the key's usual algorithm.
-    pub(super) fn with_header(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn with_header(&self, header: &Value, claims: &Value) -> String {
         self.of_texts(
             &header.to_string(),
             &claims.to_string(),
@@ -98,13 +98,13 @@ impl Signer {
         )
     }
 
-    pub(super) fn of_texts(&self, header: &str, claims: &str, algorithm: &str) -> String {
+    pub(crate) fn of_texts(&self, header: &str, claims: &str, algorithm: &str) -> String {
         let message = format!("{}.{}", encode(header), encode(claims));
         let signature = self.sign(message.as_bytes(), algorithm);
         format!("{message}.{}", encode(signature))
     }
 
-    pub(super) fn sign(&self, message: &[u8], algorithm: &str) -> Vec<u8> {
+    pub(crate) fn sign(&self, message: &[u8], algorithm: &str) -> Vec<u8> {
         match &self.key {
             Private::Rsa(key) => {
                 let encoding: &'static dyn RsaEncoding = match algorithm {
@@ -129,7 +129,7 @@ impl Signer {
 }
 
 /// A token with a symmetric signature: HMAC-SHA-256 with any bytes as its secret.
-pub(super) fn hs256(secret: &[u8], header: &Value, claims: &Value) -> String {
+pub(crate) fn hs256(secret: &[u8], header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
     format!("{message}.{}", encode(tag))

@@ -22,3 +22,4 @@ pub mod resources;
 pub mod source;
 pub mod telemetry;
 pub mod upstream;
+mod web;

@@ -8,6 +8,7 @@ use super::status::{Component, Readiness, Status, catalogs, gateway, servers};
 use crate::{
     datapath::{Explanation, status::DatapathStatus},
     discovery::Offers,
+    identity::jwt::IssuerStatus,
     resources::Desired,
     source::SourceStatus,
     telemetry::AuditHealth,
@@ -34,6 +35,8 @@ pub struct State {
     pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
     /// Tells how the audit log does.
     pub audit: Arc<dyn Fn() -> AuditHealth + Send + Sync>,
+    /// Tells what is known of the issuers.
+    pub issuers: Arc<dyn Fn() -> Vec<IssuerStatus> + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says what would happen to a connect of a workload (`namespace/name`).
@@ -56,6 +59,7 @@ impl State {
             servers: servers(&desired),
             offers: (self.offers)(&desired),
             catalogs: catalogs(&desired),
+            issuers: (self.issuers)(),
             components: self.readiness().components,
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     datapath::status::DatapathStatus,
     discovery::Offers,
+    identity::jwt::IssuerStatus,
     resources::{Catalog, Desired, Expose, Policy, Server},
     source::SourceStatus,
 };
@@ -37,6 +38,8 @@ pub struct Status {
     pub offers: Vec<Offers>,
     /// The catalogs of the snapshot in force, ordered by name.
     pub catalogs: Vec<CatalogStatus>,
+    /// The issuers whose tokens are believed, in the order of the settings.
+    pub issuers: Vec<IssuerStatus>,
     /// Readiness by component.
     pub components: BTreeMap<String, Component>,
 }
@@ -69,7 +72,7 @@ pub struct GatewayStatus {
     pub listen: Vec<String>,
     /// Whether it serves TLS.
     pub tls: bool,
-    /// How callers prove who they are: `Attested` or `None`.
+    /// How callers prove who they are: `Attested`, `Token`, `AttestedAndToken`, `Any` or `None`.
     pub authentication: String,
     /// Origins of browsers that may call.
     pub allowed_origins: Vec<String>,

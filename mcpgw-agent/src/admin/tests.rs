@@ -78,6 +78,7 @@ fn agent() -> Agent {
             let health = audit.subscribe();
             move || health.borrow().clone()
         }),
+        issuers: Arc::new(Vec::new),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {

@@ -25,6 +25,7 @@ use crate::{
         status::{DatapathStatus, State},
     },
     discovery::Discovery,
+    identity::jwt::Issuers,
     keys::KeyRing,
     policy::Plan,
     proxy::{self, Proxy},
@@ -92,11 +93,15 @@ impl Agent {
         let keys = KeyRing::open(initial.settings.session_keys.as_deref(), &options.state())?;
         let discovery = Discovery::new(upstreams.clone(), data.handle().clone());
         discovery.put_in_force(asked(&initial));
+        let issuers = Issuers::new(tokio::runtime::Handle::current());
+        issuers.put_in_force(&initial.settings);
+        telemetry.observe_issuers(&issuers);
         let parts = proxy::Parts {
             plan: plan.clone(),
             telemetry: telemetry.clone(),
             upstreams: upstreams.clone(),
             discovery: discovery.clone(),
+            tokens: issuers.clone(),
             sealer: keys.sealer(),
         };
         let proxy = Proxy::new(parts, data.handle().clone());
@@ -127,6 +132,10 @@ impl Agent {
                 let telemetry = telemetry.clone();
                 move || telemetry.audit_health()
             }),
+            issuers: Arc::new({
+                let issuers = issuers.clone();
+                move || issuers.status()
+            }),
             metrics: Arc::new({
                 let telemetry = telemetry.clone();
                 move || telemetry.render()
@@ -151,6 +160,7 @@ impl Agent {
         let publish = Publish {
             running,
             telemetry: telemetry.clone(),
+            issuers,
             upstreams,
             discovery,
             plan,
@@ -243,6 +253,7 @@ struct Publish {
     /// The settings that the agent started with.
     running: Settings,
     telemetry: Arc<Telemetry>,
+    issuers: Arc<Issuers>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
     plan: Arc<ArcSwap<Plan>>,
@@ -271,6 +282,7 @@ impl Publish {
             self.restart_needed.send_replace(kept);
         }
         self.telemetry.set_audit(&desired.settings.audit);
+        self.issuers.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
         self.discovery.put_in_force(asked(&desired));
         self.plan.store(Arc::new(Plan::compile(&desired)));

@@ -108,6 +108,9 @@ fn describe_gateway(gateway: &Gateway) -> String {
     let tls = if gateway.tls.is_some() { "TLS" } else { "plain HTTP" };
     let authentication = match gateway.authentication {
         Authentication::Attested => "callers are attested by the kernel",
+        Authentication::Token => "callers need a token",
+        Authentication::AttestedAndToken => "callers are attested by the kernel and need a token",
+        Authentication::Any => "callers are attested by the kernel or need a token",
         Authentication::None => "every caller is let in",
     };
     format!("the gateway listens on {} ({tls}); {authentication}", listen.join(", "))

@@ -7,6 +7,7 @@ use crate::{
     admin::{CatalogStatus, ServerStatus, Status},
     datapath::status::{DatapathStatus, State, WorkloadStatus},
     discovery::Offers,
+    identity::jwt::IssuerStatus,
 };
 
 /// A longer state is cut in its column and told in full below.
@@ -64,6 +65,14 @@ pub(super) fn running(status: &Status) -> String {
     }
     if !status.catalogs.is_empty() {
         section(&mut out, &catalogs(&status.catalogs), "");
+    }
+    if !status.issuers.is_empty() {
+        section(&mut out, &issuers(&status.issuers), "");
+        for issuer in &status.issuers {
+            if let Some(error) = &issuer.error {
+                line(&mut out, &format!("{}: {error}", issuer.issuer));
+            }
+        }
     }
     kernel(&mut out, &status.datapath);
     if !status.source.errors.is_empty() {
@@ -198,6 +207,20 @@ fn catalogs(catalogs: &[CatalogStatus]) -> Table {
     let mut table = Table::new(&["CATALOG", "PATH", "SERVERS"]);
     for catalog in catalogs {
         table.row([catalog.name.clone(), catalog.path.clone(), catalog.servers.join("\n")]);
+    }
+    table
+}
+
+fn issuers(issuers: &[IssuerStatus]) -> Table {
+    let mut table = Table::new(&["ISSUER", "STATE", "KEYS", "AGE", "MAX AGE"]).numeric(&[2]);
+    for issuer in issuers {
+        table.row([
+            issuer.issuer.clone(),
+            issuer.state.clone(),
+            issuer.keys.to_string(),
+            issuer.age_seconds.map(duration).unwrap_or_default(),
+            duration(issuer.max_age_seconds),
+        ]);
     }
     table
 }

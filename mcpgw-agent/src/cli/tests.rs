@@ -10,6 +10,7 @@ use crate::{
     admin::{CatalogStatus, Component, GatewayStatus, ServerStatus, Status},
     datapath::status::{ConnectCount, DatapathStatus, MapStatus, ProgramStatus, State, WorkloadStatus},
     discovery::Offers,
+    identity::jwt::IssuerStatus,
     source::{FileSource, SourceStatus},
 };
 
@@ -36,6 +37,21 @@ fn workload(name: &str, state: State, listeners: &[&str]) -> WorkloadStatus {
         cgroup_id: Some(4711),
         netns_cookie: Some(12),
         listeners: listeners.iter().map(|listener| (*listener).to_owned()).collect(),
+    }
+}
+
+/// An issuer; one whose keys are old cannot be asked.
+fn issuer(name: &str, age: Option<u64>) -> IssuerStatus {
+    IssuerStatus {
+        issuer: name.to_owned(),
+        state: "Ready".to_owned(),
+        keys: 2,
+        unusable_keys: 0,
+        age_seconds: Some(age.unwrap_or(12)),
+        max_age_seconds: 86_400,
+        error: age.map(|_| "kubernetes.default.svc did not answer within 10 s".to_owned()),
+        reads: 3,
+        failed_reads: 1,
     }
 }
 
@@ -119,6 +135,10 @@ fn status() -> Status {
             allowed_origins: vec![],
         }),
         restart_needed: vec!["spec.gateway.listen".to_owned()],
+        issuers: vec![
+            issuer("https://issuer.example", None),
+            issuer("https://kubernetes.default.svc", Some(7200)),
+        ],
         catalogs: vec![CatalogStatus {
             name: "tools/office".to_owned(),
             path: "/mcp/office".to_owned(),
@@ -170,6 +190,7 @@ fn status_of_an_agent_that_has_nothing_to_do() {
         datapath: DatapathStatus::default(),
         servers: vec![],
         catalogs: vec![],
+        issuers: vec![],
         gateway: None,
         restart_needed: vec![],
         components: BTreeMap::new(),

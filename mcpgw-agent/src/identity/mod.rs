@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::resources::ObjectName;
 
+pub mod jwt;
 mod process;
 mod token;
 
@@ -59,11 +60,42 @@ impl Caller {
         }
     }
 
-    /// Whom its sessions are bound to: the principal, and for an attested one the workload too.
+    /// Whom its sessions are bound to: the principal, for an attested one the workload too, and with a token its
+    /// subject: of the users that one workload speaks for, each has sessions of its own. A token that is renewed
+    /// changes nothing.
     pub fn session_owner(&self) -> String {
-        match &self.workload {
-            Some(workload) => format!("{} {}", workload.principal(), workload.workload.name),
-            None => self.principal(),
+        let token = self.token.as_ref().map(|token| token.principal());
+        match (&self.workload, token) {
+            (Some(workload), None) => format!("{} {}", workload.principal(), workload.workload.name),
+            // No name of a workload has a space in it.
+            (Some(workload), Some(token)) => {
+                format!("{} {} {token}", workload.principal(), workload.workload.name)
+            }
+            (None, Some(token)) => token,
+            (None, None) => self.principal(),
+        }
+    }
+
+    /// Whether its token is a ServiceAccount's, and was made for another pod than the one that the kernel saw, or
+    /// for no pod in particular.
+    pub fn brings_a_strangers_token(&self) -> bool {
+        let (Some(workload), Some(token)) = (&self.workload, &self.token) else {
+            return false;
+        };
+        token.service_account.as_ref().is_some_and(|account| {
+            account.name.namespace != workload.workload.namespace
+                || account.name.name != workload.service_account
+                || account.pod.as_ref() != Some(&workload.workload)
+        })
+    }
+
+    /// As what policies see it: the workload that the kernel attests, else what its token says, which is no
+    /// workload of any namespace unless it is a ServiceAccount's.
+    pub fn identity(&self) -> Option<Arc<WorkloadIdentity>> {
+        match (&self.workload, &self.token) {
+            (Some(workload), _) => Some(Arc::clone(workload)),
+            (None, Some(token)) => Some(Arc::new(token.identity())),
+            (None, None) => None,
         }
     }
 }

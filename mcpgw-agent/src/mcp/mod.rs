@@ -31,7 +31,7 @@ pub mod modern;
 mod param_headers;
 pub mod params;
 pub mod part;
-mod scan;
+pub(crate) mod scan;
 pub mod seal;
 pub mod splice;
 pub mod sse;

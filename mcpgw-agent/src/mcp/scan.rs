@@ -22,7 +22,7 @@ pub struct Fault {
 }
 
 /// Reads one value, then [`Scanner::end`].
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a str,
     /// Where in the body the text begins.
     base: usize,
@@ -31,14 +31,14 @@ pub(super) struct Scanner<'a> {
 }
 
 /// A string as it was written.
-pub(super) struct Quoted<'a> {
+pub(crate) struct Quoted<'a> {
     part: Part<'a>,
     escaped: bool,
 }
 
 impl<'a> Quoted<'a> {
     /// What it says; borrowed where it has no escapes.
-    pub(super) fn decode(&self) -> Result<Cow<'a, str>, Fault> {
+    pub(crate) fn decode(&self) -> Result<Cow<'a, str>, Fault> {
         let written = self.part.get();
         if !self.escaped {
             return Ok(Cow::Borrowed(&written[1..written.len() - 1]));
@@ -53,7 +53,7 @@ impl<'a> Quoted<'a> {
 
 impl<'a> Scanner<'a> {
     /// Reads `body`, which must be UTF-8.
-    pub(super) fn new(body: &'a [u8]) -> Result<Self, Fault> {
+    pub(crate) fn new(body: &'a [u8]) -> Result<Self, Fault> {
         match std::str::from_utf8(body) {
             Ok(text) => Ok(Self {
                 text,
@@ -69,7 +69,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a value that was found earlier.
-    pub(super) fn of(part: Part<'a>) -> Self {
+    pub(crate) fn of(part: Part<'a>) -> Self {
         Self {
             text: part.get(),
             base: part.span().start,
@@ -79,7 +79,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The byte that the next value begins with.
-    pub(super) fn peek(&mut self) -> Result<u8, Fault> {
+    pub(crate) fn peek(&mut self) -> Result<u8, Fault> {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte() {
             self.at += 1;
         }
@@ -87,7 +87,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Checks that nothing comes any more.
-    pub(super) fn end(mut self) -> Result<(), Fault> {
+    pub(crate) fn end(mut self) -> Result<(), Fault> {
         match self.peek() {
             Ok(_) => Err(self.fault("trailing characters")),
             Err(_) => Ok(()),
@@ -95,7 +95,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads any value.
-    pub(super) fn skip(&mut self) -> Result<Part<'a>, Fault> {
+    pub(crate) fn skip(&mut self) -> Result<Part<'a>, Fault> {
         match self.peek()? {
             b'"' => Ok(self.quoted()?.part),
             b'{' => self.members(|scanner, _| scanner.skip().map(drop)),
@@ -109,7 +109,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a value, and says it decoded where it is a string.
-    pub(super) fn text(&mut self) -> Result<Option<Text<'a>>, Fault> {
+    pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Fault> {
         if self.peek()? != b'"' {
             self.skip()?;
             return Ok(None);
@@ -122,7 +122,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an object; `each` reads the value that belongs to the key.
-    pub(super) fn members<E: From<Fault>>(
+    pub(crate) fn members<E: From<Fault>>(
         &mut self,
         mut each: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), E>,
     ) -> Result<Part<'a>, E> {
@@ -137,7 +137,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an array; `each` reads one element.
-    pub(super) fn elements<E: From<Fault>>(
+    pub(crate) fn elements<E: From<Fault>>(
         &mut self,
         each: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<Part<'a>, E> {

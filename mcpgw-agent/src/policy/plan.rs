@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::rule::Rule;
+use super::{admission::Admission, rule::Rule};
 use crate::{
     identity::WorkloadIdentity,
-    resources::{self, Action, Catalog, Desired, Expose, Gateway, ObjectName, Policy},
+    resources::{self, Action, Catalog, Desired, Expose, Gateway, ObjectName, Policy, Settings},
 };
 
 /// The rule that denies when policies govern a server and none of their rules permits a call.
@@ -26,6 +26,8 @@ pub struct Plan {
     catalogs: HashMap<Arc<str>, Arc<Catalog>>,
     gateway: Option<Gateway>,
     default_deny: Arc<str>,
+    /// The settings in force.
+    pub settings: Settings,
 }
 
 /// A server with the rules that govern it.
@@ -33,6 +35,8 @@ pub struct Plan {
 pub struct Server {
     /// What was asked for.
     pub wanted: Arc<resources::Server>,
+    /// What its callers prove before any rule.
+    pub admission: Admission,
     rules: Vec<Rule>,
     literals: HashSet<Box<str>>,
 }
@@ -85,6 +89,7 @@ impl Plan {
                 .collect(),
             gateway: desired.settings.gateway.clone(),
             default_deny: DEFAULT_DENY.into(),
+            settings: desired.settings.clone(),
         }
     }
 
@@ -161,11 +166,12 @@ impl Plan {
 
 impl Server {
     fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>]) -> Self {
-        let governing = policies.iter().filter(|policy| governs(policy, &wanted.name));
-        let rules: Vec<Rule> = governing
+        let governing = || policies.iter().filter(|policy| governs(policy, &wanted.name));
+        let rules: Vec<Rule> = governing()
             .flat_map(|policy| (0..policy.rules.len()).map(|index| Rule::compile(policy, index)))
             .collect();
         Self {
+            admission: Admission::of(governing().map(|policy| &**policy)),
             literals: rules.iter().flat_map(Rule::literals).map(Box::from).collect(),
             rules,
             wanted: Arc::clone(wanted),

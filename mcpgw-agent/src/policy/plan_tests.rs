@@ -38,6 +38,7 @@ fn policy(policy: &str, targets: &[&str], rules: Vec<WantedRule>) -> Arc<Policy>
     Arc::new(Policy {
         name: name(namespace, policy),
         targets,
+        authentication: None,
         rules,
     })
 }

@@ -48,7 +48,7 @@ pub(super) enum Decided {
 pub(super) fn decide(telemetry: &Arc<Telemetry>, plan: &Plan, call: &ToolCall<'_>) -> Decided {
     let decision = match call.left_out {
         true => Decision::Deny { rule: LEFT_OUT.into() },
-        false => plan.decide(call.caller.workload.as_deref(), call.server, call.tool),
+        false => plan.decide(call.caller.identity().as_deref(), call.server, call.tool),
     };
     let (verdict, rule) = match decision {
         Decision::Allow { rule } => (Verdict::Allow, rule),

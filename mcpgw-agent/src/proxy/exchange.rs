@@ -90,7 +90,7 @@ impl http_body::Body for Body {
 /// Answers one request, always. Dropping the future abandons it: the record of its call says `cancelled`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    caller: Arc<Caller>,
+    mut caller: Arc<Caller>,
     bodies: BodyBudget,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
@@ -100,8 +100,8 @@ pub(super) async fn serve(
     let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);
     let answer = match gateway {
         _ if !has_room => Err(Refused::unaudited()),
-        Some(listener) => gateway::serve(&shared, &caller, &bodies, listener, request).await,
-        None => redirected::serve(&shared, &caller, &bodies, &plan, request).await,
+        Some(listener) => gateway::serve(&shared, &mut caller, &bodies, &plan, listener, request).await,
+        None => redirected::serve(&shared, &mut caller, &bodies, &plan, request).await,
     };
     Ok(answer.unwrap_or_else(|refused| {
         refused.report(&shared.telemetry, &caller, path);

@@ -6,6 +6,8 @@
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection
 //! exchange    one request: which of the two paths it is on
+//! authenticate  what the request's token adds to what the kernel saw
+//! challenge   what clients without a good token are told
 //! redirected  … it dialled a server's own address
 //! gateway     … it dialled the gateway, which has many servers
 //! request     what is refused by its head alone
@@ -19,8 +21,10 @@
 //! limits      every bound, by name
 //! ```
 
+mod authenticate;
 mod body;
 mod call;
+mod challenge;
 mod connection;
 mod exchange;
 mod gateway;
@@ -53,6 +57,7 @@ use tokio_util::{
 use crate::{
     datapath::{PodListeners, Serve, ServeGuard},
     discovery::Discovery,
+    identity::jwt::Authenticator,
     mcp::seal::Sealer,
     policy::Plan,
     telemetry::Telemetry,
@@ -72,6 +77,7 @@ struct Shared {
     telemetry: Arc<Telemetry>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
+    tokens: Arc<dyn Authenticator>,
     gateway: Gateway,
     /// Sessions on the redirected path.
     redirected: redirected::Known,
@@ -90,6 +96,8 @@ pub struct Parts {
     pub upstreams: Arc<Upstreams>,
     /// What they offer.
     pub discovery: Arc<Discovery>,
+    /// Tells whose a token is.
+    pub tokens: Arc<dyn Authenticator>,
     /// Seals session ids and cursors.
     pub sealer: Sealer,
 }
@@ -101,6 +109,7 @@ impl Shared {
             telemetry,
             upstreams,
             discovery,
+            tokens,
             sealer,
         } = parts;
         Arc::new(Self {
@@ -108,6 +117,7 @@ impl Shared {
             telemetry,
             upstreams,
             discovery,
+            tokens,
             gateway: Gateway::new(sealer),
             redirected: redirected::Known::default(),
             pending: Arc::default(),

@@ -25,6 +25,8 @@ pub(super) struct Refused {
     data: Option<Box<RawValue>>,
     id: Option<Box<RawValue>>,
     closing: bool,
+    /// What a client without a good token is told.
+    challenge: Option<HeaderValue>,
 }
 
 impl Refused {
@@ -39,6 +41,7 @@ impl Refused {
             data: None,
             id: None,
             closing: false,
+            challenge: None,
         }
     }
 
@@ -70,10 +73,16 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "ambiguous_path", message)
     }
 
-    /// HTTP 401: only enrolled workloads may call.
-    pub(super) fn unauthenticated() -> Self {
+    /// HTTP 403: only enrolled workloads may call, and no token would help.
+    pub(super) fn not_attested() -> Self {
         let message = "This gateway serves enrolled workloads only, and this caller is none that the kernel attests";
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
+        Self::new(StatusCode::FORBIDDEN, "not_attested", message)
+    }
+
+    /// Says in `WWW-Authenticate` which token would do.
+    pub(super) fn challenging(mut self, challenge: HeaderValue) -> Self {
+        self.challenge = Some(challenge);
+        self
     }
 
     /// HTTP 404: the client begins a new session.
@@ -200,6 +209,11 @@ impl Refused {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(challenge) = &self.challenge {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge.clone());
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response

@@ -4,12 +4,12 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
-    Desired, ObjectName,
+    Authentication, Desired, Issuer, ObjectName,
     bounds::MAX_WORKLOADS,
     catalog, conflicts,
     document::{Document, Origin, Resource, Spot},
     policy,
-    problem::Problem,
+    problem::{Problem, quote},
     workload,
 };
 
@@ -48,6 +48,7 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
     conflicts::check(&servers, desired.settings.gateway.as_ref(), problems);
     check_cgroups(&workloads, problems);
     check_targets(&policies, &names, problems);
+    check_issuers(&policies, &desired.settings.issuers, problems);
     check_catalogs(&catalogs, &names, problems);
     desired.servers = sorted(servers.into_iter().map(|(_, parsed)| parsed.server), |server| {
         &server.name
@@ -125,6 +126,26 @@ fn check_targets(policies: &[(Origin, policy::Parsed)], names: &HashMap<String, 
             let object = format!("MCPServer {}/{target}", parsed.policy.name.namespace);
             if !names.contains_key(&object) {
                 let reason = format!("there is no {object}; a policy governs servers of its own namespace");
+                origin.report(spot, reason, problems);
+            }
+        }
+    }
+}
+
+/// A policy that asks for tokens which nobody can have would refuse every call.
+fn check_issuers(policies: &[(Origin, policy::Parsed)], issuers: &[Arc<Issuer>], problems: &mut Vec<Problem>) {
+    for (origin, parsed) in policies {
+        let (Some(demand), Some(spot)) = (&parsed.policy.authentication, &parsed.authentication_spot) else {
+            continue;
+        };
+        if demand.mode != Authentication::Attested && issuers.is_empty() {
+            let mode = demand.mode.as_str();
+            let reason = format!("{mode} needs spec.issuers of ClusterMCPSettings: without any, no token is believed");
+            origin.report(spot, reason, problems);
+        }
+        for name in demand.issuers.iter().flatten() {
+            if !issuers.iter().any(|issuer| issuer.issuer == *name) {
+                let reason = format!("{} is not an issuer of ClusterMCPSettings", quote(name));
                 origin.report(spot, reason, problems);
             }
         }

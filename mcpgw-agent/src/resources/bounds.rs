@@ -34,6 +34,22 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 pub const MAX_CATALOG_SERVERS: usize = 256;
 /// Addresses that the gateway listens on.
 pub const MAX_LISTEN: usize = 16;
+/// Length of a URL, and of an audience or the name of an issuer, in bytes.
+pub const MAX_URL_BYTES: usize = 2048;
+/// Issuers whose tokens are believed.
+pub const MAX_ISSUERS: usize = 32;
+/// Audiences of one issuer.
+pub const MAX_AUDIENCES: usize = 32;
+/// Scopes that the tokens of one issuer must have.
+pub const MAX_SCOPES: usize = 32;
+/// Length of the name of a claim, or of a scope, in bytes.
+pub const MAX_CLAIM_NAME_BYTES: usize = 256;
+/// By how much an issuer's clock and ours may differ at most.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// Shortest time that the keys of an issuer can be good without being read again.
+pub const MIN_KEY_AGE: Duration = Duration::from_secs(5);
+/// Longest such time.
+pub const MAX_KEY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Origins of browsers that may call the gateway.
 pub const MAX_ORIGINS: usize = 64;
 /// Servers that share one address, each with a path of its own.

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::Pattern;
+use super::{Authentication, Demand, Issuer, Pattern};
 
 /// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
 /// that is not in it has none.
@@ -36,6 +36,11 @@ pub struct Settings {
     pub gateway: Option<Gateway>,
     /// File with the keys that seal session ids and cursors; `None`: one below the agent's state directory.
     pub session_keys: Option<PathBuf>,
+    /// Where clients reach the gateway, without the `/mcp` and without a slash at its end:
+    /// `https://mcp.example`. Tokens may be made for it.
+    pub public_url: Option<Arc<str>>,
+    /// Whose tokens are believed; no two have the same name.
+    pub issuers: Vec<Arc<Issuer>>,
     /// How the audit log is kept.
     pub audit: AuditSettings,
 }
@@ -83,27 +88,6 @@ pub struct Gateway {
     pub allowed_origins: Vec<Arc<str>>,
     /// How callers prove who they are.
     pub authentication: Authentication,
-}
-
-/// How a caller of the gateway proves who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authentication {
-    /// The kernel saw which workload it is; nobody else is let in. The default where a listener is not on
-    /// loopback.
-    Attested,
-    /// Not at all: everyone who reaches the listener may call. For listeners on loopback only, and the default
-    /// there.
-    None,
-}
-
-impl Authentication {
-    /// As it is written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Attested => "Attested",
-            Self::None => "None",
-        }
-    }
 }
 
 /// A certificate chain and its key, in PEM files. They are read again when they change.
@@ -407,6 +391,8 @@ pub struct Policy {
     pub name: ObjectName,
     /// Names of the servers that it governs, in its namespace; empty: all of them.
     pub targets: Vec<Arc<str>>,
+    /// How callers prove who they are; of several policies the strictest holds.
+    pub authentication: Option<Demand>,
     /// Its rules, in the order of the file. A policy with rules turns the default to deny.
     pub rules: Vec<Rule>,
 }

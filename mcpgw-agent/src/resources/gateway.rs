@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    Authentication, Gateway, address,
+    Authentication, Gateway, address, authentication,
     bounds::{MAX_LISTEN, MAX_ORIGINS},
     fields::{Field, Schema, Sink},
     host,
@@ -20,7 +20,8 @@ const AUTHENTICATION: Schema = Schema {
     later: &[],
 };
 
-pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Gateway> {
+/// The gateway at `field`; `with_issuers`: there are some.
+pub(super) fn read(field: &Field, with_issuers: bool, sink: &mut Sink) -> Option<Gateway> {
     let fields = field.fields(&GATEWAY, sink)?;
     let listen = fields.required("listen", sink).and_then(|field| listen(&field, sink));
     let tls = match fields.optional("tls") {
@@ -32,8 +33,8 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Gateway> {
         None => Some(Vec::new()),
     };
     let authentication = match fields.optional("authentication") {
-        Some(field) => authentication(&field, listen.as_deref().unwrap_or_default(), sink),
-        None => listen.as_deref().map(by_default),
+        Some(field) => mode(&field, listen.as_deref().unwrap_or_default(), with_issuers, sink),
+        None => listen.as_deref().map(|listen| by_default(listen, with_issuers)),
     };
     Some(Gateway {
         listen: listen?,
@@ -75,27 +76,32 @@ fn origins(field: &Field, sink: &mut Sink) -> Option<Vec<Arc<str>>> {
     Some(origins)
 }
 
-fn by_default(listen: &[SocketAddr]) -> Authentication {
-    match off_loopback(listen) {
-        Some(_) => Authentication::Attested,
-        None => Authentication::None,
+/// Where there are issuers, callers have tokens; else the kernel must know them, or they are on this machine.
+fn by_default(listen: &[SocketAddr], with_issuers: bool) -> Authentication {
+    match (with_issuers, off_loopback(listen)) {
+        (true, _) => Authentication::Token,
+        (false, Some(_)) => Authentication::Attested,
+        (false, None) => Authentication::None,
     }
 }
 
-fn authentication(field: &Field, listen: &[SocketAddr], sink: &mut Sink) -> Option<Authentication> {
+fn mode(field: &Field, listen: &[SocketAddr], with_issuers: bool, sink: &mut Sink) -> Option<Authentication> {
     let field = field.fields(&AUTHENTICATION, sink)?.required("mode", sink)?;
-    let choices = [("Attested", Authentication::Attested), ("None", Authentication::None)];
-    let mode = field.choice(&choices, &["Token", "AttestedAndToken", "Any"], sink)?;
-    match (mode, off_loopback(listen)) {
-        (Authentication::None, Some(address)) => {
-            let reason = format!(
-                "None lets everyone in who reaches {address}, which is not on loopback; write Attested, or listen on loopback only"
-            );
-            field.report(sink, reason);
-            None
+    let mode = authentication::mode(&field, sink)?;
+    let reason = match (mode, off_loopback(listen)) {
+        (Authentication::None, Some(address)) => format!(
+            "None lets everyone in who reaches {address}, which is not on loopback; write Attested, or listen on loopback only"
+        ),
+        (Authentication::Token | Authentication::AttestedAndToken | Authentication::Any, _) if !with_issuers => {
+            format!(
+                "{} needs spec.issuers: without any, no token is believed",
+                mode.as_str()
+            )
         }
-        _ => Some(mode),
-    }
+        _ => return Some(mode),
+    };
+    field.report(sink, reason);
+    None
 }
 
 fn off_loopback(listen: &[SocketAddr]) -> Option<&SocketAddr> {

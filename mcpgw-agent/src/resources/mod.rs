@@ -7,9 +7,10 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway, audit    parts of a kind
+//! backend, timeouts, gateway, issuer, authentication, audit   parts of a kind
+//! token      whose tokens are believed, as types
 //! pattern    a tool glob; globs reads lists of them
-//! address, host, name, path, tls       values that several kinds share
+//! address, host, name, path, tls, url  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
 //! restart    what a running agent cannot take over
@@ -20,6 +21,7 @@
 mod address;
 mod assemble;
 mod audit;
+mod authentication;
 mod backend;
 pub mod bounds;
 mod catalog;
@@ -30,6 +32,7 @@ mod fields;
 mod gateway;
 mod globs;
 mod host;
+mod issuer;
 mod name;
 mod not_yet;
 mod path;
@@ -43,6 +46,8 @@ mod settings;
 mod tests;
 mod timeouts;
 mod tls;
+mod token;
+mod url;
 mod workload;
 mod yaml;
 
@@ -53,6 +58,8 @@ pub use desired::*;
 pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};
+pub use token::*;
+pub use url::check as check_url;
 
 /// One file of resources, read but not yet understood.
 #[derive(Clone, Debug, PartialEq, Eq)]

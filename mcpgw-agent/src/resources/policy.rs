@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Action, Caller, ObjectName, Policy, Rule,
+    Action, Caller, ObjectName, Policy, Rule, authentication,
     bounds::{MAX_CALLERS, MAX_RULES, MAX_TARGETS},
     document::Spot,
     fields::{Field, Schema, Sink},
@@ -12,15 +12,8 @@ use super::{
 };
 
 const SPEC: Schema = Schema {
-    known: &["targetRefs", "rules"],
-    later: &[
-        "selector",
-        "authentication",
-        "limits",
-        "audit",
-        "enforcement",
-        "denialStatus",
-    ],
+    known: &["targetRefs", "authentication", "rules"],
+    later: &["selector", "limits", "audit", "enforcement", "denialStatus"],
 };
 const TARGET: Schema = Schema {
     known: &["kind", "name"],
@@ -39,6 +32,8 @@ const CALLER: Schema = Schema {
 pub(super) struct Parsed {
     pub policy: Policy,
     pub spots: Vec<Spot>,
+    /// Where its authentication stands.
+    pub authentication_spot: Option<Spot>,
 }
 
 pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
@@ -47,12 +42,27 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
         Some(field) => targets(&field, sink),
         None => Default::default(),
     };
+    let (authentication, authentication_spot) = match spec.optional("authentication") {
+        Some(field) => (Some(authentication::demand(&field, sink)?), Some(Spot::from(&field))),
+        None => (None, None),
+    };
     let advice = "to deny every call, write one rule: {action: Deny}";
-    let rules = spec.required("rules", sink)?.list(MAX_RULES, advice, sink)?;
+    let rules = match (spec.optional("rules"), &authentication) {
+        (Some(field), _) => field.list(MAX_RULES, advice, sink)?,
+        // Nobody is denied by a policy without rules.
+        (None, Some(_)) => Vec::new(),
+        (None, None) => spec.required("rules", sink)?.list(MAX_RULES, advice, sink)?,
+    };
     let rules = rules.iter().filter_map(|field| rule(field, sink)).collect();
     Some(Parsed {
-        policy: Policy { name, targets, rules },
+        policy: Policy {
+            name,
+            targets,
+            authentication,
+            rules,
+        },
         spots,
+        authentication_spot,
     })
 }
 

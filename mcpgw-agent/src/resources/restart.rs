@@ -1,13 +1,13 @@
 //! Settings that an agent takes over when it starts, and not while it runs.
 
-use super::{Gateway, Settings};
+use super::{Authentication, Gateway, Settings};
 
 impl Settings {
     /// Puts back what differs from the settings of a running agent and takes a restart to change; returns the
     /// paths of the fields that were put back.
     ///
-    /// The gateway's listeners, its TLS and its authentication change together or not at all: what is safe on
-    /// one listener is not on another.
+    /// What is safe on one listener is not on another: where the listeners have changed, their authentication is put
+    /// back with them, and never is it given up while running.
     pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
         let mut kept = Vec::new();
         match (&mut self.gateway, &running.gateway) {
@@ -30,11 +30,12 @@ fn keep(wanted: &mut Gateway, running: &Gateway, kept: &mut Vec<&'static str>) {
     let Gateway {
         listen,
         tls,
-        // The one field of a gateway that is read anew for each request.
+        // Read anew for each request.
         allowed_origins: _,
         authentication,
     } = wanted;
-    if *listen != running.listen {
+    let moved = *listen != running.listen;
+    if moved {
         listen.clone_from(&running.listen);
         kept.push("spec.gateway.listen");
     }
@@ -42,7 +43,8 @@ fn keep(wanted: &mut Gateway, running: &Gateway, kept: &mut Vec<&'static str>) {
         tls.clone_from(&running.tls);
         kept.push("spec.gateway.tls");
     }
-    if *authentication != running.authentication {
+    // What proves who callers are may change, but nobody is let in on a listener that was not meant for it.
+    if *authentication != running.authentication && (moved || *authentication == Authentication::None) {
         *authentication = running.authentication;
         kept.push("spec.gateway.authentication");
     }

@@ -1,21 +1,23 @@
 //! `ClusterMCPSettings`: what holds for the whole node (in Kubernetes: the whole cluster).
 
+use std::sync::Arc;
+
 use super::{
     Settings, UnknownWorkloads, audit,
     fields::{Field, Schema, Sink},
-    gateway, path,
+    gateway, issuer, path, url,
 };
 
 const SPEC: Schema = Schema {
-    known: &["unknownWorkloads", "gateway", "sessionKeysFile", "audit"],
-    later: &[
+    known: &[
+        "unknownWorkloads",
+        "gateway",
+        "sessionKeysFile",
         "publicURL",
         "issuers",
-        "extAuthz",
-        "rateLimitService",
-        "externalBackends",
-        "sessionKeys",
+        "audit",
     ],
+    later: &["extAuthz", "rateLimitService", "externalBackends", "sessionKeys"],
 };
 
 pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
@@ -27,8 +29,17 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         }
         None => Some(UnknownWorkloads::default()),
     };
+    let public_url: Option<Option<Arc<str>>> = match spec.optional("publicURL") {
+        Some(field) => url::base(&field, sink).map(|url| Some(url.into())),
+        None => Some(None),
+    };
+    let known_url = public_url.as_ref().and_then(Option::as_deref);
+    let issuers = match spec.optional("issuers") {
+        Some(field) => issuer::list(&field, known_url, sink),
+        None => Some(Vec::new()),
+    };
     let gateway = match spec.optional("gateway") {
-        Some(field) => gateway::read(&field, sink).map(Some),
+        Some(field) => gateway::read(&field, spec.has("issuers"), sink).map(Some),
         None => Some(None),
     };
     let session_keys = match spec.optional("sessionKeysFile") {
@@ -44,5 +55,7 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         gateway: gateway?,
         session_keys: session_keys?,
         audit: audit?,
+        public_url: public_url?,
+        issuers: issuers?,
     })
 }

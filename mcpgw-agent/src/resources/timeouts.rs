@@ -1,6 +1,6 @@
 //! `MCPServer.spec.timeouts`.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     Timeouts,
@@ -36,14 +36,19 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Timeouts> {
 }
 
 fn duration(field: &Field, sink: &mut Sink) -> Option<Duration> {
+    within(field, MIN_TIMEOUT..=MAX_TIMEOUT, sink)
+}
+
+/// The duration at `field`, within bounds.
+pub(super) fn within(field: &Field, bounds: RangeInclusive<Duration>, sink: &mut Sink) -> Option<Duration> {
     let text = field.text(sink)?;
     let reason = match humantime::parse_duration(text) {
-        Ok(duration) if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&duration) => return Some(duration),
+        Ok(duration) if bounds.contains(&duration) => return Some(duration),
         Ok(_) => format!(
             "{} is out of bounds: {} to {}",
             quote(text),
-            humantime::format_duration(MIN_TIMEOUT),
-            humantime::format_duration(MAX_TIMEOUT)
+            humantime::format_duration(*bounds.start()),
+            humantime::format_duration(*bounds.end())
         ),
         Err(error) => format!(
             "{} is not a duration such as \"5s\", \"1m 30s\" or \"1h\": {error}",

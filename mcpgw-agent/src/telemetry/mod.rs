@@ -4,12 +4,14 @@
 //! record    the record of one call, from its decision to its end
 //! metrics   the instruments, and their text for Prometheus
 //! labels    which tool names may become a label
+//! issuers   instruments that read what is known of issuers
 //! datapath  instruments that read the datapath's status
 //! audit     the audit log: its lines, and the thread that writes them
 //! ```
 
 mod audit;
 mod datapath;
+mod issuers;
 mod labels;
 mod metrics;
 mod record;
@@ -30,7 +32,11 @@ pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
 pub use record::{CallStart, Outcome, Path, Record, Verdict};
 
-use crate::{datapath::status::DatapathStatus, identity::Caller, resources::AuditSettings};
+use crate::{
+    datapath::status::DatapathStatus,
+    identity::{Caller, jwt::Issuers},
+    resources::AuditSettings,
+};
 use audit::Audit;
 use labels::ToolLabels;
 use metrics::Metrics;
@@ -89,6 +95,11 @@ impl Telemetry {
     /// Exports the generation of the plan in force; call it once.
     pub fn observe_plan(&self, generation: impl Fn() -> u64 + Send + Sync + 'static) {
         self.metrics.observe_plan(generation);
+    }
+
+    /// Exports what is known of issuers, and how often tokens were looked at; call it once.
+    pub fn observe_issuers(&self, issuers: &Arc<Issuers>) {
+        issuers::observe(self.metrics.meter(), issuers);
     }
 
     /// Exports the number of errors in the configuration as it stands now; call it once.

@@ -49,8 +49,9 @@ pub(super) use forward::unreachable;
 pub(super) use stream::EventBody;
 
 use super::{
-    Shared,
+    Shared, authenticate,
     body::BodyBudget,
+    challenge,
     exchange::Body,
     refused::{Refused, json},
     route,
@@ -63,7 +64,7 @@ use crate::{
         version::Era,
     },
     policy::Plan,
-    resources::{self, Authentication},
+    resources,
     telemetry::Record,
 };
 use session::{Ended, Session, Sessions};
@@ -129,9 +130,14 @@ enum Place<'a> {
     Mcp(Option<&'a str>),
     /// Whether the gateway is there at all.
     Health,
+    /// What kind of token the resource at this path wants.
+    Metadata(&'a str),
 }
 
-fn place(path: &str) -> Option<Place<'_>> {
+fn place<'a>(settings: &resources::Settings, path: &'a str) -> Option<Place<'a>> {
+    if let Some(resource) = challenge::resource_of(settings, path) {
+        return Some(Place::Metadata(resource));
+    }
     match path.trim_end_matches('/') {
         "/mcp" => Some(Place::Mcp(None)),
         "/health" | "/healthz" => Some(Place::Health),
@@ -145,8 +151,9 @@ fn place(path: &str) -> Option<Place<'_>> {
 /// Answers one request that came to the gateway.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
-    caller: &Arc<Caller>,
+    caller: &mut Arc<Caller>,
     bodies: &BodyBudget,
+    plan: &Plan,
     listener: &resources::Gateway,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
@@ -157,11 +164,15 @@ pub(super) async fn serve(
         let message = "Requests from this origin are not allowed";
         return Err(Refused::new(StatusCode::FORBIDDEN, "origin", message));
     }
-    if caller.workload.is_none() && listener.authentication == Authentication::Attested {
-        return Err(Refused::unauthenticated());
-    }
     let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
-    match (place(&path), &head.method) {
+    let place = place(&plan.settings, &path);
+    // Whether the gateway is there, and which token it wants, everybody may know.
+    if matches!(place, Some(Place::Mcp(_)) | None) {
+        let (mode, path) = (listener.authentication, path.trim_end_matches('/'));
+        authenticate::at_gateway(shared, plan, mode, caller, &head.headers, path).await?;
+    }
+    let caller = &*caller;
+    match (place, &head.method) {
         (Some(Place::Mcp(catalog)), &Method::POST) => {
             headers::check_content(&head.headers).map_err(Refused::headers)?;
             let (body, share) = bodies.read(body).await?;
@@ -173,6 +184,8 @@ pub(super) async fn serve(
         (Some(Place::Health), &Method::GET | &Method::HEAD) => {
             Ok(json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)))
         }
+        (Some(Place::Metadata(resource)), &Method::GET | &Method::HEAD) => metadata(plan, resource),
+        (Some(Place::Metadata(_)), _) => Err(Refused::method("method")),
         (Some(Place::Health), _) => Err(Refused::method("method")),
         (None, _) => Err(Refused::new(
             StatusCode::NOT_FOUND,
@@ -180,6 +193,21 @@ pub(super) async fn serve(
             "There is nothing at this path",
         )),
     }
+}
+
+/// What clients are told of the tokens that are good at a path: only where one is wanted, and of no other path.
+fn metadata(plan: &Plan, resource: &str) -> Result<Response<Body>, Refused> {
+    let known = match resource.strip_prefix("/mcp") {
+        None => resource.is_empty(),
+        Some("") => true,
+        Some(catalog) => catalog
+            .strip_prefix('/')
+            .is_some_and(|name| plan.catalog(name).is_some()),
+    };
+    let metadata = challenge::metadata(plan, resource).filter(|_| known);
+    metadata
+        .map(|metadata| json(StatusCode::OK, metadata))
+        .ok_or_else(Refused::no_catalog)
 }
 
 /// Whether the client reads event streams; one that says nothing does not.

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::template;
 use crate::{
     discovery::{Catalogue, Item, Snapshot, names},
-    identity::WorkloadIdentity,
+    identity::Caller,
     mcp::{seal::ListKind, splice::json_string},
     policy::{Decision, Plan, Server},
     resources::{Catalog, CatalogServer},
@@ -148,12 +148,7 @@ pub(super) struct Page {
 
 impl View {
     /// What `caller` sees through `catalog`, or without one.
-    pub(super) fn new(
-        plan: &Plan,
-        snapshot: &Snapshot,
-        caller: Option<&WorkloadIdentity>,
-        catalog: Option<&Catalog>,
-    ) -> Self {
+    pub(super) fn new(plan: &Plan, snapshot: &Snapshot, caller: &Caller, catalog: Option<&Catalog>) -> Self {
         let mut view = Self {
             servers: Vec::new(),
             tools: List::default(),
@@ -161,6 +156,7 @@ impl View {
             resources: List::default(),
             templates: List::default(),
         };
+        let identity = caller.identity();
         let mut choices = Vec::new();
         for server in plan.servers() {
             let choice = match catalog {
@@ -170,7 +166,8 @@ impl View {
                     None => continue,
                 },
             };
-            let (true, Some(catalogue)) = (plan.sees(caller, server), snapshot.get(server.name())) else {
+            let sees = plan.sees(identity.as_deref(), server) && server.admission.admits(caller);
+            let (true, Some(catalogue)) = (sees, snapshot.get(server.name())) else {
                 continue;
             };
             view.servers.push(Seen {
@@ -184,7 +181,7 @@ impl View {
                 let left_out = choices[index].is_some_and(|choice: &CatalogServer| !offers(choice, &item.name));
                 match kind {
                     Kind::Tools if left_out || !item.is_callable() => Shown::LeftOut,
-                    Kind::Tools => match plan.decide(caller, &view.servers[index].server, &item.name) {
+                    Kind::Tools => match plan.decide(identity.as_deref(), &view.servers[index].server, &item.name) {
                         Decision::Allow { .. } => Shown::Yes,
                         Decision::Deny { .. } => Shown::No,
                     },

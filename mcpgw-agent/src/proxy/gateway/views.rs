@@ -15,8 +15,16 @@ use crate::{
     resources::Catalog,
 };
 
-/// What views differ by: namespace and ServiceAccount of the caller, and the catalog.
-type Key = (Option<(Arc<str>, Arc<str>)>, Option<Arc<str>>);
+/// What views differ by: namespace and ServiceAccount of the caller, who vouches for it, and the catalog.
+type Key = (Option<(Arc<str>, Arc<str>)>, Witnesses, Option<Arc<str>>);
+
+/// Who vouches for a caller.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Witnesses {
+    kernel: bool,
+    issuer: Option<Arc<str>>,
+    strangers: bool,
+}
 
 /// The views of one state of plan and catalogues.
 #[derive(Default)]
@@ -42,8 +50,8 @@ impl Views {
         plan: &Plan,
         snapshot: &Snapshot,
     ) -> Arc<View> {
-        let identity = caller.workload.as_deref();
-        let key = key(identity, catalog);
+        let identity = caller.identity();
+        let key = key(identity.as_deref(), caller, catalog);
         let current = |made: &Made| made.plan == plan.generation && made.snapshot == snapshot.generation;
         {
             let made = self.made.load();
@@ -62,7 +70,7 @@ impl Views {
         if let Some(view) = views.get(&key) {
             return Arc::clone(view);
         }
-        let view = Arc::new(View::new(plan, snapshot, identity, catalog.map(|catalog| &**catalog)));
+        let view = Arc::new(View::new(plan, snapshot, caller, catalog.map(|catalog| &**catalog)));
         if views.len() >= MAX_VIEWS {
             views.clear();
         }
@@ -76,12 +84,17 @@ impl Views {
     }
 }
 
-fn key(identity: Option<&WorkloadIdentity>, catalog: Option<&Arc<Catalog>>) -> Key {
-    let caller = identity.map(|identity| {
+fn key(identity: Option<&WorkloadIdentity>, caller: &Caller, catalog: Option<&Arc<Catalog>>) -> Key {
+    let named = identity.map(|identity| {
         (
             Arc::clone(&identity.workload.namespace),
             Arc::clone(&identity.service_account),
         )
     });
-    (caller, catalog.map(|catalog| Arc::clone(&catalog.name.name)))
+    let witnesses = Witnesses {
+        kernel: caller.workload.is_some(),
+        issuer: caller.token.as_ref().map(|token| Arc::clone(&token.issuer)),
+        strangers: caller.brings_a_strangers_token(),
+    };
+    (named, witnesses, catalog.map(|catalog| Arc::clone(&catalog.name.name)))
 }

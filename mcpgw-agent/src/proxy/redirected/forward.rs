@@ -1,11 +1,15 @@
 //! The request for the server: the caller's own, but for what ends at this connection.
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, uri::PathAndQuery};
+use http::{HeaderName, Request, Response, header, uri::PathAndQuery};
 use http_body_util::Full;
 
 use super::{Dialled, session::Opened};
-use crate::{mcp::headers::MCP_SESSION_ID, proxy::refused::Refused, upstream::UpstreamBody};
+use crate::{
+    mcp::headers::MCP_SESSION_ID,
+    proxy::{authenticate, refused::Refused},
+    upstream::UpstreamBody,
+};
 
 /// Headers by which a server could take the request for another than the one that was decided.
 const MISLEADING: [HeaderName; 4] = [
@@ -27,6 +31,10 @@ impl Dialled<'_> {
             for name in MISLEADING {
                 headers.remove(name);
             }
+        }
+        // What was meant for us ends here; all else is between the caller and the server that it dialled.
+        if authenticate::is_ours(self.server, self.caller) {
+            headers.remove(header::AUTHORIZATION);
         }
         if let Some(session) = session {
             headers.insert(MCP_SESSION_ID, session.upstream.clone());

@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 pub(super) use session::Known;
 
 use super::{
-    Shared,
+    Shared, authenticate,
     body::{BodyBudget, Share},
     exchange::Body,
     pending::StreamKey,
@@ -64,16 +64,17 @@ struct Dialled<'a> {
 /// Answers one request that was redirected.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
-    caller: &Arc<Caller>,
+    caller: &mut Arc<Caller>,
     bodies: &BodyBudget,
     plan: &Plan,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
-    let judged = judge(shared, caller, plan, &head, received);
-    let (mut dialled, route) = match judged {
-        Ok(judged) => judged,
+    let judged = judge(shared, caller, plan, &head).await;
+    let caller = &*caller;
+    let found = match judged {
+        Ok(found) => found,
         // A caller that is only observed gets what it would get without us.
         Err(refused) if caller.observed => {
             shared.telemetry.would_refuse(refused.reason, caller, Path::Redirected);
@@ -81,6 +82,14 @@ pub(super) async fn serve(
         }
         Err(refused) => return Err(refused),
     };
+    let route = found.route;
+    let mut dialled = found.dialled(shared, caller, plan, &head, received);
+    if dialled.server.wanted.transport == Transport::Sse
+        && (&head.method, route) == (&Method::POST, Route::Mcp)
+        && !caller.observed
+    {
+        dialled = dialled.unsealed()?;
+    }
     let (body, share) = match head.method {
         Method::POST => bodies.read(body).await?,
         _ => (Bytes::new(), Share::default()),
@@ -101,14 +110,22 @@ pub(super) async fn serve(
     }
 }
 
-/// Finds the server and what its path is.
-fn judge<'a>(
-    shared: &'a Arc<Shared>,
-    caller: &'a Arc<Caller>,
+/// The server of a request, and the way there.
+struct Found<'a> {
+    server: &'a Arc<Server>,
+    route: Route,
+    upstream: Arc<Upstream>,
+    endpoint: Endpoint,
+    path: String,
+}
+
+/// Finds the server and what its path is, and checks who calls.
+async fn judge<'a>(
+    shared: &Arc<Shared>,
+    caller: &mut Arc<Caller>,
     plan: &'a Plan,
-    head: &'a Parts,
-    received: Instant,
-) -> Result<(Dialled<'a>, Route), Refused> {
+    head: &Parts,
+) -> Result<Found<'a>, Refused> {
     request::check(head)?;
     let destination = caller.destination;
     let servers = plan.at(destination);
@@ -127,6 +144,10 @@ fn judge<'a>(
         }
         (None, _) => return Err(Refused::path()),
     };
+    // What is open to be read is so for every caller that the kernel knows.
+    if route == Route::Mcp {
+        authenticate::redirected(shared, plan, server, caller, &head.headers).await?;
+    }
     let upstream = shared
         .upstreams
         .get(server.name())
@@ -138,23 +159,38 @@ fn judge<'a>(
         true => head.uri.path().to_owned(),
         false => path.into_owned(),
     };
-    let dialled = Dialled {
-        shared,
-        caller,
-        plan,
+    Ok(Found {
         server,
+        route,
         upstream,
         endpoint,
-        head,
         path,
-        target: None,
-        stream: None,
-        received,
-        read: received,
-    };
-    match (server.wanted.transport, &head.method) {
-        (Transport::Sse, &Method::POST) if route == Route::Mcp && !caller.observed => Ok((dialled.unsealed()?, route)),
-        _ => Ok((dialled, route)),
+    })
+}
+
+impl<'a> Found<'a> {
+    fn dialled(
+        self,
+        shared: &'a Arc<Shared>,
+        caller: &'a Arc<Caller>,
+        plan: &'a Plan,
+        head: &'a Parts,
+        received: Instant,
+    ) -> Dialled<'a> {
+        Dialled {
+            shared,
+            caller,
+            plan,
+            server: self.server,
+            upstream: self.upstream,
+            endpoint: self.endpoint,
+            head,
+            path: self.path,
+            target: None,
+            stream: None,
+            received,
+            read: received,
+        }
     }
 }
 

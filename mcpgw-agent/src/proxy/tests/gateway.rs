@@ -142,6 +142,7 @@ async fn a_denied_tool_is_neither_listed_nor_callable_and_looks_like_none() {
     desired.policies = vec![Arc::new(Policy {
         name: name("tools", "p"),
         targets: vec![],
+        authentication: None,
         rules: vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")],
     })];
     let proxied = start(desired).await;

@@ -7,6 +7,7 @@ mod modern_server;
 mod refusals;
 mod session_server;
 mod sessions;
+mod tokens;
 mod upstreams;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -22,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Parts, Shared, Stop, listener::Accept};
 use crate::{
     discovery::Discovery,
-    identity::{Caller, Process, WorkloadIdentity},
+    identity::{Caller, Process, WorkloadIdentity, jwt::Issuers},
     mcp::seal::{Key, Keys, Sealer},
     policy::Plan,
     resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
@@ -51,6 +52,7 @@ fn desired(server: SocketAddr) -> Desired {
         policies: vec![Arc::new(Policy {
             name: name("tools", "restrict"),
             targets: vec![],
+            authentication: None,
             rules,
         })],
         ..Desired::default()
@@ -90,45 +92,56 @@ impl Proxied {
         if desired.settings.gateway.is_some() {
             discovery.put_in_force(&desired.servers);
         }
+        let issuers = Issuers::new(tokio::runtime::Handle::current());
+        issuers.put_in_force(&desired.settings);
         let current = Arc::new(Key::new(&Key::generate().unwrap()).unwrap());
         let shared = Shared::new(Parts {
             plan: Arc::clone(&plan),
             telemetry: Arc::clone(&telemetry),
             upstreams,
             discovery,
+            tokens: issuers,
             sealer: Sealer::new(Keys {
                 current,
                 previous: None,
             }),
         });
-        Self::serve(shared, "pod-1", destination, Arc::new(dir)).await
+        Self::serve(shared, Some("pod-1"), destination, Arc::new(dir)).await
+    }
+
+    /// The same proxy, for callers that the kernel does not know.
+    async fn unknown(&self, destination: SocketAddr) -> Self {
+        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
+        Self::serve(shared, None, Some(destination), dir).await
     }
 
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, "pod-2", Some(destination), dir).await
+        Self::serve(shared, Some("pod-2"), Some(destination), dir).await
     }
 
     async fn serve(
         shared: Arc<Shared>,
-        pod: &str,
+        pod: Option<&str>,
         destination: Option<SocketAddr>,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
-        let identity = Arc::new(WorkloadIdentity {
-            workload: name("agents", pod),
-            service_account: "ci".into(),
+        let identity = pod.map(|pod| {
+            Arc::new(WorkloadIdentity {
+                workload: name("agents", pod),
+                service_account: "ci".into(),
+            })
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let accept = Accept {
             listeners: Arc::clone(&listeners),
-            workload: Some(Arc::clone(&identity)),
+            workload: identity.clone(),
             origin: move |_: &TcpStream| {
                 Ok(Caller {
-                    workload: Some(Arc::clone(&identity)),
+                    workload: identity.clone(),
                     destination: destination.ok_or("no_entry")?,
                     process: Some(Process {
                         pid: 1,

@@ -27,6 +27,7 @@ struct State {
     sessions: HashSet<String>,
     opened: usize,
     called: Vec<String>,
+    credentials: Vec<String>,
     tools: String,
 }
 
@@ -65,6 +66,11 @@ impl SessionServer {
         self.state.lock().unwrap().opened
     }
 
+    /// What came in `Authorization`.
+    pub(super) fn credentials(&self) -> Vec<String> {
+        self.state.lock().unwrap().credentials.clone()
+    }
+
     /// Which tools were called.
     pub(super) fn called(&self) -> Vec<String> {
         self.state.lock().unwrap().called.clone()
@@ -75,6 +81,10 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let mut state = state.lock().unwrap();
+    let credentials = head.headers.get_all("authorization").iter();
+    state
+        .credentials
+        .extend(credentials.map(|value| value.to_str().unwrap().to_owned()));
     let session = head
         .headers
         .get("mcp-session-id")

@@ -80,13 +80,13 @@ fn authentication_has_a_mode() {
     refused(
         &format!("{LISTEN}, authentication: {{mode: Open}}"),
         ".authentication.mode",
-        "is not one of Attested, None",
+        "is not one of Attested, Token, AttestedAndToken, Any, None",
     );
-    for later in ["Token", "AttestedAndToken", "Any"] {
+    for mode in ["Token", "AttestedAndToken", "Any"] {
         refused(
-            &format!("{LISTEN}, authentication: {{mode: {later}}}"),
+            &format!("{LISTEN}, authentication: {{mode: {mode}}}"),
             ".authentication.mode",
-            "not supported yet",
+            &format!("{mode} needs spec.issuers"),
         );
     }
 }
@@ -239,8 +239,7 @@ fn what_a_running_agent_cannot_take_over_is_put_back_and_named() {
             allowed_origins: vec![],
             ..running.gateway.clone().unwrap()
         }),
-        session_keys: None,
-        audit: AuditSettings::default(),
+        ..Settings::default()
     };
     assert_eq!(moved, expected);
 

@@ -51,7 +51,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "MCPPolicy",
             policy,
             "spec",
-            &["selector", "authentication", "limits", "audit", "enforcement"],
+            &["selector", "limits", "audit", "enforcement"],
         ),
         (
             "MCPPolicy",
@@ -64,14 +64,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "ClusterMCPSettings",
             "{LATER: 1}",
             "spec",
-            &[
-                "publicURL",
-                "issuers",
-                "extAuthz",
-                "rateLimitService",
-                "externalBackends",
-                "sessionKeys",
-            ],
+            &["extAuthz", "rateLimitService", "externalBackends", "sessionKeys"],
         ),
     ];
     for (kind, spec, path, fields) in table {

@@ -7,6 +7,7 @@ use super::*;
 mod conflicts;
 mod gateway;
 mod hostile;
+mod issuers;
 mod later;
 mod servers;
 mod values;

@@ -195,20 +195,41 @@ struct Identity<'a> {
     pid: Option<u32>,
     executable: Option<Cow<'a, str>>,
     command: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'a str>,
+    /// Whom the token is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<Cow<'a, str>>,
 }
 
 impl<'a> Identity<'a> {
     fn of(caller: &'a Caller) -> Self {
-        let of_workload = caller.workload.as_deref().map(Self::of_workload).unwrap_or_default();
+        let of_workload = caller.workload.as_deref().map(Self::of_workload);
+        let known = of_workload.unwrap_or_else(|| Self::of_account(caller));
+        let known = Self {
+            issuer: caller.token.as_deref().map(|token| &*token.issuer),
+            subject: caller.token.as_deref().map(|token| bounded(&token.subject)),
+            ..known
+        };
         let Some(process) = &caller.process else {
-            return of_workload;
+            return known;
         };
         let text = |path: &std::path::PathBuf| Cow::Owned(bounded(&path.to_string_lossy()).into_owned());
         Self {
             pid: Some(process.pid),
             executable: process.executable.as_ref().map(text),
             command: Some(&process.command),
-            ..of_workload
+            ..known
+        }
+    }
+
+    /// What a token says of the ServiceAccount of a caller whom the kernel does not know.
+    fn of_account(caller: &'a Caller) -> Self {
+        let account = caller.token.as_deref().and_then(|token| token.service_account.as_ref());
+        Self {
+            namespace: account.map(|account| &*account.name.namespace),
+            service_account: account.map(|account| &*account.name.name),
+            ..Self::default()
         }
     }
 

@@ -1,0 +1,269 @@
+//! Tokens: who made them, whether that is proven, and for whom they are.
+//!
+//! ```text
+//! mod      the issuers in force, and what a token of theirs proves
+//! compact  a token as it was sent: its form, and what its header asks for
+//! claims   what its claims say, once its signature is proven
+//! json     objects that have one reading only
+//! keys     the keys of an issuer, each for what it may verify
+//! source   where they are read from
+//! trusted  an issuer in force: its keys, and who keeps them current
+//! cache    tokens that were verified before
+//! refusal  why a token is refused
+//! limits   every bound, by name
+//! ```
+//!
+//! Signatures are verified by `jsonwebtoken` (aws-lc). What the claims mean is checked here: exactly, with a reason
+//! for each refusal, and at a time that tests can choose.
+
+mod cache;
+mod claims;
+mod compact;
+mod json;
+mod keys;
+pub mod limits;
+mod refusal;
+mod source;
+#[cfg(test)]
+pub(crate) mod tests;
+mod trusted;
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+pub use refusal::Refusal;
+
+use super::Token;
+use crate::resources::Settings;
+use cache::{Cache, Digest};
+use compact::Compact;
+use keys::Key;
+use trusted::Trusted;
+
+/// What tells whose a token is. There may be others beside [`Issuers`]: a cluster's TokenReview, for example.
+pub trait Authenticator: Send + Sync {
+    /// What is known of this token already; cheap, and never waits.
+    fn known(&self, token: &str) -> Option<Result<Arc<Verified>, Refusal>>;
+
+    /// Finds out. May ask the issuer for a key that is not known, within a bounded time.
+    fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a>;
+}
+
+/// The answer of an [`Authenticator`], on its way.
+pub type Verifying<'a> = Pin<Box<dyn Future<Output = Result<Arc<Verified>, Refusal>> + Send + 'a>>;
+
+/// A token whose signature and times are proven. For whom it is, [`is_for`](Self::is_for) says.
+pub struct Verified {
+    /// What it says.
+    pub token: Arc<Token>,
+    audiences: Vec<Arc<str>>,
+    scopes: Vec<Arc<str>>,
+    ends: u64,
+    key: Arc<Key>,
+    issuer: Arc<Trusted>,
+}
+
+impl Verified {
+    /// Whether it is still good: it has not ended, and its issuer's keys can be relied on.
+    fn check(&self, now: u64) -> Result<(), Refusal> {
+        self.issuer.check_age(now)?;
+        match now < self.ends {
+            true => Ok(()),
+            false => Err(Refusal::Expired),
+        }
+    }
+
+    /// Checks that it is for us: for an audience of its issuer's settings, or for what clients call this place,
+    /// character for character: the public URL, or that with a path of it.
+    pub fn is_for(&self, place: &Place<'_>) -> Result<(), Refusal> {
+        let ours = |audience: &str| {
+            let public = place.public_url.is_some_and(|url| {
+                let path = audience.strip_prefix(url);
+                path.is_some_and(|path| path.is_empty() || place.path == Some(path))
+            });
+            public || self.issuer.issuer.audiences.iter().any(|ours| **ours == *audience)
+        };
+        match self.audiences.iter().any(|audience| ours(audience)) {
+            true => Ok(()),
+            false => Err(Refusal::Audience),
+        }
+    }
+
+    /// Checks that it has the scopes that its issuer's settings want.
+    pub fn has_scopes(&self) -> Result<(), Refusal> {
+        let wanted = self.issuer.issuer.oauth.iter().flat_map(|oauth| &oauth.scopes);
+        match wanted.into_iter().all(|scope| self.scopes.contains(scope)) {
+            true => Ok(()),
+            false => Err(Refusal::Scope),
+        }
+    }
+}
+
+/// What clients call the place that a token was brought to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// The gateway's public URL.
+    pub public_url: Option<&'a str>,
+    /// The path below it: `/mcp` or `/mcp/<catalog>`; `None` on the redirected path, which has no URL of ours.
+    pub path: Option<&'a str>,
+}
+
+/// What is known of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerStatus {
+    /// Its name.
+    pub issuer: String,
+    /// `Ready`, `NoKeys` or `KeysTooOld`.
+    pub state: String,
+    /// How many keys it has that tokens can be verified with.
+    pub keys: usize,
+    /// Keys of its document that they cannot be: for something else, too weak, or malformed.
+    pub unusable_keys: usize,
+    /// Seconds since its keys were last read; `None`: never.
+    pub age_seconds: Option<u64>,
+    /// How old they may become before its tokens are refused.
+    pub max_age_seconds: u64,
+    /// Why they could not be read the last time.
+    pub error: Option<String>,
+    /// How often they were read.
+    pub reads: u64,
+    /// How often they could not be.
+    pub failed_reads: u64,
+}
+
+/// How often tokens were looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCounts {
+    /// Known from an earlier call.
+    pub known: u64,
+    /// Verified.
+    pub verified: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Verified tokens that are remembered now.
+    pub cached: u64,
+}
+
+/// The issuers whose tokens are believed.
+pub struct Issuers {
+    runtime: Handle,
+    in_force: ArcSwap<Vec<Arc<Trusted>>>,
+    cache: Cache,
+    known: AtomicU64,
+    verified: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Issuers {
+    /// None yet. Keys are read on `runtime`.
+    pub fn new(runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            in_force: ArcSwap::default(),
+            cache: Cache::default(),
+            known: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Puts the issuers of these settings in force, and no others. One that has not changed keeps its keys; tokens of
+    /// all others are believed no more.
+    pub fn put_in_force(&self, settings: &Settings) {
+        let before = self.in_force.load_full();
+        let after: Vec<Arc<Trusted>> = settings
+            .issuers
+            .iter()
+            .map(|issuer| match before.iter().find(|trusted| trusted.issuer == *issuer) {
+                Some(same) => Arc::clone(same),
+                None => Trusted::begin(issuer, &self.runtime),
+            })
+            .collect();
+        let is_gone = |trusted: &Arc<Trusted>| !after.iter().any(|kept| Arc::ptr_eq(kept, trusted));
+        self.in_force.store(Arc::new(after.clone()));
+        for gone in before.iter().filter(|trusted| is_gone(trusted)) {
+            gone.retire();
+        }
+        self.cache.forget_refusals(is_gone);
+    }
+
+    /// What is known of each issuer, in the order of the settings.
+    pub fn status(&self) -> Vec<IssuerStatus> {
+        self.in_force.load().iter().map(|trusted| trusted.status()).collect()
+    }
+
+    /// How often tokens were looked at.
+    pub fn counts(&self) -> TokenCounts {
+        TokenCounts {
+            known: self.known.load(Relaxed),
+            verified: self.verified.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            cached: self.cache.len() as u64,
+        }
+    }
+
+    /// Verifies a token at a time, in seconds of Unix time, whatever is known of it.
+    async fn look(&self, token: &str, now: u64) -> Result<Arc<Verified>, Refusal> {
+        let compact = Compact::parse(token)?;
+        let name = claims::issuer(&compact.claims)?;
+        let issuers = self.in_force.load_full();
+        let issuer = issuers.iter().find(|trusted| *trusted.issuer.issuer == *name);
+        let issuer = issuer.ok_or(Refusal::Issuer)?;
+        if !issuer.issuer.algorithms.contains(&compact.header.algorithm) {
+            return Err(Refusal::Algorithm);
+        }
+        let key = issuer.key(&compact.header).await?;
+        if let Err(refusal) = key.verify(compact.message, compact.signature, compact.header.algorithm) {
+            self.cache.refuse(Digest::of(token), refusal, issuer, now);
+            return Err(refusal);
+        }
+        let checked = claims::check(compact.claims, &issuer.issuer, now)?;
+        let verified = Arc::new(Verified {
+            token: Arc::new(checked.token),
+            audiences: checked.audiences,
+            scopes: checked.scopes,
+            ends: checked.ends,
+            key,
+            issuer: Arc::clone(issuer),
+        });
+        // What was withdrawn while it was looked at is found out at the next call.
+        self.cache
+            .insert(Digest::of(token), Arc::clone(&verified), token.len(), now);
+        Ok(verified)
+    }
+}
+
+impl Authenticator for Issuers {
+    fn known(&self, token: &str) -> Option<Result<Arc<Verified>, Refusal>> {
+        let known = self.cache.get(&Digest::of(token), now());
+        if known.is_some() {
+            self.known.fetch_add(1, Relaxed);
+        }
+        known
+    }
+
+    fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a> {
+        Box::pin(async move {
+            let found = self.look(token, now()).await;
+            let count = if found.is_ok() { &self.verified } else { &self.refused };
+            count.fetch_add(1, Relaxed);
+            found
+        })
+    }
+}
+
+/// Seconds of Unix time.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

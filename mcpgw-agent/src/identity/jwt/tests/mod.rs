@@ -1,0 +1,75 @@
+//! Tokens, with real keys.
+//!
+//! ```text
+//! signer   makes keys and tokens, also bad ones
+//! attacks  what is tried against a verifier, and the reason that each is refused by
+//! keys     which keys of a document are used
+//! issuers  keys that change, go and cannot be read
+//! web      issuers that are asked over HTTP and HTTPS
+//! ```
+
+mod attacks;
+mod issuers;
+mod keys;
+pub(crate) mod signer;
+mod web;
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::resources::{self, Algorithm, KeySource};
+use signer::Signer;
+
+const ISSUER: &str = "https://issuer.example";
+
+/// An issuer with its keys in a file.
+fn issuer(name: &str, keys: PathBuf) -> resources::Issuer {
+    resources::Issuer {
+        issuer: name.into(),
+        keys: KeySource::File(keys),
+        max_key_age: std::time::Duration::from_secs(3600),
+        authorities: None,
+        audiences: vec!["mcpgw".into()],
+        algorithms: Algorithm::ALL.to_vec(),
+        claims: resources::ClaimNames::default(),
+        clock_skew: std::time::Duration::from_secs(30),
+        kubernetes: false,
+        oauth: None,
+    }
+}
+
+fn settings(issuers: Vec<resources::Issuer>) -> Settings {
+    Settings {
+        issuers: issuers.into_iter().map(Arc::new).collect(),
+        ..Settings::default()
+    }
+}
+
+fn in_force(list: Vec<resources::Issuer>) -> Arc<Issuers> {
+    let issuers = Issuers::new(Handle::current());
+    issuers.put_in_force(&settings(list));
+    issuers
+}
+
+/// The claims of a good token.
+fn claims() -> Value {
+    let now = now();
+    json!({"iss": ISSUER, "sub": "alice", "aud": "mcpgw", "exp": now + 600, "nbf": now - 10, "iat": now - 10})
+}
+
+/// The good claims with one changed, or left out where it is null.
+fn with(name: &str, value: Value) -> Value {
+    let mut claims = claims();
+    match value {
+        Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+        value => claims[name] = value,
+    }
+    claims
+}
+
+fn document(keys: &[Value]) -> String {
+    json!({ "keys": keys }).to_string()
+}

@@ -1,0 +1,222 @@
+//! An issuer in force: its keys, and who keeps them current.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    IssuerStatus, Refusal,
+    compact::Header,
+    keys::{Key, KeySet},
+    limits::{MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, UNKNOWN_KEY_WAIT},
+    now, source,
+};
+use crate::{
+    resources::{Issuer, KeySource},
+    source::changes::Changes,
+};
+
+/// An issuer whose tokens are believed now.
+pub(super) struct Trusted {
+    pub(super) issuer: Arc<Issuer>,
+    keys: ArcSwap<KeySet>,
+    /// Seconds of Unix time until when the keys are good; 0: there are none yet.
+    good_until: AtomicU64,
+    /// Told when somebody needs keys that are not known.
+    wanted: Notify,
+    /// How often the keys have been asked for.
+    asked: watch::Sender<u64>,
+    progress: Mutex<Progress>,
+    following: Mutex<Option<AbortHandle>>,
+}
+
+/// What was tried.
+#[derive(Default)]
+struct Progress {
+    /// Somebody asks, or is about to.
+    asking: bool,
+    ended: Option<Instant>,
+    read: Option<Instant>,
+    good: u64,
+    failed: u64,
+    error: Option<String>,
+}
+
+impl Trusted {
+    /// Begins to keep the keys current, on `runtime`.
+    pub(super) fn begin(issuer: &Arc<Issuer>, runtime: &Handle) -> Arc<Self> {
+        let trusted = Arc::new(Self {
+            issuer: Arc::clone(issuer),
+            keys: ArcSwap::default(),
+            good_until: AtomicU64::new(0),
+            wanted: Notify::new(),
+            asked: watch::Sender::new(0),
+            progress: Mutex::new(Progress {
+                asking: true,
+                ..Progress::default()
+            }),
+            following: Mutex::default(),
+        });
+        let task = runtime.spawn(follow(Arc::downgrade(&trusted), Arc::clone(issuer)));
+        *trusted.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        trusted
+    }
+
+    /// Whether what its keys verified may still be believed.
+    pub(super) fn check_age(&self, now: u64) -> Result<(), Refusal> {
+        match self.good_until.load(Ordering::Acquire) {
+            0 => Err(Refusal::NoKeys),
+            until if now >= until => Err(Refusal::KeysTooOld),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key that a header asks for. One that is not known is asked for, once for all who wait for it, and not
+    /// more often than [`MIN_REFRESH_INTERVAL`].
+    pub(super) async fn key(&self, header: &Header) -> Result<Arc<Key>, Refusal> {
+        let find = || {
+            self.check_age(now())?;
+            self.keys.load().find(header.key.as_deref(), header.algorithm).cloned()
+        };
+        match find() {
+            Err(Refusal::UnknownKey | Refusal::NoKeys | Refusal::KeysTooOld) => {
+                self.asked_again().await;
+                find()
+            }
+            found => found,
+        }
+    }
+
+    /// Waits until the keys have been asked for once more, if it is time to.
+    async fn asked_again(&self) {
+        let mut asked = self.asked.subscribe();
+        {
+            let mut progress = self.progress();
+            let lately = progress
+                .ended
+                .is_some_and(|ended| ended.elapsed() < MIN_REFRESH_INTERVAL);
+            if !progress.asking {
+                if lately {
+                    return;
+                }
+                progress.asking = true;
+                self.wanted.notify_one();
+            }
+        }
+        // Whoever waits too long is refused for the key that is not there.
+        let _ = timeout(UNKNOWN_KEY_WAIT, asked.changed()).await;
+    }
+
+    /// Asks once, and takes over what comes.
+    async fn ask(&self) {
+        self.progress().asking = true;
+        let read = source::read(&self.issuer).await;
+        let mut progress = self.progress();
+        match read {
+            Ok(keys) => {
+                let before = self.keys.load_full();
+                self.keys.store(Arc::new(keys.succeed(&before)));
+                let until = now().saturating_add(self.issuer.max_key_age.as_secs());
+                self.good_until.store(until, Ordering::Release);
+                if progress.error.take().is_some() {
+                    tracing::info!(issuer = %self.issuer.issuer, "its keys can be read again");
+                }
+                progress.read = Some(Instant::now());
+                progress.good += 1;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if progress.error.as_ref() != Some(&error) {
+                    tracing::warn!(issuer = %self.issuer.issuer, error, "its keys cannot be read");
+                }
+                progress.error = Some(error);
+                progress.failed += 1;
+            }
+        }
+        progress.asking = false;
+        progress.ended = Some(Instant::now());
+        drop(progress);
+        self.asked.send_modify(|asked| *asked += 1);
+    }
+
+    /// How long to wait until the keys are asked for again, if nobody needs them before.
+    fn pause(&self) -> Duration {
+        match self.progress().error {
+            Some(_) => MIN_REFRESH_INTERVAL,
+            // Twice before they are too old, so that one failure does no harm.
+            None => REFRESH_INTERVAL.min(self.issuer.max_key_age / 3),
+        }
+    }
+
+    /// What it was verified with is believed no more.
+    pub(super) fn retire(&self) {
+        self.keys.load().withdraw();
+        self.good_until.store(0, Ordering::Release);
+        if let Some(task) = self.following.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+
+    pub(super) fn status(&self) -> IssuerStatus {
+        let keys = self.keys.load();
+        let progress = self.progress();
+        let refusal = self.check_age(now()).err();
+        IssuerStatus {
+            issuer: self.issuer.issuer.to_string(),
+            keys: keys.len(),
+            unusable_keys: keys.unusable,
+            age_seconds: progress.read.map(|read| read.elapsed().as_secs()),
+            max_age_seconds: self.issuer.max_key_age.as_secs(),
+            state: refusal
+                .map_or("Ready", |refusal| match refusal {
+                    Refusal::KeysTooOld => "KeysTooOld",
+                    _ => "NoKeys",
+                })
+                .to_owned(),
+            error: progress.error.clone(),
+            reads: progress.good,
+            failed_reads: progress.failed,
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps an issuer's keys current until it is gone.
+async fn follow(trusted: Weak<Trusted>, issuer: Arc<Issuer>) {
+    let mut changes = match &issuer.keys {
+        KeySource::File(path) => Some(Changes::of(path.parent().unwrap_or(Path::new("/")).to_owned())),
+        KeySource::Url(_) | KeySource::Discovery => None,
+    };
+    loop {
+        let Some(trusted) = trusted.upgrade() else { return };
+        trusted.ask().await;
+        let pause = trusted.pause();
+        let changed = async {
+            match &mut changes {
+                Some(changes) => changes.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = trusted.wanted.notified() => {}
+            () = changed => {}
+        }
+    }
+}

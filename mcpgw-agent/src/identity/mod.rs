@@ -60,6 +60,13 @@ impl Caller {
         }
     }
 
+    /// The namespace of its ServiceAccount, whoever vouches for it; `None` for a caller that has none.
+    pub fn namespace(&self) -> Option<&Arc<str>> {
+        let attested = self.workload.as_ref().map(|workload| &workload.workload.namespace);
+        let told = || Some(&self.token.as_ref()?.service_account.as_ref()?.name.namespace);
+        attested.or_else(told)
+    }
+
     /// Whom its sessions are bound to: the principal, for an attested one the workload too, and with a token its
     /// subject: of the users that one workload speaks for, each has sessions of its own. A token that is renewed
     /// changes nothing.

@@ -71,6 +71,7 @@ mod tests {
                 mode,
                 issuers: issuers.map(|issuers| issuers.iter().map(|issuer| Arc::from(*issuer)).collect()),
             }),
+            limits: vec![],
             rules: vec![],
         }
     }

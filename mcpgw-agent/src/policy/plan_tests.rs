@@ -39,6 +39,7 @@ fn policy(policy: &str, targets: &[&str], rules: Vec<WantedRule>) -> Arc<Policy>
         name: name(namespace, policy),
         targets,
         authentication: None,
+        limits: vec![],
         rules,
     })
 }

@@ -62,6 +62,14 @@ pub const MAX_WORKLOADS: usize = mcpgw_common::layout::MAX_WORKLOADS as usize;
 pub const MAX_TARGETS: usize = 256;
 /// Rules of one policy.
 pub const MAX_RULES: usize = 256;
+/// Limits of one policy.
+pub const MAX_LIMITS: usize = 32;
+/// Parts of a limit's key.
+pub const MAX_KEY_PARTS: usize = 8;
+/// Length of a limit's name, in bytes.
+pub const MAX_NAME_BYTES: usize = 63;
+/// Steps of the path to a claim.
+pub const MAX_CLAIM_DEPTH: usize = 8;
 /// Entries of a rule's `from`, and of each list in such an entry.
 pub const MAX_CALLERS: usize = 256;
 /// Tool globs of one list.

@@ -1,7 +1,7 @@
 //! What the operator wants, validated: the one snapshot that every source yields and that the datapath
 //! and the policy compiler read. Everything in it is well-formed; nothing in it is about YAML or CRDs.
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Authentication, Demand, Issuer, Pattern};
 
@@ -393,8 +393,53 @@ pub struct Policy {
     pub targets: Vec<Arc<str>>,
     /// How callers prove who they are; of several policies the strictest holds.
     pub authentication: Option<Demand>,
+    /// How often its servers may be called. All limits of all policies apply.
+    pub limits: Vec<Limit>,
     /// Its rules, in the order of the file. A policy with rules turns the default to deny.
     pub rules: Vec<Rule>,
+}
+
+/// One limit of a policy. Without `rate` and without `concurrency` there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What messages and metrics call it; its number, from 1, where it has none.
+    pub name: Option<Arc<str>>,
+    /// Methods that it counts, by glob: `tools/call` where nothing else is said.
+    pub counts: Vec<Pattern>,
+    /// Tools that it counts, by glob; empty: every tool, and all that is no tool.
+    pub tools: Vec<Pattern>,
+    /// How often.
+    pub rate: Option<Rate>,
+    /// How many at a time.
+    pub concurrency: Option<NonZeroU32>,
+    /// Whose budget it is: callers that are equal in all of these share one; empty: all callers do.
+    pub key: Vec<KeyPart>,
+}
+
+/// So many calls in so much time. In the first window up to `burst + requests` calls pass, on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub requests: NonZeroU32,
+    /// In how long.
+    pub per: Duration,
+    /// How many of them at once; the whole of `requests` where nothing else is said.
+    pub burst: NonZeroU32,
+}
+
+/// What tells budgets apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The principal.
+    Identity,
+    /// The principal's namespace.
+    Namespace,
+    /// The server.
+    Server,
+    /// The tool.
+    Tool,
+    /// A claim of the caller's token, by its path.
+    Claim(Vec<Box<str>>),
 }
 
 /// One rule of a policy.

@@ -33,6 +33,7 @@ mod gateway;
 mod globs;
 mod host;
 mod issuer;
+mod limit;
 mod name;
 mod not_yet;
 mod path;

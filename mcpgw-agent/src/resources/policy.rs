@@ -7,13 +7,13 @@ use super::{
     bounds::{MAX_CALLERS, MAX_RULES, MAX_TARGETS},
     document::Spot,
     fields::{Field, Schema, Sink},
-    globs, name,
+    globs, limit, name,
     problem::quote,
 };
 
 const SPEC: Schema = Schema {
-    known: &["targetRefs", "authentication", "rules"],
-    later: &["selector", "limits", "audit", "enforcement", "denialStatus"],
+    known: &["targetRefs", "authentication", "limits", "rules"],
+    later: &["selector", "audit", "enforcement", "denialStatus"],
 };
 const TARGET: Schema = Schema {
     known: &["kind", "name"],
@@ -46,12 +46,13 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
         Some(field) => (Some(authentication::demand(&field, sink)?), Some(Spot::from(&field))),
         None => (None, None),
     };
+    let limits = spec.optional("limits").map(|field| limit::list(&field, sink));
     let advice = "to deny every call, write one rule: {action: Deny}";
-    let rules = match (spec.optional("rules"), &authentication) {
+    let rules = match (spec.optional("rules"), authentication.is_some() || limits.is_some()) {
         (Some(field), _) => field.list(MAX_RULES, advice, sink)?,
         // Nobody is denied by a policy without rules.
-        (None, Some(_)) => Vec::new(),
-        (None, None) => spec.required("rules", sink)?.list(MAX_RULES, advice, sink)?,
+        (None, true) => Vec::new(),
+        (None, false) => spec.required("rules", sink)?.list(MAX_RULES, advice, sink)?,
     };
     let rules = rules.iter().filter_map(|field| rule(field, sink)).collect();
     Some(Parsed {
@@ -59,6 +60,7 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
             name,
             targets,
             authentication,
+            limits: limits.unwrap_or_default(),
             rules,
         },
         spots,

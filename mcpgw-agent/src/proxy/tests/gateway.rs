@@ -143,6 +143,7 @@ async fn a_denied_tool_is_neither_listed_nor_callable_and_looks_like_none() {
         name: name("tools", "p"),
         targets: vec![],
         authentication: None,
+        limits: vec![],
         rules: vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")],
     })];
     let proxied = start(desired).await;

@@ -53,6 +53,7 @@ fn desired(server: SocketAddr) -> Desired {
             name: name("tools", "restrict"),
             targets: vec![],
             authentication: None,
+            limits: vec![],
             rules,
         })],
         ..Desired::default()

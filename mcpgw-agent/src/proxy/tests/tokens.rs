@@ -112,6 +112,7 @@ async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) ->
                 name: name(namespace, "p"),
                 targets: vec![],
                 authentication: Some(demand.clone()),
+                limits: vec![],
                 rules: vec![],
             })
         })
@@ -397,6 +398,7 @@ async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, Sessi
                 name: name("tools", "tokens"),
                 targets: vec![],
                 authentication: Some(Demand { mode, issuers: None }),
+                limits: vec![],
                 rules: vec![],
             })
         })

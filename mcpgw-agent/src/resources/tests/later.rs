@@ -51,7 +51,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "MCPPolicy",
             policy,
             "spec",
-            &["selector", "limits", "audit", "enforcement"],
+            &["selector", "audit", "enforcement"],
         ),
         (
             "MCPPolicy",

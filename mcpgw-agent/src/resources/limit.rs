@@ -1,0 +1,170 @@
+//! `limits` of a policy: how often, and how many at a time.
+
+use std::{num::NonZeroU32, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use super::{
+    KeyPart, Limit, Pattern, Rate,
+    bounds::{MAX_CLAIM_DEPTH, MAX_KEY_PARTS, MAX_LIMITS, MAX_NAME_BYTES},
+    fields::{Field, Fields, Schema, Sink},
+    globs,
+    problem::quote,
+    timeouts,
+};
+
+const LIMIT: Schema = Schema {
+    known: &[
+        "name",
+        "counts",
+        "tools",
+        "requests",
+        "per",
+        "burst",
+        "concurrency",
+        "key",
+        "scope",
+    ],
+    later: &[],
+};
+/// What `per` may be.
+const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(31 * 24 * 3600);
+/// What `requests`, `burst` and `concurrency` may be.
+const COUNT: RangeInclusive<u64> = 1..=1_000_000;
+/// What is counted where `counts` says nothing.
+const TOOL_CALLS: &str = "tools/call";
+
+/// The limits at `field`.
+pub(super) fn list(field: &Field, sink: &mut Sink) -> Vec<Limit> {
+    let items = field.list(MAX_LIMITS, "leave limits out to limit nothing", sink);
+    let mut limits: Vec<Limit> = Vec::new();
+    for item in items.unwrap_or_default() {
+        let Some(limit) = limit(&item, sink) else { continue };
+        match &limit.name {
+            Some(name) if limits.iter().any(|other| other.name.as_ref() == Some(name)) => {
+                item.report(sink, format!("there are two limits {}", quote(name)));
+            }
+            _ => limits.push(limit),
+        }
+    }
+    limits
+}
+
+fn limit(field: &Field, sink: &mut Sink) -> Option<Limit> {
+    let fields = field.fields(&LIMIT, sink)?;
+    let name = match fields.optional("name") {
+        Some(field) => Some(name(&field, sink)?),
+        None => None,
+    };
+    let mut counts = globs::list(&fields, "counts", "leave counts out to count tool calls", sink);
+    if counts.is_empty() {
+        counts.extend(Pattern::new(TOOL_CALLS).ok());
+    }
+    let tools = globs::list(&fields, "tools", "leave tools out to count calls of every tool", sink);
+    let key = key(&fields, sink);
+    // Only this node's calls count; said outright, so that nobody takes it for the whole cluster's.
+    let scope = fields.required("scope", sink)?;
+    let scope = scope.choice(&[("Node", ())], &["Cluster"], sink);
+    let concurrency = match fields.optional("concurrency") {
+        Some(field) => Some(count(&field, sink)?),
+        None => None,
+    };
+    let rate = rate(&fields, concurrency.is_some(), sink)?;
+    scope?;
+    Some(Limit {
+        name,
+        counts,
+        tools,
+        rate,
+        concurrency,
+        key: key?,
+    })
+}
+
+/// `None` if something is wrong with it.
+fn rate(fields: &Fields, is_optional: bool, sink: &mut Sink) -> Option<Option<Rate>> {
+    match (fields.optional("requests"), fields.optional("per")) {
+        (None, None) if is_optional => match fields.has("burst") {
+            true => {
+                fields.report(sink, "burst goes with requests and per");
+                None
+            }
+            false => Some(None),
+        },
+        (None, None) => {
+            fields.report(sink, "must have requests and per, or concurrency, or all of them");
+            None
+        }
+        (Some(requests), Some(per)) => {
+            let (requests, per) = (count(&requests, sink), timeouts::within(&per, WINDOW, sink));
+            let burst = match fields.optional("burst") {
+                Some(field) => count(&field, sink),
+                None => requests,
+            };
+            Some(Some(Rate {
+                requests: requests?,
+                per: per?,
+                burst: burst?,
+            }))
+        }
+        _ => {
+            fields.report(sink, "requests and per go together: {requests: 100, per: 1m}");
+            None
+        }
+    }
+}
+
+fn count(field: &Field, sink: &mut Sink) -> Option<NonZeroU32> {
+    let number = field.number(COUNT, sink)?;
+    u32::try_from(number).ok().and_then(NonZeroU32::new)
+}
+
+/// Goes into header fields, between quotes.
+fn name(field: &Field, sink: &mut Sink) -> Option<Arc<str>> {
+    let text = field.text(sink)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(allowed) {
+        let reason = format!("a limit's name is 1 to {MAX_NAME_BYTES} letters, digits, \"-\", \"_\" and \".\"");
+        field.report(sink, reason);
+        return None;
+    }
+    Some(text.into())
+}
+
+fn key(fields: &Fields, sink: &mut Sink) -> Option<Vec<KeyPart>> {
+    let Some(field) = fields.optional("key") else {
+        return Some(Vec::new());
+    };
+    let items = field.list(
+        MAX_KEY_PARTS,
+        "leave key out for one budget that all callers share",
+        sink,
+    )?;
+    let parts: Vec<KeyPart> = items.iter().filter_map(|item| part(item, sink)).collect();
+    (parts.len() == items.len()).then_some(parts)
+}
+
+fn part(field: &Field, sink: &mut Sink) -> Option<KeyPart> {
+    let text = field.text(sink)?;
+    let part = match text.split_once(':') {
+        None => match text {
+            "identity" => Some(KeyPart::Identity),
+            "namespace" => Some(KeyPart::Namespace),
+            "server" => Some(KeyPart::Server),
+            "tool" => Some(KeyPart::Tool),
+            _ => None,
+        },
+        Some(("claim", path)) => {
+            let path: Vec<Box<str>> = path.split('.').map(Box::from).collect();
+            let is_good = path.len() <= MAX_CLAIM_DEPTH && path.iter().all(|name| !name.is_empty());
+            is_good.then_some(KeyPart::Claim(path))
+        }
+        Some(_) => None,
+    };
+    if part.is_none() {
+        let reason = format!(
+            "{} is not one of identity, namespace, server, tool, or a claim of the caller's token such as claim:team",
+            quote(text)
+        );
+        field.report(sink, reason);
+    }
+    part
+}

@@ -60,6 +60,18 @@ impl Caller {
         }
     }
 
+    /// Namespace and name of the ServiceAccount that it is: as the kernel attests it, or else as its token says.
+    pub fn account(&self) -> Option<(&str, &str)> {
+        match (&self.workload, &self.token) {
+            (Some(workload), _) => Some((&workload.workload.namespace, &workload.service_account)),
+            (None, Some(token)) => {
+                let account = token.service_account.as_ref()?;
+                Some((&account.name.namespace, &account.name.name))
+            }
+            (None, None) => None,
+        }
+    }
+
     /// Whom its sessions are bound to: the principal, for an attested one the workload too, and with a token its
     /// subject: of the users that one workload speaks for, each has sessions of its own. A token that is renewed
     /// changes nothing.
@@ -87,16 +99,6 @@ impl Caller {
                 || account.name.name != workload.service_account
                 || account.pod.as_ref() != Some(&workload.workload)
         })
-    }
-
-    /// As what policies see it: the workload that the kernel attests, else what its token says, which is no
-    /// workload of any namespace unless it is a ServiceAccount's.
-    pub fn identity(&self) -> Option<Arc<WorkloadIdentity>> {
-        match (&self.workload, &self.token) {
-            (Some(workload), _) => Some(Arc::clone(workload)),
-            (None, Some(token)) => Some(Arc::new(token.identity())),
-            (None, None) => None,
-        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod batch;
 pub mod envelope;
 mod envelope_error;
 pub mod error;
+pub mod governed;
 pub mod headers;
 mod members;
 pub mod message;

@@ -1,13 +1,22 @@
 //! What the operator wants, validated: the one snapshot that every source yields and that the datapath
 //! and the policy compiler read. Everything in it is well-formed; nothing in it is about YAML or CRDs.
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{Authentication, Demand, Issuer, Pattern};
+use super::{Authentication, Issuer, Pattern, Policy};
 
 /// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
 /// that is not in it has none.
 pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
+
+/// Labels of an object, by their keys.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// One consistent picture of all resources.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,7 +30,7 @@ pub struct Desired {
     pub servers: Vec<Arc<Server>>,
     /// Workloads, ordered by namespace and name; no two share a cgroup.
     pub workloads: Vec<Arc<Workload>>,
-    /// Policies, ordered by namespace and name.
+    /// Policies: those of the cluster first, then ordered by namespace and name.
     pub policies: Vec<Arc<Policy>>,
     /// Virtual servers, ordered by namespace and name; no two have the same name.
     pub catalogs: Vec<Arc<Catalog>>,
@@ -110,7 +119,7 @@ pub enum UnknownWorkloads {
 }
 
 /// A namespaced name, written `namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     /// The namespace.
     pub namespace: Arc<str>,
@@ -140,6 +149,8 @@ impl std::fmt::Display for ObjectName {
 pub struct Server {
     /// Its name.
     pub name: ObjectName,
+    /// Its labels, by which policies select it.
+    pub labels: Labels,
     /// Where it is.
     pub backend: Backend,
     /// HTTP path of its MCP endpoint, normalised, beginning with `/`. With [`Transport::Sse`]: of its stream.
@@ -168,6 +179,7 @@ impl Server {
         Self {
             prefix: format!("{}_", name.name).into(),
             name,
+            labels: Labels::new(),
             backend: Backend::Addresses { addresses, h2c: false },
             path: "/mcp".into(),
             transport: Transport::default(),
@@ -382,46 +394,4 @@ impl Mode {
             Self::Enforce => "enforce",
         }
     }
-}
-
-/// Which tools a caller may use (`MCPPolicy`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Its name; it governs servers of its own namespace.
-    pub name: ObjectName,
-    /// Names of the servers that it governs, in its namespace; empty: all of them.
-    pub targets: Vec<Arc<str>>,
-    /// How callers prove who they are; of several policies the strictest holds.
-    pub authentication: Option<Demand>,
-    /// Its rules, in the order of the file. A policy with rules turns the default to deny.
-    pub rules: Vec<Rule>,
-}
-
-/// One rule of a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// What it does. A denial wins over any number of permissions.
-    pub action: Action,
-    /// Whom it is about; empty: everyone.
-    pub from: Vec<Caller>,
-    /// Tools by glob; empty: every tool.
-    pub tools: Vec<Pattern>,
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Permits.
-    Allow,
-    /// Forbids.
-    Deny,
-}
-
-/// Whom a rule is about: all fields that are set must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// Namespaces of the workload; empty: any.
-    pub namespaces: Vec<Arc<str>>,
-    /// ServiceAccounts, as `namespace/name`; empty: any.
-    pub service_accounts: Vec<ObjectName>,
 }

@@ -1,4 +1,4 @@
-//! The record of one call.
+//! The record of one call, or of another request that was decided.
 
 use std::{
     sync::Arc,
@@ -12,7 +12,7 @@ use super::{
     Telemetry,
     audit::{ToolCall, bounded, bounded_id},
 };
-use crate::{identity::Caller, resources::ObjectName};
+use crate::{identity::Caller, mcp::governed::Kind, resources::ObjectName};
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -92,9 +92,13 @@ pub struct CallStart<'a> {
     pub path: Path,
     /// The server that is called.
     pub server: &'a ObjectName,
-    /// The tool, as the server names it.
-    pub tool: &'a str,
-    /// The tool, as the client named it.
+    /// The JSON-RPC method.
+    pub method: &'a str,
+    /// What it is about.
+    pub kind: Kind,
+    /// The name of that, as the server has it: of the tool, the prompt; the URI of the resource.
+    pub name: &'a str,
+    /// The same, as the client named it.
     pub called_as: &'a str,
     /// Whether a policy names the tool outright.
     pub tool_is_named: bool,
@@ -120,7 +124,9 @@ pub struct Record {
     caller: Arc<Caller>,
     path: Path,
     server: ObjectName,
-    tool: String,
+    method: String,
+    kind: Kind,
+    name: String,
     called_as: String,
     tool_is_named: bool,
     request_id: Option<Box<RawValue>>,
@@ -144,7 +150,9 @@ pub(super) struct Finished<'a> {
     pub(super) caller: &'a Caller,
     pub(super) path: Path,
     pub(super) server: &'a ObjectName,
-    pub(super) tool_label: Arc<str>,
+    pub(super) method: &'a str,
+    /// `None` where no tool was called.
+    pub(super) tool_label: Option<Arc<str>>,
     pub(super) status: Option<u16>,
     pub(super) outcome: Outcome,
     pub(super) duration: Duration,
@@ -157,7 +165,9 @@ impl Record {
             caller,
             path,
             server,
-            tool,
+            method,
+            kind,
+            name,
             called_as,
             tool_is_named,
             request_id,
@@ -172,7 +182,9 @@ impl Record {
             caller,
             path,
             server: server.clone(),
-            tool: bounded(tool).into_owned(),
+            method: bounded(method).into_owned(),
+            kind,
+            name: bounded(name).into_owned(),
             called_as: bounded(called_as).into_owned(),
             tool_is_named,
             request_id: request_id.and_then(bounded_id),
@@ -233,11 +245,13 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.received.elapsed();
         let proven = self.tool_is_named || self.is_error == Some(false);
+        let label = || self.telemetry.labels.label(&self.server, &self.name, proven);
         self.telemetry.metrics.call(&Finished {
             caller: &self.caller,
             path: self.path,
             server: &self.server,
-            tool_label: self.telemetry.labels.label(&self.server, &self.tool, proven),
+            method: &self.method,
+            tool_label: (self.kind == Kind::Tool).then(label),
             status: self.status,
             outcome: self.outcome,
             duration,
@@ -248,7 +262,9 @@ impl Drop for Record {
             caller: Arc::clone(&self.caller),
             path: self.path,
             server: self.server.clone(),
-            tool: std::mem::take(&mut self.tool),
+            method: std::mem::take(&mut self.method),
+            kind: self.kind,
+            name: std::mem::take(&mut self.name),
             called_as: std::mem::take(&mut self.called_as),
             request_id: self.request_id.take(),
             decision: self.verdict.name(),

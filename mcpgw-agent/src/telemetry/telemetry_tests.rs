@@ -60,7 +60,9 @@ impl Bench {
             path: Path::Redirected,
             caller: caller(),
             server: &name("tools", "calc"),
-            tool,
+            method: "tools/call",
+            kind: crate::mcp::governed::Kind::Tool,
+            name: tool,
             tool_is_named: false,
             request_id: Some(&id),
             received: Instant::now(),
@@ -94,6 +96,7 @@ fn metrics_have_exactly_their_names() {
     let bench = Bench::new();
     bench.finish("add", Outcome::Ok);
     bench.telemetry.refused(Refusal {
+        decision_id: None,
         time: SystemTime::now(),
         path: Path::Redirected,
         reason: "tls",

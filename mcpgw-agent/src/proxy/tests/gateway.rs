@@ -135,15 +135,13 @@ async fn a_denied_tool_is_neither_listed_nor_callable_and_looks_like_none() {
     let a = SessionServer::start().await;
     let mut desired = desired(&[a.address]);
     let rule = |action, tool: &str| Rule {
-        action,
-        from: vec![],
         tools: vec![Pattern::new(tool).unwrap()],
+        ..Rule::new(action)
     };
     desired.policies = vec![Arc::new(Policy {
         name: name("tools", "p"),
-        targets: vec![],
-        authentication: None,
         rules: vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")],
+        ..Policy::default()
     })];
     let proxied = start(desired).await;
     assert_eq!(

@@ -110,9 +110,10 @@ async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) ->
         ["tools", "agents"].map(|namespace| {
             Arc::new(Policy {
                 name: name(namespace, "p"),
-                targets: vec![],
+
                 authentication: Some(demand.clone()),
                 rules: vec![],
+                ..Policy::default()
             })
         })
     });
@@ -395,9 +396,10 @@ async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, Sessi
         .map(|mode| {
             Arc::new(Policy {
                 name: name("tools", "tokens"),
-                targets: vec![],
+
                 authentication: Some(Demand { mode, issuers: None }),
                 rules: vec![],
+                ..Policy::default()
             })
         })
         .into_iter()

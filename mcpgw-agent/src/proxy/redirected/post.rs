@@ -7,7 +7,7 @@ use http::{Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
-use super::{Dialled, batch, session::Opened};
+use super::{Dialled, batch, lists::Filter, session::Opened};
 use crate::{
     identity::Caller,
     mcp::{
@@ -199,7 +199,8 @@ impl Dialled<'_> {
             Method::Initialize => self.seal(&envelope, &mut response).await?,
             _ => VecDeque::new(),
         };
-        Ok(self.answer(response, read, record, envelope.id, session))
+        let filter = self.filter(Some(method));
+        self.answer(response, read, record, envelope.id, session, filter)
     }
 
     /// Asks the server; once more in a new session, where it has lost the one that was named.
@@ -230,7 +231,8 @@ impl Dialled<'_> {
         record: Option<Record>,
         id: Option<&RawValue>,
         session: Option<Opened>,
-    ) -> Response<Body> {
+        filter: Option<Filter>,
+    ) -> Result<Response<Body>, Refused> {
         let (mut head, body) = response.into_parts();
         if let (Some(_), true) = (&session, head.headers.contains_key(crate::mcp::headers::MCP_SESSION_ID)) {
             // The client's own id of its session, and none that only the server and we know.
@@ -238,6 +240,10 @@ impl Dialled<'_> {
                 head.headers.insert(crate::mcp::headers::MCP_SESSION_ID, own.clone());
             }
         }
+        let rewriter = match filter {
+            Some(filter) => filter.answer(head.status, &mut head.headers)?,
+            None => None,
+        };
         let watch = match (record, self.server.wanted.transport) {
             // The answer comes on the session's one stream.
             (Some(record), Transport::Sse) => {
@@ -254,7 +260,8 @@ impl Dialled<'_> {
             }
             (None, _) => None,
         };
-        Response::from_parts(head, Body::relay(Relay::new(body, watch).beginning_with(read)))
+        let relay = Relay::new(body, watch).rewriting(rewriter).beginning_with(read);
+        Ok(Response::from_parts(head, Body::relay(relay)))
     }
 }
 

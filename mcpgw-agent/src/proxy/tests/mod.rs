@@ -5,6 +5,7 @@ mod connections;
 mod gateway;
 mod modern_server;
 mod refusals;
+mod rules;
 mod session_server;
 mod sessions;
 mod tokens;

@@ -8,7 +8,7 @@ use crate::{
     datapath::status::DatapathStatus,
     discovery::Offers,
     identity::jwt::IssuerStatus,
-    resources::{Catalog, Desired, Expose, Policy, Server},
+    resources::{Catalog, Desired, Expose, Server},
     source::SourceStatus,
 };
 
@@ -61,7 +61,7 @@ pub struct ServerStatus {
     pub capture: String,
     /// Namespaces beside its own whose callers see it at the gateway; `*` for all.
     pub exposed_to: Vec<String>,
-    /// Names of the policies that govern it, as `namespace/name`.
+    /// Names of the policies that govern it, as `namespace/name`; those of the cluster as `name`.
     pub policies: Vec<String>,
 }
 
@@ -132,8 +132,8 @@ pub(super) fn servers(desired: &Desired) -> Vec<ServerStatus> {
         policies: desired
             .policies
             .iter()
-            .filter(|p| governs(p, server))
-            .map(|p| p.name.to_string())
+            .filter(|policy| policy.governs(server))
+            .map(|policy| policy.title())
             .collect(),
     };
     desired.servers.iter().map(|server| status(server)).collect()
@@ -156,9 +156,4 @@ pub(super) fn gateway(desired: &Desired) -> Option<GatewayStatus> {
         authentication: gateway.authentication.as_str().to_owned(),
         allowed_origins: gateway.allowed_origins.iter().map(ToString::to_string).collect(),
     })
-}
-
-fn governs(policy: &Policy, server: &Server) -> bool {
-    policy.name.namespace == server.name.namespace
-        && (policy.targets.is_empty() || policy.targets.contains(&server.name.name))
 }

@@ -6,7 +6,10 @@ use clap::Args;
 
 use super::{BAD_CONFIGURATION, print, table::Table};
 use crate::{
-    resources::{Action, Authentication, Capture, Desired, Expose, Gateway, Server, Transport, UnknownWorkloads},
+    resources::{
+        Action, Authentication, Capture, Desired, Enforcement, Expose, Gateway, Policy, Server, Transport,
+        UnknownWorkloads,
+    },
     source::FileSource,
 };
 
@@ -59,16 +62,20 @@ pub(super) fn render(desired: &Desired) -> String {
     }
     for policy in &desired.policies {
         let count = |action| policy.rules.iter().filter(|rule| rule.action == action).count();
-        let targets = match &*policy.targets {
-            [] => format!("every server in {}", policy.name.namespace),
-            targets => targets.join(", "),
-        };
-        let says = format!(
-            "{} allow, {} deny: {targets}",
+        let mut says = format!(
+            "{} allow, {} deny: {}",
             count(Action::Allow),
-            count(Action::Deny)
+            count(Action::Deny),
+            governed(policy)
         );
-        table.row(["MCPPolicy".into(), policy.name.to_string(), says]);
+        if policy.enforcement == Enforcement::DryRun {
+            says += "; only recorded";
+        }
+        let kind = match &*policy.name.namespace {
+            "" => "ClusterMCPPolicy",
+            _ => "MCPPolicy",
+        };
+        table.row([kind.into(), policy.title(), says]);
     }
     let gateway = match &desired.settings.gateway {
         Some(gateway) => describe_gateway(gateway),
@@ -79,6 +86,33 @@ pub(super) fn render(desired: &Desired) -> String {
         UnknownWorkloads::Pass => "passed",
     };
     format!("{table}{gateway}\nunknown workloads are {unknown}\nvalid\n")
+}
+
+/// Which servers a policy governs.
+fn governed(policy: &Policy) -> String {
+    let Policy {
+        name,
+        targets,
+        selector,
+        ..
+    } = policy;
+    if !targets.is_empty() {
+        return targets.join(", ");
+    }
+    let place = match (&*name.namespace, &*selector.namespaces) {
+        ("", []) => "every namespace".to_owned(),
+        ("", namespaces) => namespaces.join(", "),
+        (namespace, _) => namespace.to_owned(),
+    };
+    let labels: Vec<String> = selector
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    match labels.is_empty() {
+        true => format!("every server in {place}"),
+        false => format!("servers with {} in {place}", labels.join(",")),
+    }
 }
 
 /// Where a server is, and what is not as it is by default.

@@ -60,11 +60,16 @@ impl Caller {
         }
     }
 
-    /// The namespace of its ServiceAccount, whoever vouches for it; `None` for a caller that has none.
-    pub fn namespace(&self) -> Option<&Arc<str>> {
-        let attested = self.workload.as_ref().map(|workload| &workload.workload.namespace);
-        let told = || Some(&self.token.as_ref()?.service_account.as_ref()?.name.namespace);
-        attested.or_else(told)
+    /// Namespace and name of the ServiceAccount that it is: as the kernel attests it, or else as its token says.
+    pub fn account(&self) -> Option<(&str, &str)> {
+        match (&self.workload, &self.token) {
+            (Some(workload), _) => Some((&workload.workload.namespace, &workload.service_account)),
+            (None, Some(token)) => {
+                let account = token.service_account.as_ref()?;
+                Some((&account.name.namespace, &account.name.name))
+            }
+            (None, None) => None,
+        }
     }
 
     /// Whom its sessions are bound to: the principal, for an attested one the workload too, and with a token its
@@ -94,16 +99,6 @@ impl Caller {
                 || account.name.name != workload.service_account
                 || account.pod.as_ref() != Some(&workload.workload)
         })
-    }
-
-    /// As what policies see it: the workload that the kernel attests, else what its token says, which is no
-    /// workload of any namespace unless it is a ServiceAccount's.
-    pub fn identity(&self) -> Option<Arc<WorkloadIdentity>> {
-        match (&self.workload, &self.token) {
-            (Some(workload), _) => Some(Arc::clone(workload)),
-            (None, Some(token)) => Some(Arc::new(token.identity())),
-            (None, None) => None,
-        }
     }
 }
 

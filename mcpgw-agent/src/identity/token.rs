@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::WorkloadIdentity;
 use crate::resources::ObjectName;
 
 /// A verified token: what its issuer says about the caller. It holds no part of the token that could be replayed.
@@ -34,23 +33,6 @@ pub struct ServiceAccount {
 }
 
 impl Token {
-    /// As what policies see a caller that the kernel does not know.
-    pub fn identity(&self) -> WorkloadIdentity {
-        match &self.service_account {
-            Some(account) => WorkloadIdentity {
-                workload: account.pod.clone().unwrap_or_else(|| account.name.clone()),
-                service_account: Arc::clone(&account.name.name),
-            },
-            None => WorkloadIdentity {
-                workload: ObjectName {
-                    namespace: "".into(),
-                    name: "".into(),
-                },
-                service_account: self.principal().into(),
-            },
-        }
-    }
-
     /// The principal that budgets and sessions belong to: a ServiceAccount is the same one whoever vouches for it,
     /// the kernel or a token; anybody else is `<issuer>#<subject>`.
     pub fn principal(&self) -> String {

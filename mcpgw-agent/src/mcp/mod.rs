@@ -13,6 +13,8 @@
 //! splice    other bytes in a few places of a body
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
+//! governed  which requests are for rules to decide, and what they are about
+//! list      the elements of a list in an answer
 //! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
 //! seal      what leaves us and comes back: sealed session ids, cursors, ids of requests and tasks
 //! answer    looks on while an answer streams by: result, tool error, questions or error
@@ -23,7 +25,9 @@ pub mod batch;
 pub mod envelope;
 mod envelope_error;
 pub mod error;
+pub mod governed;
 pub mod headers;
+pub mod list;
 mod members;
 pub mod message;
 pub mod method;

@@ -66,13 +66,11 @@ mod tests {
     fn demand(mode: Authentication, issuers: Option<&[&str]>) -> Policy {
         Policy {
             name: name("tools", "p"),
-            targets: vec![],
             authentication: Some(Demand {
                 mode,
                 issuers: issuers.map(|issuers| issuers.iter().map(|issuer| Arc::from(*issuer)).collect()),
             }),
-            limits: vec![],
-            rules: vec![],
+            ..Policy::default()
         }
     }
 

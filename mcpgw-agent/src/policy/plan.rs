@@ -1,19 +1,18 @@
 //! The plan: `Desired`, compiled for the proxy.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use super::{admission::Admission, rule::Rule};
+use super::{
+    Admission, Ask, Considered, DEFAULT_DENY, Decision, Face, Judgement,
+    face::Looks,
+    limits::{Limit, Spender},
+    rules::RuleSet,
+};
 use crate::{
-    identity::WorkloadIdentity,
-    resources::{self, Action, Catalog, Desired, Expose, Gateway, ObjectName, Policy, Settings},
+    identity::Caller,
+    mcp::governed::Kind,
+    resources::{self, Action, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Policy, Settings},
 };
-
-/// The rule that denies when policies govern a server and none of their rules permits a call.
-pub const DEFAULT_DENY: &str = "default-deny";
 
 /// What the proxy goes by. Immutable; a change of `Desired` makes a new one.
 #[derive(Debug, Default)]
@@ -26,6 +25,7 @@ pub struct Plan {
     catalogs: HashMap<Arc<str>, Arc<Catalog>>,
     gateway: Option<Gateway>,
     default_deny: Arc<str>,
+    looks: Looks,
     /// The settings in force.
     pub settings: Settings,
 }
@@ -37,24 +37,12 @@ pub struct Server {
     pub wanted: Arc<resources::Server>,
     /// What its callers prove before any rule.
     pub admission: Admission,
-    rules: Vec<Rule>,
-    literals: HashSet<Box<str>>,
-}
-
-/// What a call gets, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It goes to the server.
-    Allow {
-        /// The first rule that permits it, as `namespace/policy#n` (`n` from 1); `None` where no policy with
-        /// rules governs the server.
-        rule: Option<Arc<str>>,
-    },
-    /// Nothing reaches the server.
-    Deny {
-        /// The first rule that denies it, or [`DEFAULT_DENY`].
-        rule: Arc<str>,
-    },
+    /// `namespace/name`, as expressions see it.
+    title: Box<str>,
+    enforced: RuleSet,
+    /// The rules in force together with those that are only tried; `None` where none are.
+    with_trials: Option<RuleSet>,
+    limits: Vec<Limit>,
 }
 
 impl Plan {
@@ -74,6 +62,10 @@ impl Plan {
                     .push(Arc::clone(server));
             }
         }
+        let mut looks = Looks::default();
+        for rule in servers.iter().flat_map(|server| server.enforced.iter()) {
+            looks.add(rule);
+        }
         Self {
             generation: desired.generation,
             by_name: servers
@@ -88,8 +80,9 @@ impl Plan {
                 .map(|catalog| (Arc::clone(&catalog.name.name), Arc::clone(catalog)))
                 .collect(),
             gateway: desired.settings.gateway.clone(),
-            default_deny: DEFAULT_DENY.into(),
+            looks,
             settings: desired.settings.clone(),
+            default_deny: DEFAULT_DENY.into(),
         }
     }
 
@@ -126,55 +119,60 @@ impl Plan {
     }
 
     /// Whether a caller sees a server at the gateway: callers of its namespace do, others where it is exposed to
-    /// them. A caller without a workload is the operator on loopback, who sees all.
-    pub fn sees(&self, caller: Option<&WorkloadIdentity>, server: &Server) -> bool {
-        let Some(caller) = caller else { return true };
-        let namespace = &caller.workload.namespace;
-        *namespace == server.name().namespace
-            || match &server.wanted.expose_to {
+    /// them. A caller that nobody vouches for is the operator on loopback, who sees all.
+    pub fn sees(&self, caller: &Caller, server: &Server) -> bool {
+        let exposed = &server.wanted.expose_to;
+        match caller.account() {
+            None if caller.token.is_none() => true,
+            None => *exposed == Expose::Everyone,
+            Some((namespace, _)) if *namespace == *server.name().namespace => true,
+            Some((namespace, _)) => match exposed {
                 Expose::Own => false,
                 Expose::Everyone => true,
-                Expose::Namespaces(list) => list.contains(namespace),
-            }
+                Expose::Namespaces(list) => list.iter().any(|known| **known == *namespace),
+            },
+        }
     }
 
-    /// Decides a tool call: any denial denies; where policies with rules govern the server, one permission
-    /// is needed; where none does, the call is allowed.
-    pub fn decide(&self, caller: Option<&WorkloadIdentity>, server: &Server, tool: &str) -> Decision {
-        let mut allowed = None;
-        for rule in server.rules.iter().filter(|rule| rule.matches(caller, tool)) {
-            match rule.action {
-                Action::Deny => {
-                    return Decision::Deny {
-                        rule: Arc::clone(&rule.name),
-                    };
-                }
-                Action::Allow => allowed = allowed.or(Some(&rule.name)),
+    /// What rules can tell this caller by: callers with the same face see the same.
+    pub fn face(&self, caller: &Caller) -> Face {
+        self.looks.face(caller)
+    }
+
+    /// Decides a request to a server.
+    pub fn decide(&self, server: &Server, ask: &Ask<'_>) -> Judgement {
+        let mut judgement = server.enforced.decide(ask, &server.title, &self.default_deny);
+        if let (Decision::Allow { .. }, Some(all)) = (&judgement.decision, &server.with_trials) {
+            let trial = all.decide(ask, &server.title, &self.default_deny);
+            judgement.looked_at += trial.looked_at;
+            if let Decision::Deny { rule, .. } = trial.decision {
+                judgement.would_deny = Some(rule);
             }
         }
-        match allowed {
-            Some(rule) => Decision::Allow {
-                rule: Some(Arc::clone(rule)),
-            },
-            None if server.rules.is_empty() => Decision::Allow { rule: None },
-            None => Decision::Deny {
-                rule: Arc::clone(&self.default_deny),
-            },
-        }
+        judgement
+    }
+
+    /// Whether a caller could get something of a server, whatever the arguments: so that lists show it. One that is
+    /// only observed sees everything.
+    pub fn shows(&self, server: &Server, caller: &Caller, kind: Kind, name: &str) -> bool {
+        let ask = Ask::whether(caller, kind, name);
+        let decides = || server.enforced.decide(&ask, &server.title, &self.default_deny);
+        caller.observed || matches!(decides().decision, Decision::Allow { .. })
     }
 }
 
 impl Server {
     fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>]) -> Self {
-        let governing = || policies.iter().filter(|policy| governs(policy, &wanted.name));
-        let rules: Vec<Rule> = governing()
-            .flat_map(|policy| (0..policy.rules.len()).map(|index| Rule::compile(policy, index)))
-            .collect();
+        let governing = || policies.iter().filter(|policy| policy.governs(wanted));
+        let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
+        let trials = !governing().all(|policy| is_enforced(&policy));
         Self {
             admission: Admission::of(governing().map(|policy| &**policy)),
-            literals: rules.iter().flat_map(Rule::literals).map(Box::from).collect(),
-            rules,
+            title: wanted.name.to_string().into(),
             wanted: Arc::clone(wanted),
+            enforced: RuleSet::compile(governing().filter(is_enforced)),
+            with_trials: trials.then(|| RuleSet::compile(governing())),
+            limits: governing().flat_map(|policy| limits(policy)).collect(),
         }
     }
 
@@ -183,20 +181,44 @@ impl Server {
         &self.wanted.name
     }
 
+    /// Whether rules are in force here: else every request is allowed, and everything shown.
+    pub fn is_governed(&self) -> bool {
+        !self.enforced.is_empty()
+    }
+
     /// Whether a rule names this tool outright: then its name is the operator's, not only the caller's.
     pub fn names_tool(&self, tool: &str) -> bool {
-        self.literals.contains(tool)
+        self.all().names_tool(tool)
+    }
+
+    /// The limits that count this call, those that are only tried apart from those in force.
+    pub fn limits(&self, spender: &Spender<'_>) -> (Vec<&Limit>, Vec<&Limit>) {
+        let counting = self.limits.iter().filter(|limit| limit.counts(spender));
+        counting.partition(|limit| !limit.dry_run)
+    }
+
+    /// Whether it has limits at all.
+    pub fn is_limited(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
+    /// What each rule that governs it says about a request, in their order, with its action and whether it is in
+    /// force.
+    pub fn consider(&self, ask: &Ask<'_>) -> Vec<(Arc<str>, Action, Enforcement, Considered)> {
+        self.all().consider(ask, &self.title)
+    }
+
+    fn all(&self) -> &RuleSet {
+        self.with_trials.as_ref().unwrap_or(&self.enforced)
     }
 }
 
-fn governs(policy: &Policy, server: &ObjectName) -> bool {
-    policy.name.namespace == server.namespace && (policy.targets.is_empty() || policy.targets.contains(&server.name))
+fn limits(policy: &Policy) -> impl Iterator<Item = Limit> {
+    let (title, dry_run) = (policy.title(), policy.enforcement == Enforcement::DryRun);
+    let limits = policy.limits.iter().enumerate();
+    limits.map(move |(index, wanted)| Limit::compile(&title, index, wanted, dry_run))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
-
-#[cfg(test)]
-#[path = "plan_tests.rs"]
-mod tests;

@@ -2,38 +2,101 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
+use super::{Ask, ask::Facts};
 use crate::{
-    identity::WorkloadIdentity,
-    resources::{self, Action, Pattern},
+    expression::{Expression, Failure, Fault},
+    identity::Caller,
+    mcp::governed::Kind,
+    resources::{self, Action, Claim, Enforcement, Pattern},
 };
 
 /// A rule with its name.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// `namespace/policy#n`, `n` counting from 1.
+    /// `namespace/policy#n`, or `policy#n` of a policy of the cluster; `n` counts from 1.
     pub(super) name: Arc<str>,
     pub(super) action: Action,
-    from: Vec<resources::Caller>,
+    pub(super) enforcement: Enforcement,
+    pub(super) from: Vec<resources::Caller>,
+    methods: Vec<Pattern>,
     tools: Vec<Pattern>,
+    prompts: Vec<Pattern>,
+    resources: Vec<Pattern>,
+    pub(super) when: Option<Arc<Expression>>,
+}
+
+/// What a rule says about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Considered {
+    /// It is about it.
+    Matches,
+    /// It is not.
+    Other,
+    /// That depends on the arguments, which are not known yet.
+    Open,
+    /// Its condition cannot be evaluated.
+    Fails(Failure),
 }
 
 impl Rule {
     /// Compiles rule number `index` (from 0) of a policy.
     pub(super) fn compile(policy: &resources::Policy, index: usize) -> Self {
-        let rule = &policy.rules[index];
+        let resources::Rule {
+            action,
+            from,
+            methods,
+            tools,
+            prompts,
+            resources,
+            when,
+        } = &policy.rules[index];
         Self {
-            name: format!("{}#{}", policy.name, index + 1).into(),
-            action: rule.action,
-            from: rule.from.clone(),
-            tools: rule.tools.clone(),
+            name: format!("{}#{}", policy.title(), index + 1).into(),
+            action: *action,
+            enforcement: policy.enforcement,
+            from: from.clone(),
+            methods: methods.clone(),
+            tools: tools.clone(),
+            prompts: prompts.clone(),
+            resources: resources.clone(),
+            when: when.clone(),
         }
     }
 
-    /// Whether the rule is about this caller and tool.
-    pub(super) fn matches(&self, caller: Option<&WorkloadIdentity>, tool: &str) -> bool {
-        let is_from = |caller| self.from.iter().any(|from| is_from(from, caller));
-        let from = self.from.is_empty() || caller.is_some_and(is_from);
-        from && (self.tools.is_empty() || self.tools.iter().any(|pattern| pattern.matches(tool)))
+    /// Names of this kind that it is about; `None`: it is about no one kind more than about another.
+    pub(super) fn names(&self, kind: Kind) -> Option<&[Pattern]> {
+        let lists = [&self.tools, &self.prompts, &self.resources];
+        if lists.iter().all(|list| list.is_empty()) {
+            return None;
+        }
+        Some(match kind {
+            Kind::Tool => &self.tools,
+            Kind::Prompt => &self.prompts,
+            Kind::Resource => &self.resources,
+            Kind::Task | Kind::Other => &[],
+        })
+    }
+
+    /// Whether it is about a request to this server.
+    pub(super) fn consider(&self, ask: &Ask<'_>, server: &str) -> Considered {
+        let named = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let about = (self.methods.is_empty() || named(&self.methods, ask.method))
+            && self.names(ask.kind).is_none_or(|patterns| named(patterns, ask.name))
+            && (self.from.is_empty() || self.from.iter().any(|from| is_from(from, ask.caller)));
+        if !about {
+            return Considered::Other;
+        }
+        let Some(when) = &self.when else {
+            return Considered::Matches;
+        };
+        match when.holds(&Facts { ask, server }) {
+            Ok(true) => Considered::Matches,
+            Ok(false) => Considered::Other,
+            Err(Fault::Unknown) => Considered::Open,
+            Err(Fault::Failed(failure)) => Considered::Fails(failure),
+        }
     }
 
     /// The tools that it names outright.
@@ -42,16 +105,49 @@ impl Rule {
     }
 }
 
-fn is_from(from: &resources::Caller, caller: &WorkloadIdentity) -> bool {
+fn is_from(from: &resources::Caller, caller: &Caller) -> bool {
     let resources::Caller {
         namespaces,
         service_accounts,
+        groups,
+        claims,
     } = from;
-    let namespace = &caller.workload.namespace;
-    let in_namespace = namespaces.is_empty() || namespaces.contains(namespace);
+    let account = caller.account();
+    let in_namespace = namespaces.is_empty()
+        || account.is_some_and(|(namespace, _)| namespaces.iter().any(|known| **known == *namespace));
     let as_account = service_accounts.is_empty()
-        || service_accounts
-            .iter()
-            .any(|account| account.namespace == *namespace && account.name == caller.service_account);
-    in_namespace && as_account
+        || account.is_some_and(|(namespace, name)| {
+            service_accounts
+                .iter()
+                .any(|known| *known.namespace == *namespace && *known.name == *name)
+        });
+    let token = caller.token.as_deref();
+    let in_group = groups.is_empty()
+        || token.is_some_and(|token| {
+            let is_one = |group: &Arc<str>| groups.iter().any(|pattern| pattern.matches(group));
+            token.groups.iter().any(is_one)
+        });
+    in_namespace && as_account && in_group && claims.iter().all(|claim| claimed(claim, caller))
+}
+
+fn claimed(claim: &Claim, caller: &Caller) -> bool {
+    let mut texts = texts(&claim.path, caller);
+    texts.any(|text| claim.values.iter().any(|pattern| pattern.matches(text)))
+}
+
+/// What a claim says: a string, or several in a list.
+pub(super) fn texts<'c>(path: &[Arc<str>], caller: &'c Caller) -> impl Iterator<Item = &'c str> {
+    let found = value(path, caller);
+    let one = found.and_then(Json::as_str);
+    let several = found.and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    one.into_iter().chain(several.iter().filter_map(Json::as_str))
+}
+
+/// The value of a claim; `None` where there is none.
+pub(super) fn value<'c>(path: &[Arc<str>], caller: &'c Caller) -> Option<&'c Json> {
+    let (first, within) = path.split_first()?;
+    let claim = caller.token.as_ref()?.claims.get(&**first)?;
+    within
+        .iter()
+        .try_fold(claim, |json, name| json.as_object()?.get(&**name))
 }

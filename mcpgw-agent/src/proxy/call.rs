@@ -1,31 +1,43 @@
-//! The decision about one tool call, and its record: the same on both paths.
+//! The decision about one request, and its record: the same on both paths.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
-use super::{exchange::Body, refused::json};
+use super::{
+    Shared,
+    exchange::Body,
+    limit::{self, Spending, spend},
+    refused::{Refused, json},
+};
 use crate::{
     identity::Caller,
-    mcp::error::{self, DenialData, code},
-    policy::{Decision, Plan, Server},
+    mcp::{
+        error::{self, DenialData, code},
+        governed::{Governed, Kind},
+        part::Part,
+        version::Era,
+    },
+    policy::{Ask, Because, Decision, Plan, Server},
     telemetry::{CallStart, Path, Record, Telemetry, Verdict},
 };
 
 /// The rule that is named where a catalog leaves a tool out.
 const LEFT_OUT: &str = "catalog";
 
-/// A tool call that is to be decided.
-pub(super) struct ToolCall<'a> {
+/// A request that is to be decided.
+pub(super) struct Asked<'a> {
     pub(super) caller: &'a Arc<Caller>,
     pub(super) path: Path,
     pub(super) server: &'a Server,
-    /// The server's own name for it.
-    pub(super) tool: &'a str,
-    /// What the client called it.
+    /// With the server's own name for what it is about.
+    pub(super) governed: Governed<'a>,
+    /// What the client called that.
     pub(super) called_as: &'a str,
+    pub(super) arguments: Option<Part<'a>>,
+    pub(super) era: Era,
     pub(super) id: Option<&'a RawValue>,
     /// When the request's head was complete.
     pub(super) received: Instant,
@@ -36,51 +48,144 @@ pub(super) struct ToolCall<'a> {
     pub(super) left_out: bool,
 }
 
-/// What a tool call gets.
+/// What a request gets.
 pub(super) enum Decided {
     /// It goes to the server.
     Allowed(Record),
-    /// The client is told that there is no such tool.
+    /// The client is told that there is no such thing, or not with these arguments.
     Denied(Response<Body>),
 }
 
-/// Decides a tool call, opens its record, and answers it where it is denied.
-pub(super) fn decide(telemetry: &Arc<Telemetry>, plan: &Plan, call: &ToolCall<'_>) -> Decided {
-    let decision = match call.left_out {
-        true => Decision::Deny { rule: LEFT_OUT.into() },
-        false => plan.decide(call.caller.identity().as_deref(), call.server, call.tool),
-    };
-    let (verdict, rule) = match decision {
-        Decision::Allow { rule } => (Verdict::Allow, rule),
-        Decision::Deny { rule } if call.caller.observed => (Verdict::WouldDeny, Some(rule)),
-        Decision::Deny { rule } => (Verdict::Deny, Some(rule)),
-    };
+/// Decides a request, opens its record, and answers it where it is denied.
+pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided {
+    let telemetry = &shared.telemetry;
+    let (mut verdict, mut rule, because) = judge(telemetry, plan, asked);
+    let mut limited = None;
+    let mut spent = None;
+    if verdict != Verdict::Deny && asked.server.is_limited() {
+        match spend(shared, asked) {
+            Spending::Spent(taken) => spent = Some(taken),
+            Spending::Tried(taken, limit) => {
+                spent = Some(taken);
+                (verdict, rule) = (Verdict::WouldDeny, Some(limit));
+            }
+            Spending::Refused(refused) => {
+                (verdict, rule) = (Verdict::Limit, Some(Arc::clone(&refused.limit)));
+                limited = Some(refused);
+            }
+        }
+    }
     let mut record = telemetry.call(CallStart {
-        caller: Arc::clone(call.caller),
-        path: call.path,
-        server: call.server.name(),
-        tool: call.tool,
-        called_as: call.called_as,
-        tool_is_named: call.server.names_tool(call.tool),
-        request_id: call.id,
-        received: call.received,
-        read: call.read,
-        request_bytes: call.request_bytes as u64,
+        caller: Arc::clone(asked.caller),
+        path: asked.path,
+        server: asked.server.name(),
+        method: asked.governed.method,
+        kind: asked.governed.kind,
+        name: asked.governed.name,
+        called_as: asked.called_as,
+        tool_is_named: asked.governed.kind == Kind::Tool && asked.server.names_tool(asked.governed.name),
+        request_id: asked.id,
+        received: asked.received,
+        read: asked.read,
+        request_bytes: asked.request_bytes as u64,
         verdict,
         rule,
+        spent,
     });
+    if let Some(limited) = limited {
+        return Decided::Denied(limit::refusal(&limited, asked.id, &mut record));
+    }
     if verdict != Verdict::Deny {
         return Decided::Allowed(record);
     }
-    // The same answer whether the tool exists or not: it tells a caller nothing that it may not see.
+    let (status, code, reason, message) = match because {
+        Because::Arguments => (
+            StatusCode::OK,
+            code::ARGUMENTS_DENIED,
+            "arguments",
+            "These arguments are not allowed".into(),
+        ),
+        Because::Hidden => {
+            let (status, code, message) = absent(asked.governed, asked.called_as, asked.era);
+            (status, code, DENIED, message)
+        }
+    };
     let data = DenialData {
         decision_id: record.decision_id(),
-        reason: "denied",
+        reason,
         retry_after_ms: None,
     };
-    let message = format!("Unknown tool: {}", call.called_as);
-    let answer: Bytes = error::body(call.id, code::INVALID_PARAMS, &message, Some(&data));
-    record.status(StatusCode::OK.as_u16());
+    let answer: Bytes = error::body(asked.id, code, &message, Some(&data));
+    record.status(status.as_u16());
     record.add_response_bytes(answer.len() as u64);
-    Decided::Denied(json(StatusCode::OK, answer))
+    Decided::Denied(json(status, answer))
+}
+
+/// The refusal of what no server is known to have: the answer is that to a request that is denied, so that a caller
+/// cannot tell what exists from what does not. The audit log can.
+pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era) -> Refused {
+    let (status, code, message) = absent(governed, governed.name, era);
+    let reason = match governed.kind {
+        Kind::Tool => "unknown_tool",
+        Kind::Other => "unknown_method",
+        Kind::Prompt | Kind::Resource | Kind::Task => "unknown_name",
+    };
+    let id = telemetry.decision_id();
+    let data = DenialData {
+        decision_id: &id,
+        reason: DENIED,
+        retry_after_ms: None,
+    };
+    let data = serde_json::value::to_raw_value(&data).ok();
+    Refused::protocol(status, code, reason, message).with_data(data, id)
+}
+
+/// The word for a denial that says no more.
+const DENIED: &str = "denied";
+
+fn judge(telemetry: &Telemetry, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Arc<str>>, Because) {
+    let observed = asked.caller.observed;
+    let denied = if observed { Verdict::WouldDeny } else { Verdict::Deny };
+    if asked.left_out {
+        return (denied, Some(LEFT_OUT.into()), Because::Hidden);
+    }
+    let ask = Ask::new(asked.caller, asked.governed, asked.arguments);
+    let judgement = plan.decide(asked.server, &ask);
+    for (rule, failure) in &judgement.failures {
+        telemetry.rule_failed(rule);
+        tracing::debug!(rule = &**rule, %failure, "the condition of a rule cannot be evaluated");
+    }
+    match (judgement.decision, judgement.would_deny) {
+        (Decision::Deny { rule, because }, _) => (denied, Some(rule), because),
+        (Decision::Allow { .. }, Some(rule)) => (Verdict::WouldDeny, Some(rule), Because::Hidden),
+        (Decision::Allow { rule }, None) => (Verdict::Allow, rule, Because::Hidden),
+    }
+}
+
+/// How it is said that there is no such thing.
+fn absent(governed: Governed<'_>, called: &str, era: Era) -> (StatusCode, i64, Cow<'static, str>) {
+    let invalid = |message: String| (StatusCode::OK, code::INVALID_PARAMS, message.into());
+    match (governed.kind, governed.method) {
+        (Kind::Prompt | Kind::Resource, "completion/complete") => {
+            invalid("Unknown prompt or resource template".to_owned())
+        }
+        (Kind::Tool, _) => invalid(format!("Unknown tool: {called}")),
+        (Kind::Prompt, _) => invalid(format!("Unknown prompt: {called}")),
+        (Kind::Task, _) => invalid(format!("Unknown task: {called}")),
+        (Kind::Resource, _) => {
+            let code = match era {
+                Era::Legacy => code::RESOURCE_NOT_FOUND,
+                Era::Modern => code::INVALID_PARAMS,
+            };
+            (StatusCode::OK, code, format!("Resource not found: {called}").into())
+        }
+        (Kind::Other, method) => {
+            let status = match era {
+                Era::Legacy => StatusCode::OK,
+                Era::Modern => StatusCode::NOT_FOUND,
+            };
+            let message = format!("Method not found: {method}");
+            (status, code::METHOD_NOT_FOUND, message.into())
+        }
+    }
 }

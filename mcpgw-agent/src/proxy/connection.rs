@@ -32,6 +32,7 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBu
     let refuse = |reason| {
         let who = Who::Caller(Arc::clone(&caller));
         shared.telemetry.refused(Refusal {
+            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,

@@ -14,6 +14,7 @@
 //! body        reads request bodies, within their bounds
 //! route       which paths of a governed address are served
 //! call        the decision about one tool call, and its record
+//! limit       what a request spends, and the answer to one that is over a limit
 //! refused     refusals, as JSON-RPC errors
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
@@ -29,6 +30,7 @@ mod connection;
 mod exchange;
 mod gateway;
 mod gateway_listener;
+mod limit;
 pub mod limits;
 mod listener;
 mod pending;
@@ -59,7 +61,7 @@ use crate::{
     discovery::Discovery,
     identity::jwt::Authenticator,
     mcp::seal::Sealer,
-    policy::Plan,
+    policy::{Plan, limits::Budgets},
     telemetry::Telemetry,
     upstream::Upstreams,
 };
@@ -82,6 +84,8 @@ struct Shared {
     /// Sessions on the redirected path.
     redirected: redirected::Known,
     pending: Arc<Pending>,
+    /// What callers have spent of their limits.
+    budgets: Arc<Budgets>,
     /// Cancelled when the agent ends: no more connections, and none of those that are open takes another request.
     draining: CancellationToken,
 }
@@ -121,6 +125,7 @@ impl Shared {
             gateway: Gateway::new(sealer),
             redirected: redirected::Known::default(),
             pending: Arc::default(),
+            budgets: Arc::default(),
             draining: CancellationToken::new(),
         })
     }
@@ -206,6 +211,7 @@ async fn sweep(shared: Weak<Shared>) {
         let Some(shared) = shared.upgrade() else { return };
         shared.gateway.sweep();
         shared.pending.sweep();
+        shared.budgets.sweep();
     }
 }
 

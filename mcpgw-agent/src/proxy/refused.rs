@@ -23,10 +23,12 @@ pub(super) struct Refused {
     pub(super) reason: &'static str,
     message: Cow<'static, str>,
     data: Option<Box<RawValue>>,
+    /// Finds it in the audit log, where the client is told.
+    decision_id: Option<String>,
     id: Option<Box<RawValue>>,
     closing: bool,
     /// What a client without a good token is told.
-    challenge: Option<HeaderValue>,
+    challenge: Option<Box<HeaderValue>>,
 }
 
 impl Refused {
@@ -39,6 +41,7 @@ impl Refused {
             reason,
             message: message.into(),
             data: None,
+            decision_id: None,
             id: None,
             closing: false,
             challenge: None,
@@ -81,7 +84,7 @@ impl Refused {
 
     /// Says in `WWW-Authenticate` which token would do.
     pub(super) fn challenging(mut self, challenge: HeaderValue) -> Self {
-        self.challenge = Some(challenge);
+        self.challenge = Some(Box::new(challenge));
         self
     }
 
@@ -103,12 +106,6 @@ impl Refused {
     pub(super) fn gone(server: &ObjectName) -> Self {
         let message = format!("MCP server {server} is no longer there");
         Self::new(StatusCode::BAD_GATEWAY, "upstream_gone", message)
-    }
-
-    /// The same answer whether the tool exists or not.
-    pub(super) fn unknown_tool(tool: &str) -> Self {
-        let message = format!("Unknown tool: {tool}");
-        Self::protocol(StatusCode::OK, code::INVALID_PARAMS, "unknown_tool", message)
     }
 
     /// HTTP 503: no call goes unrecorded.
@@ -161,6 +158,15 @@ impl Refused {
         }
     }
 
+    /// Says this beside the message; the id is in it, and in the audit log.
+    pub(super) fn with_data(self, data: Option<Box<RawValue>>, decision_id: String) -> Self {
+        Self {
+            data,
+            decision_id: Some(decision_id),
+            ..self
+        }
+    }
+
     /// Answers to this request id.
     pub(super) fn to(mut self, id: Option<&RawValue>) -> Self {
         self.id = id.map(ToOwned::to_owned);
@@ -195,6 +201,7 @@ impl Refused {
         telemetry.refused(Refusal {
             time: SystemTime::now(),
             reason: self.reason,
+            decision_id: self.decision_id.clone(),
             status,
             path,
             who,
@@ -213,7 +220,7 @@ impl Refused {
         if let Some(challenge) = &self.challenge {
             response
                 .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, challenge.clone());
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::clone(challenge));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response

@@ -72,9 +72,15 @@ pub const MAX_NAME_BYTES: usize = 63;
 pub const MAX_CLAIM_DEPTH: usize = 8;
 /// Entries of a rule's `from`, and of each list in such an entry.
 pub const MAX_CALLERS: usize = 256;
-/// Tool globs of one list.
-pub const MAX_TOOLS: usize = 256;
-/// Length of one tool glob, in bytes.
+/// Globs of one list.
+pub const MAX_GLOBS: usize = 256;
+/// Claims that one caller of a rule is known by.
+pub const MAX_CLAIMS: usize = 32;
+/// Labels of one object, and of one selector.
+pub const MAX_LABELS: usize = 64;
+/// Namespaces of one selector.
+pub const MAX_SELECTED_NAMESPACES: usize = 256;
+/// Length of one glob, in bytes.
 pub const MAX_GLOB_BYTES: usize = 256;
 /// Length of a server's HTTP path, in bytes.
 pub const MAX_PATH_BYTES: usize = 1024;

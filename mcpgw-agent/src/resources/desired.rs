@@ -1,13 +1,22 @@
 //! What the operator wants, validated: the one snapshot that every source yields and that the datapath
 //! and the policy compiler read. Everything in it is well-formed; nothing in it is about YAML or CRDs.
 
-use std::{collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{Authentication, Demand, Issuer, Pattern};
+use super::{Authentication, Issuer, Pattern, Policy};
 
 /// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
 /// that is not in it has none.
 pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
+
+/// Labels of an object, by their keys.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// One consistent picture of all resources.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,7 +30,7 @@ pub struct Desired {
     pub servers: Vec<Arc<Server>>,
     /// Workloads, ordered by namespace and name; no two share a cgroup.
     pub workloads: Vec<Arc<Workload>>,
-    /// Policies, ordered by namespace and name.
+    /// Policies: those of the cluster first, then ordered by namespace and name.
     pub policies: Vec<Arc<Policy>>,
     /// Virtual servers, ordered by namespace and name; no two have the same name.
     pub catalogs: Vec<Arc<Catalog>>,
@@ -110,7 +119,7 @@ pub enum UnknownWorkloads {
 }
 
 /// A namespaced name, written `namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     /// The namespace.
     pub namespace: Arc<str>,
@@ -140,6 +149,8 @@ impl std::fmt::Display for ObjectName {
 pub struct Server {
     /// Its name.
     pub name: ObjectName,
+    /// Its labels, by which policies select it.
+    pub labels: Labels,
     /// Where it is.
     pub backend: Backend,
     /// HTTP path of its MCP endpoint, normalised, beginning with `/`. With [`Transport::Sse`]: of its stream.
@@ -168,6 +179,7 @@ impl Server {
         Self {
             prefix: format!("{}_", name.name).into(),
             name,
+            labels: Labels::new(),
             backend: Backend::Addresses { addresses, h2c: false },
             path: "/mcp".into(),
             transport: Transport::default(),
@@ -382,91 +394,4 @@ impl Mode {
             Self::Enforce => "enforce",
         }
     }
-}
-
-/// Which tools a caller may use (`MCPPolicy`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Its name; it governs servers of its own namespace.
-    pub name: ObjectName,
-    /// Names of the servers that it governs, in its namespace; empty: all of them.
-    pub targets: Vec<Arc<str>>,
-    /// How callers prove who they are; of several policies the strictest holds.
-    pub authentication: Option<Demand>,
-    /// How often its servers may be called. All limits of all policies apply.
-    pub limits: Vec<Limit>,
-    /// Its rules, in the order of the file. A policy with rules turns the default to deny.
-    pub rules: Vec<Rule>,
-}
-
-/// One limit of a policy. Without `rate` and without `concurrency` there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// What messages and metrics call it; its number, from 1, where it has none.
-    pub name: Option<Arc<str>>,
-    /// Methods that it counts, by glob: `tools/call` where nothing else is said.
-    pub counts: Vec<Pattern>,
-    /// Tools that it counts, by glob; empty: every tool, and all that is no tool.
-    pub tools: Vec<Pattern>,
-    /// How often.
-    pub rate: Option<Rate>,
-    /// How many at a time.
-    pub concurrency: Option<NonZeroU32>,
-    /// Whose budget it is: callers that are equal in all of these share one; empty: all callers do.
-    pub key: Vec<KeyPart>,
-}
-
-/// So many calls in so much time. In the first window up to `burst + requests` calls pass, on every node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many.
-    pub requests: NonZeroU32,
-    /// In how long.
-    pub per: Duration,
-    /// How many of them at once; the whole of `requests` where nothing else is said.
-    pub burst: NonZeroU32,
-}
-
-/// What tells budgets apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyPart {
-    /// The principal.
-    Identity,
-    /// The principal's namespace.
-    Namespace,
-    /// The server.
-    Server,
-    /// The tool.
-    Tool,
-    /// A claim of the caller's token, by its path.
-    Claim(Vec<Box<str>>),
-}
-
-/// One rule of a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// What it does. A denial wins over any number of permissions.
-    pub action: Action,
-    /// Whom it is about; empty: everyone.
-    pub from: Vec<Caller>,
-    /// Tools by glob; empty: every tool.
-    pub tools: Vec<Pattern>,
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Permits.
-    Allow,
-    /// Forbids.
-    Deny,
-}
-
-/// Whom a rule is about: all fields that are set must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// Namespaces of the workload; empty: any.
-    pub namespaces: Vec<Arc<str>>,
-    /// ServiceAccounts, as `namespace/name`; empty: any.
-    pub service_accounts: Vec<ObjectName>,
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    ObjectName, catalog,
+    Labels, ObjectName, catalog,
     fields::{Field, Fields, Schema, Sink},
-    name, policy,
+    labels, name,
+    policy::{self, Scope},
     problem::{At, Problem, quote},
     server, settings, workload,
     yaml::{Node, Value},
@@ -15,16 +16,17 @@ use super::{
 pub const API_VERSION: &str = "mcpgw.dev/v1alpha1";
 
 const DEFAULT_NAMESPACE: &str = "default";
-const KINDS: &str = "MCPServer, MCPPolicy, MCPCatalog, Workload, ClusterMCPSettings";
-const LATER_KINDS: [&str; 1] = ["ClusterMCPPolicy"];
+const KINDS: &str = "MCPServer, MCPPolicy, ClusterMCPPolicy, MCPCatalog, Workload, ClusterMCPSettings";
+/// The one kind of which there is only one.
+const SETTINGS: &str = "ClusterMCPSettings";
 
 const DOCUMENT: Schema = Schema {
     known: &["apiVersion", "kind", "metadata", "spec"],
     later: &[],
 };
 const METADATA: Schema = Schema {
-    known: &["name", "namespace"],
-    later: &["labels", "annotations"],
+    known: &["name", "namespace", "labels"],
+    later: &["annotations"],
 };
 
 /// A resource and where it stands.
@@ -93,28 +95,29 @@ pub(super) fn read(file: &Arc<str>, node: &Node, problems: &mut Vec<Problem>) ->
     let kind = kind_field.text(&mut sink)?;
     let cluster_scoped = match kind {
         "MCPServer" | "MCPPolicy" | "MCPCatalog" | "Workload" => false,
-        "ClusterMCPSettings" => true,
-        later if LATER_KINDS.contains(&later) => {
-            kind_field.report(&mut sink, format!("{later} is not supported yet"));
-            return None;
-        }
+        "ClusterMCPPolicy" | SETTINGS => true,
         unknown => {
             kind_field.report(&mut sink, format!("unknown kind {}; known: {KINDS}", quote(unknown)));
             return None;
         }
     };
     sink.object = object(kind, cluster_scoped, node);
-    let metadata = metadata(&fields, cluster_scoped, &mut sink);
+    let metadata = metadata(&fields, kind, cluster_scoped, &mut sink);
     let spec = fields.required("spec", &mut sink);
     // The spec of a resource without a valid name is checked as well: all at once is kinder than one by one.
     let nameless = ObjectName {
         namespace: DEFAULT_NAMESPACE.into(),
         name: "".into(),
     };
-    let (name, at) = metadata.clone().unwrap_or((nameless, node.at));
+    let Metadata { name, at, labels } = metadata.clone().unwrap_or(Metadata {
+        name: nameless,
+        at: node.at,
+        labels: Labels::new(),
+    });
     let resource = spec.and_then(|spec| match kind {
-        "MCPServer" => server::read(name, &spec, &mut sink).map(Resource::Server),
-        "MCPPolicy" => policy::read(name, &spec, &mut sink).map(Resource::Policy),
+        "MCPServer" => server::read(name, labels, &spec, &mut sink).map(Resource::Server),
+        "MCPPolicy" => policy::read(name, Scope::Namespace, &spec, &mut sink).map(Resource::Policy),
+        "ClusterMCPPolicy" => policy::read(name, Scope::Cluster, &spec, &mut sink).map(Resource::Policy),
         "MCPCatalog" => catalog::read(name, &spec, &mut sink).map(Resource::Catalog),
         "Workload" => workload::read(name, &spec, &mut sink).map(Resource::Workload),
         _ => settings::read(&spec, &mut sink).map(Resource::Settings),
@@ -164,7 +167,16 @@ fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     entries.iter().find(|(name, _)| is_key(name)).map(|(_, value)| value)
 }
 
-fn metadata(fields: &Fields, cluster_scoped: bool, sink: &mut Sink) -> Option<(ObjectName, At)> {
+/// What `metadata` says.
+#[derive(Clone)]
+struct Metadata {
+    name: ObjectName,
+    /// Where the name stands.
+    at: At,
+    labels: Labels,
+}
+
+fn metadata(fields: &Fields, kind: &str, cluster_scoped: bool, sink: &mut Sink) -> Option<Metadata> {
     let metadata = fields.required("metadata", sink)?.fields(&METADATA, sink)?;
     let name_field = metadata.required("name", sink)?;
     let name = name::name(&name_field, sink)?;
@@ -174,9 +186,15 @@ fn metadata(fields: &Fields, cluster_scoped: bool, sink: &mut Sink) -> Option<(O
             return None;
         }
         Some(field) => name::namespace(&field, sink)?,
+        // What belongs to the cluster is in no namespace.
+        None if cluster_scoped && kind != SETTINGS => "",
         None => DEFAULT_NAMESPACE,
     };
-    if cluster_scoped && name != "default" {
+    let labels = match metadata.optional("labels") {
+        Some(field) => labels::read(&field, sink)?,
+        None => Labels::new(),
+    };
+    if kind == SETTINGS && name != "default" {
         name_field.report(
             sink,
             format!(
@@ -186,11 +204,12 @@ fn metadata(fields: &Fields, cluster_scoped: bool, sink: &mut Sink) -> Option<(O
         );
         return None;
     }
-    Some((
-        ObjectName {
+    Some(Metadata {
+        name: ObjectName {
             namespace: namespace.into(),
             name: name.into(),
         },
-        name_field.node.at,
-    ))
+        at: name_field.node.at,
+        labels,
+    })
 }

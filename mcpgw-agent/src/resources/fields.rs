@@ -137,6 +137,44 @@ impl<'a> Field<'a> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
+    /// The entries of the mapping here, whose keys the writer chooses, by key. As with lists, an empty mapping and
+    /// one over `max` are reported.
+    pub fn entries(&self, max: usize, when_absent: &str, sink: &mut Sink) -> Option<Vec<(&'a str, Self)>> {
+        let Value::Map(entries) = &self.node.value else {
+            self.report(
+                sink,
+                format!("must be a mapping, but is {}", self.node.value.describe()),
+            );
+            return None;
+        };
+        if entries.is_empty() {
+            self.report(sink, format!("must not be empty; {when_absent}"));
+            return None;
+        }
+        if entries.len() > max {
+            self.report(
+                sink,
+                format!("has {} entries; at most {max} are allowed", entries.len()),
+            );
+            return None;
+        }
+        let entry = |(key, node): &'a (Node, Node)| match &key.value {
+            Value::Text(name) => Some((
+                name.as_str(),
+                Self {
+                    path: join(&self.path, name),
+                    node,
+                },
+            )),
+            other => {
+                let reason = format!("a field's name must be a string, not {}", other.describe());
+                sink.report(key.at, &self.path, reason);
+                None
+            }
+        };
+        Some(entries.iter().filter_map(entry).collect())
+    }
+
     /// The mapping here. Fields that `schema` does not know or support are reported.
     pub fn fields(&self, schema: &Schema, sink: &mut Sink) -> Option<Fields<'a>> {
         let Value::Map(entries) = &self.node.value else {

@@ -1,8 +1,8 @@
-//! Lists of tool globs.
+//! Lists of globs.
 
 use super::{
     Pattern,
-    bounds::{MAX_GLOB_BYTES, MAX_TOOLS},
+    bounds::{MAX_GLOB_BYTES, MAX_GLOBS},
     fields::{Field, Fields, Sink},
     problem::quote,
 };
@@ -11,15 +11,16 @@ use super::{
 pub(super) fn list(fields: &Fields, name: &str, when_absent: &str, sink: &mut Sink) -> Vec<Pattern> {
     let list = fields
         .optional(name)
-        .and_then(|field| field.list(MAX_TOOLS, when_absent, sink))
+        .and_then(|field| field.list(MAX_GLOBS, when_absent, sink))
         .unwrap_or_default();
     list.iter().filter_map(|field| glob(field, sink)).collect()
 }
 
-fn glob(field: &Field, sink: &mut Sink) -> Option<Pattern> {
+/// The glob at `field`.
+pub(super) fn glob(field: &Field, sink: &mut Sink) -> Option<Pattern> {
     let text = field.text(sink)?;
     let reason = if text.is_empty() {
-        "must not be empty; \"*\" means every tool".to_owned()
+        "must not be empty; \"*\" matches everything".to_owned()
     } else if text.len() > MAX_GLOB_BYTES {
         format!("is {} bytes long; at most {MAX_GLOB_BYTES} are allowed", text.len())
     } else {

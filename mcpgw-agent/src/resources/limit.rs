@@ -3,13 +3,56 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
-    KeyPart, Limit, Pattern, Rate,
+    Pattern,
     bounds::{MAX_CLAIM_DEPTH, MAX_KEY_PARTS, MAX_LIMITS, MAX_NAME_BYTES},
     fields::{Field, Fields, Schema, Sink},
     globs,
     problem::quote,
-    timeouts,
+    rule, timeouts,
 };
+
+/// One limit of a policy. Without `rate` and without `concurrency` there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What messages and metrics call it; its number, from 1, where it has none.
+    pub name: Option<Arc<str>>,
+    /// Methods that it counts, by glob: `tools/call` where nothing else is said.
+    pub counts: Vec<Pattern>,
+    /// Tools that it counts, by glob; empty: every tool, and all that is no tool.
+    pub tools: Vec<Pattern>,
+    /// How often.
+    pub rate: Option<Rate>,
+    /// How many at a time.
+    pub concurrency: Option<NonZeroU32>,
+    /// Whose budget it is: callers that are equal in all of these share one; empty: all callers do.
+    pub key: Vec<KeyPart>,
+}
+
+/// So many calls in so much time. In the first window up to `burst + requests` calls pass, on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub requests: NonZeroU32,
+    /// In how long.
+    pub per: Duration,
+    /// How many of them at once; the whole of `requests` where nothing else is said.
+    pub burst: NonZeroU32,
+}
+
+/// What tells budgets apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The principal.
+    Identity,
+    /// The principal's namespace.
+    Namespace,
+    /// The server.
+    Server,
+    /// The tool.
+    Tool,
+    /// A claim of the caller's token, by its path.
+    Claim(Vec<Box<str>>),
+}
 
 const LIMIT: Schema = Schema {
     known: &[
@@ -26,7 +69,7 @@ const LIMIT: Schema = Schema {
     later: &[],
 };
 /// What `per` may be.
-const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(31 * 24 * 3600);
+const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(28 * 24 * 3600);
 /// What `requests`, `burst` and `concurrency` may be.
 const COUNT: RangeInclusive<u64> = 1..=1_000_000;
 /// What is counted where `counts` says nothing.
@@ -58,6 +101,7 @@ fn limit(field: &Field, sink: &mut Sink) -> Option<Limit> {
     if counts.is_empty() {
         counts.extend(Pattern::new(TOOL_CALLS).ok());
     }
+    rule::check_methods(&fields, "counts", &counts, sink);
     let tools = globs::list(&fields, "tools", "leave tools out to count calls of every tool", sink);
     let key = key(&fields, sink);
     // Only this node's calls count; said outright, so that nobody takes it for the whole cluster's.

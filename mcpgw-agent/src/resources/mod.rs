@@ -7,10 +7,11 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway, issuer, authentication, audit   parts of a kind
+//! backend, timeouts, gateway, issuer, authentication, audit, rule, caller   parts of a kind
+//! authorization  policies as types
 //! token      whose tokens are believed, as types
-//! pattern    a tool glob; globs reads lists of them
-//! address, host, name, path, tls, url  values that several kinds share
+//! pattern    a glob over names; globs reads lists of them
+//! address, host, labels, name, path, tls, url  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
 //! restart    what a running agent cannot take over
@@ -22,8 +23,10 @@ mod address;
 mod assemble;
 mod audit;
 mod authentication;
+mod authorization;
 mod backend;
 pub mod bounds;
+mod caller;
 mod catalog;
 mod conflicts;
 mod desired;
@@ -33,6 +36,7 @@ mod gateway;
 mod globs;
 mod host;
 mod issuer;
+mod labels;
 mod limit;
 mod name;
 mod not_yet;
@@ -41,6 +45,7 @@ mod pattern;
 mod policy;
 mod problem;
 mod restart;
+mod rule;
 mod server;
 mod settings;
 #[cfg(test)]
@@ -55,7 +60,9 @@ mod yaml;
 use std::sync::Arc;
 
 pub use address::not_allowed;
+pub use authorization::*;
 pub use desired::*;
+pub use limit::{KeyPart, Limit, Rate};
 pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};

@@ -62,6 +62,7 @@ fn is_label(text: &str) -> bool {
         && bytes.last().is_some_and(alphanumeric)
 }
 
-fn is_subdomain(text: &str) -> bool {
+/// Whether this is the name of a resource, or the prefix of a key.
+pub(super) fn is_subdomain(text: &str) -> bool {
     text.len() <= MAX_SUBDOMAIN && text.split('.').all(is_label)
 }

@@ -1,32 +1,55 @@
-//! `MCPPolicy`: which tools a caller may use.
+//! `MCPPolicy` and `ClusterMCPPolicy`: who may do what at which servers.
 
 use std::sync::Arc;
 
 use super::{
-    Action, Caller, ObjectName, Policy, Rule, authentication,
-    bounds::{MAX_CALLERS, MAX_RULES, MAX_TARGETS},
+    Enforcement, Labels, ObjectName, Policy, Selector, authentication,
+    bounds::{MAX_RULES, MAX_SELECTED_NAMESPACES, MAX_TARGETS},
     document::Spot,
-    fields::{Field, Schema, Sink},
-    globs, limit, name,
+    fields::{Field, Fields, Schema, Sink},
+    labels, limit, name,
     problem::quote,
+    rule,
 };
 
 const SPEC: Schema = Schema {
-    known: &["targetRefs", "authentication", "limits", "rules"],
-    later: &["selector", "audit", "enforcement", "denialStatus"],
+    known: &[
+        "targetRefs",
+        "selector",
+        "authentication",
+        "limits",
+        "rules",
+        "enforcement",
+    ],
+    later: &["audit", "denialStatus"],
 };
+const CLUSTER_SPEC: Schema = Schema {
+    known: &["selector", "authentication", "limits", "rules", "enforcement"],
+    later: &["audit", "denialStatus"],
+};
+/// Fields that mean something where there are no rules.
+const ENOUGH: [&str; 2] = ["authentication", "limits"];
 const TARGET: Schema = Schema {
     known: &["kind", "name"],
     later: &[],
 };
-const RULE: Schema = Schema {
-    known: &["action", "from", "tools"],
-    later: &["methods", "prompts", "resources", "when"],
+const SELECTOR: Schema = Schema {
+    known: &["matchLabels"],
+    later: &["matchExpressions"],
 };
-const CALLER: Schema = Schema {
-    known: &["namespaces", "serviceAccounts"],
-    later: &["groups", "claims"],
+const CLUSTER_SELECTOR: Schema = Schema {
+    known: &["namespaces", "matchLabels"],
+    later: &["matchExpressions"],
 };
+
+/// Whose servers a policy governs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those of its namespace.
+    Namespace,
+    /// Those of all namespaces.
+    Cluster,
+}
 
 /// A policy, and where its targets stand (in their order).
 pub(super) struct Parsed {
@@ -36,36 +59,58 @@ pub(super) struct Parsed {
     pub authentication_spot: Option<Spot>,
 }
 
-pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
-    let spec = spec.fields(&SPEC, sink)?;
+pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
+    let schema = match scope {
+        Scope::Namespace => &SPEC,
+        Scope::Cluster => &CLUSTER_SPEC,
+    };
+    let spec = spec.fields(schema, sink)?;
     let (targets, spots) = match spec.optional("targetRefs") {
         Some(field) => targets(&field, sink),
         None => Default::default(),
+    };
+    let selector = match spec.optional("selector") {
+        Some(field) => selector(&field, scope, sink)?,
+        None => Selector::default(),
+    };
+    if spec.has("targetRefs") && spec.has("selector") {
+        spec.report(sink, "must not have both targetRefs and selector");
+    }
+    let choices = [("Enforce", Enforcement::Enforce), ("DryRun", Enforcement::DryRun)];
+    let enforcement = match spec.optional("enforcement") {
+        Some(field) => field.choice(&choices, &[], sink),
+        None => Some(Enforcement::default()),
     };
     let (authentication, authentication_spot) = match spec.optional("authentication") {
         Some(field) => (Some(authentication::demand(&field, sink)?), Some(Spot::from(&field))),
         None => (None, None),
     };
     let limits = spec.optional("limits").map(|field| limit::list(&field, sink));
-    let advice = "to deny every call, write one rule: {action: Deny}";
-    let rules = match (spec.optional("rules"), authentication.is_some() || limits.is_some()) {
-        (Some(field), _) => field.list(MAX_RULES, advice, sink)?,
-        // Nobody is denied by a policy without rules.
-        (None, true) => Vec::new(),
-        (None, false) => spec.required("rules", sink)?.list(MAX_RULES, advice, sink)?,
-    };
-    let rules = rules.iter().filter_map(|field| rule(field, sink)).collect();
+    let rules = rules(&spec, sink)?;
     Some(Parsed {
         policy: Policy {
             name,
             targets,
+            selector,
             authentication,
             limits: limits.unwrap_or_default(),
             rules,
+            enforcement: enforcement?,
         },
         spots,
         authentication_spot,
     })
+}
+
+fn rules(spec: &Fields, sink: &mut Sink) -> Option<Vec<super::Rule>> {
+    let advice = "to deny every call, write one rule: {action: Deny}";
+    let field = match ENOUGH.iter().any(|field| spec.has(field)) {
+        true => spec.optional("rules"),
+        false => Some(spec.required("rules", sink)?),
+    };
+    let Some(field) = field else { return Some(Vec::new()) };
+    let rules = field.list(MAX_RULES, advice, sink)?;
+    Some(rules.iter().filter_map(|field| rule::read(field, sink)).collect())
 }
 
 fn targets(field: &Field, sink: &mut Sink) -> (Vec<Arc<str>>, Vec<Spot>) {
@@ -95,52 +140,28 @@ fn targets(field: &Field, sink: &mut Sink) -> (Vec<Arc<str>>, Vec<Spot>) {
     targets
 }
 
-fn rule(field: &Field, sink: &mut Sink) -> Option<Rule> {
-    let fields = field.fields(&RULE, sink)?;
-    let action = fields
-        .required("action", sink)
-        .and_then(|field| field.choice(&[("Allow", Action::Allow), ("Deny", Action::Deny)], &[], sink));
-    let from = fields
-        .optional("from")
-        .and_then(|field| field.list(MAX_CALLERS, "leave from out to mean everyone", sink))
-        .unwrap_or_default();
-    let from = from.iter().filter_map(|field| caller(field, sink)).collect();
-    let tools = globs::list(&fields, "tools", "leave tools out to mean every tool", sink);
-    Some(Rule {
-        action: action?,
-        from,
-        tools,
-    })
-}
-
-fn caller(field: &Field, sink: &mut Sink) -> Option<Caller> {
-    let fields = field.fields(&CALLER, sink)?;
-    if !fields.has("namespaces") && !fields.has("serviceAccounts") {
-        fields.report(
-            sink,
-            "must name namespaces or serviceAccounts; leave from out to mean everyone",
-        );
-        return None;
-    }
-    let list = |name: &str, sink: &mut Sink| {
-        fields
-            .optional(name)
-            .and_then(|field| field.list(MAX_CALLERS, "leave it out to mean any", sink))
-            .unwrap_or_default()
+fn selector(field: &Field, scope: Scope, sink: &mut Sink) -> Option<Selector> {
+    let schema = match scope {
+        Scope::Namespace => &SELECTOR,
+        Scope::Cluster => &CLUSTER_SELECTOR,
     };
-    let namespaces = list("namespaces", sink);
+    let fields = field.fields(schema, sink)?;
+    let namespaces = fields
+        .optional("namespaces")
+        .and_then(|field| field.list(MAX_SELECTED_NAMESPACES, "leave namespaces out to mean all", sink))
+        .unwrap_or_default();
     let namespaces = namespaces
         .iter()
         .filter_map(|field| name::namespace(field, sink))
         .map(Arc::from)
         .collect();
-    let service_accounts = list("serviceAccounts", sink);
-    let service_accounts = service_accounts
-        .iter()
-        .filter_map(|field| name::qualified(field, sink))
-        .collect();
-    Some(Caller {
-        namespaces,
-        service_accounts,
-    })
+    let labels = match fields.optional("matchLabels") {
+        Some(field) => labels::read(&field, sink)?,
+        None => Labels::new(),
+    };
+    let selector = Selector { namespaces, labels };
+    if selector == Selector::default() {
+        fields.report(sink, "selects by nothing; leave selector out to govern every server");
+    }
+    Some(selector)
 }

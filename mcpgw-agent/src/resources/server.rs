@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Backend, Capture, ClientTls, Expose, ObjectName, Server, Timeouts, Transport, backend,
+    Backend, Capture, ClientTls, Expose, Labels, ObjectName, Server, Timeouts, Transport, backend,
     bounds::{MAX_EXPOSED, MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
@@ -40,7 +40,7 @@ pub(super) struct Parsed {
 }
 
 /// Every field is read before the first that is wrong makes the whole void, so that all are reported.
-pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
+pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
     let spec = spec.fields(&SPEC, sink)?;
     let transport = optional(&spec, "transport", sink, Transport::default(), |field, sink| {
         let choices = [("StreamableHTTP", Transport::StreamableHttp), ("SSE", Transport::Sse)];
@@ -81,6 +81,7 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
     Some(Parsed {
         server: Server {
             name,
+            labels,
             path: path?.into(),
             transport: transport?,
             prefix: prefix?.into(),

@@ -12,11 +12,13 @@ use opentelemetry::{
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
 
-use super::record::Finished;
+use super::{labels::OTHER, record::Finished};
+use crate::mcp::governed::METHODS;
 
 /// Series of one call metric; calls beyond are counted in one series with the label `otel_metric_overflow`.
 const MAX_CALL_SERIES: usize = 20_000;
 const CALLS: &str = "mcp_tool_calls";
+const REQUESTS: &str = "mcp_requests";
 const DURATION: &str = "mcp_tool_call_duration_seconds";
 const OVERHEAD: &str = "mcpgw_overhead_seconds";
 
@@ -44,6 +46,8 @@ pub(super) struct Metrics {
     refused: Counter<u64>,
     would_refuse: Counter<u64>,
     decisions: Counter<u64>,
+    failures: Counter<u64>,
+    requests: Counter<u64>,
     original_dst_missing: Counter<u64>,
     // The provider ends its instruments when it is dropped.
     _provider: SdkMeterProvider,
@@ -94,8 +98,14 @@ impl Metrics {
             ),
             decisions: counter(
                 "mcpgw_policy_decisions",
-                "Decisions about tool calls, by the rule that made them.",
+                "Decisions about tool calls and other requests, by the rule that made them.",
             ),
+            failures: counter(
+                "mcpgw_policy_expression_errors",
+                "Conditions of rules that could not be evaluated, by rule. An Allow rule then allows nothing, and a \
+                 Deny rule denies.",
+            ),
+            requests: counter(REQUESTS, "Decided requests that call no tool, by what became of them."),
             original_dst_missing: counter(
                 "mcpgw_original_dst_missing",
                 "Connections to a listener whose original destination is not known; closed.",
@@ -159,6 +169,10 @@ impl Metrics {
             .add(1, &[KeyValue::new("action", action), KeyValue::new("rule", rule)]);
     }
 
+    pub(super) fn rule_failed(&self, rule: Arc<str>) {
+        self.failures.add(1, &[KeyValue::new("rule", rule)]);
+    }
+
     pub(super) fn call(&self, call: &Finished<'_>) {
         let none: Arc<str> = "".into();
         let source = call.caller.workload.as_ref();
@@ -174,25 +188,36 @@ impl Metrics {
         let status = call
             .status
             .map_or("none".into(), |status| opentelemetry::Value::from(i64::from(status)));
+        // A method that is nobody's is the caller's word, and no label.
+        let method = || METHODS.iter().find(|(known, _)| *known == call.method);
+        let about = match &call.tool_label {
+            Some(tool) => KeyValue::new("tool_name", Arc::clone(tool)),
+            None => KeyValue::new("mcp_method_name", method().map_or(OTHER, |(known, _)| known)),
+        };
         let server = [
             KeyValue::new("mcp_server_namespace", Arc::clone(&call.server.namespace)),
             KeyValue::new("mcp_server_name", Arc::clone(&call.server.name)),
-            KeyValue::new("tool_name", Arc::clone(&call.tool_label)),
+            about,
         ];
-        self.duration.record(call.duration.as_secs_f64(), &server);
-        self.overhead.record(call.overhead.as_secs_f64(), &[]);
-        let [server_namespace, server_name, tool] = server;
+        if call.tool_label.is_some() {
+            self.duration.record(call.duration.as_secs_f64(), &server);
+            self.overhead.record(call.overhead.as_secs_f64(), &[]);
+        }
+        let [server_namespace, server_name, about] = server;
         let labels = [
             server_namespace,
             server_name,
-            tool,
+            about,
             KeyValue::new("status_code", status),
             KeyValue::new("outcome", call.outcome.name()),
             KeyValue::new("path", call.path.name()),
             KeyValue::new("source_namespace", namespace),
             KeyValue::new("source_service_account", account),
         ];
-        self.calls.add(1, &labels);
+        match call.tool_label {
+            Some(_) => self.calls.add(1, &labels),
+            None => self.requests.add(1, &labels),
+        }
     }
 
     pub(super) fn render(&self) -> String {
@@ -205,7 +230,7 @@ impl Metrics {
 }
 
 fn bound_series(instrument: &Instrument) -> Option<Stream> {
-    let calls = matches!(instrument.name(), CALLS | DURATION);
+    let calls = matches!(instrument.name(), CALLS | REQUESTS | DURATION);
     calls
         .then(|| Stream::builder().with_cardinality_limit(MAX_CALL_SERIES).build().ok())
         .flatten()

@@ -35,7 +35,7 @@ pub use record::{CallStart, Outcome, Path, Record, Verdict};
 use crate::{
     datapath::status::DatapathStatus,
     identity::{Caller, jwt::Issuers},
-    resources::AuditSettings,
+    resources::{AuditSettings, ObjectName},
 };
 use audit::Audit;
 use labels::ToolLabels;
@@ -107,9 +107,25 @@ impl Telemetry {
         self.metrics.observe_configuration(errors);
     }
 
-    /// Opens the record of a tool call that was just decided.
+    /// Opens the record of a request that was just decided.
     pub fn call(self: &Arc<Self>, start: CallStart<'_>) -> Record {
         Record::open(Arc::clone(self), start)
+    }
+
+    /// An id by which a decision is found in the audit log.
+    pub fn decision_id(&self) -> String {
+        self.decisions.next()
+    }
+
+    /// What stands for a tool where a caller must not be able to make up names; `proven` names stand for
+    /// themselves.
+    pub fn tool_key(&self, server: &ObjectName, tool: &str, proven: bool) -> Arc<str> {
+        self.labels.label(server, tool, proven)
+    }
+
+    /// Counts a rule whose condition could not be evaluated.
+    pub fn rule_failed(&self, rule: &Arc<str>) {
+        self.metrics.rule_failed(Arc::clone(rule));
     }
 
     /// Counts and audits a request or connection that was refused before any decision about a tool.
@@ -122,6 +138,7 @@ impl Telemetry {
     pub fn would_refuse(&self, reason: &'static str, caller: &Arc<Caller>, path: Path) {
         self.metrics.would_refuse(reason);
         self.audit.refused(Refusal {
+            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,
@@ -134,6 +151,7 @@ impl Telemetry {
     pub fn original_dst_missing(&self, who: Who, reason: &'static str) {
         self.metrics.original_dst_missing();
         self.audit.refused(Refusal {
+            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,

@@ -1,4 +1,4 @@
-//! The record of one call.
+//! The record of one call, or of another request that was decided.
 
 use std::{
     sync::Arc,
@@ -12,7 +12,7 @@ use super::{
     Telemetry,
     audit::{ToolCall, bounded, bounded_id},
 };
-use crate::{identity::Caller, resources::ObjectName};
+use crate::{identity::Caller, mcp::governed::Kind, policy::limits::Taken, resources::ObjectName};
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +26,8 @@ pub enum Outcome {
     Error,
     /// A policy denied it.
     Denied,
+    /// It was over a limit.
+    Limited,
     /// The client went away before the answer was complete.
     Cancelled,
 }
@@ -38,6 +40,7 @@ impl Outcome {
             Self::ToolError => "tool_error",
             Self::Error => "error",
             Self::Denied => "denied",
+            Self::Limited => "limited",
             Self::Cancelled => "cancelled",
         }
     }
@@ -69,7 +72,9 @@ pub enum Verdict {
     Allow,
     /// It may not.
     Deny,
-    /// It may not, and goes all the same: its caller is only observed.
+    /// It may not now: it is over a limit.
+    Limit,
+    /// It may not, and goes all the same: its caller is only observed, or the policy only tried.
     WouldDeny,
 }
 
@@ -79,6 +84,7 @@ impl Verdict {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Limit => "limit",
             Self::WouldDeny => "would_deny",
         }
     }
@@ -92,9 +98,13 @@ pub struct CallStart<'a> {
     pub path: Path,
     /// The server that is called.
     pub server: &'a ObjectName,
-    /// The tool, as the server names it.
-    pub tool: &'a str,
-    /// The tool, as the client named it.
+    /// The JSON-RPC method.
+    pub method: &'a str,
+    /// What it is about.
+    pub kind: Kind,
+    /// The name of that, as the server has it: of the tool, the prompt; the URI of the resource.
+    pub name: &'a str,
+    /// The same, as the client named it.
     pub called_as: &'a str,
     /// Whether a policy names the tool outright.
     pub tool_is_named: bool,
@@ -108,8 +118,10 @@ pub struct CallStart<'a> {
     pub request_bytes: u64,
     /// What was decided.
     pub verdict: Verdict,
-    /// The rule that decided.
+    /// The rule or limit that decided.
     pub rule: Option<Arc<str>>,
+    /// What it spent of the limits that count it.
+    pub spent: Option<Taken>,
 }
 
 /// The record of one call: open from the decision to the end of the answer, written once when it is dropped.
@@ -120,7 +132,9 @@ pub struct Record {
     caller: Arc<Caller>,
     path: Path,
     server: ObjectName,
-    tool: String,
+    method: String,
+    kind: Kind,
+    name: String,
     called_as: String,
     tool_is_named: bool,
     request_id: Option<Box<RawValue>>,
@@ -130,6 +144,8 @@ pub struct Record {
     response_bytes: u64,
     verdict: Verdict,
     rule: Option<Arc<str>>,
+    /// Its places among the calls in flight.
+    _spent: Option<Taken>,
     decision_id: String,
     overhead: Duration,
     /// Since when the gateway itself has had the call, again.
@@ -144,7 +160,9 @@ pub(super) struct Finished<'a> {
     pub(super) caller: &'a Caller,
     pub(super) path: Path,
     pub(super) server: &'a ObjectName,
-    pub(super) tool_label: Arc<str>,
+    pub(super) method: &'a str,
+    /// `None` where no tool was called.
+    pub(super) tool_label: Option<Arc<str>>,
     pub(super) status: Option<u16>,
     pub(super) outcome: Outcome,
     pub(super) duration: Duration,
@@ -157,7 +175,9 @@ impl Record {
             caller,
             path,
             server,
-            tool,
+            method,
+            kind,
+            name,
             called_as,
             tool_is_named,
             request_id,
@@ -166,13 +186,16 @@ impl Record {
             request_bytes,
             verdict,
             rule,
+            spent,
         } = start;
         telemetry.metrics.decision(verdict.name(), rule.clone());
         Self {
             caller,
             path,
             server: server.clone(),
-            tool: bounded(tool).into_owned(),
+            method: bounded(method).into_owned(),
+            kind,
+            name: bounded(name).into_owned(),
             called_as: bounded(called_as).into_owned(),
             tool_is_named,
             request_id: request_id.and_then(bounded_id),
@@ -182,12 +205,14 @@ impl Record {
             response_bytes: 0,
             verdict,
             rule,
+            _spent: spent,
             decision_id: telemetry.decisions.next(),
             overhead: Duration::ZERO,
             own_since: Some(read),
             status: None,
             outcome: match verdict {
                 Verdict::Deny => Outcome::Denied,
+                Verdict::Limit => Outcome::Limited,
                 Verdict::Allow | Verdict::WouldDeny => Outcome::Cancelled,
             },
             is_error: None,
@@ -233,11 +258,13 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.received.elapsed();
         let proven = self.tool_is_named || self.is_error == Some(false);
+        let label = || self.telemetry.labels.label(&self.server, &self.name, proven);
         self.telemetry.metrics.call(&Finished {
             caller: &self.caller,
             path: self.path,
             server: &self.server,
-            tool_label: self.telemetry.labels.label(&self.server, &self.tool, proven),
+            method: &self.method,
+            tool_label: (self.kind == Kind::Tool).then(label),
             status: self.status,
             outcome: self.outcome,
             duration,
@@ -248,7 +275,9 @@ impl Drop for Record {
             caller: Arc::clone(&self.caller),
             path: self.path,
             server: self.server.clone(),
-            tool: std::mem::take(&mut self.tool),
+            method: std::mem::take(&mut self.method),
+            kind: self.kind,
+            name: std::mem::take(&mut self.name),
             called_as: std::mem::take(&mut self.called_as),
             request_id: self.request_id.take(),
             decision: self.verdict.name(),

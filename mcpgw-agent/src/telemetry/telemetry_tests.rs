@@ -57,10 +57,13 @@ impl Bench {
     fn call(&self, tool: &str, allowed: bool) -> Record {
         let id = RawValue::from_string("\"r1\"".to_owned()).unwrap();
         self.telemetry.call(CallStart {
+            spent: None,
             path: Path::Redirected,
             caller: caller(),
             server: &name("tools", "calc"),
-            tool,
+            method: "tools/call",
+            kind: crate::mcp::governed::Kind::Tool,
+            name: tool,
             tool_is_named: false,
             request_id: Some(&id),
             received: Instant::now(),
@@ -94,6 +97,7 @@ fn metrics_have_exactly_their_names() {
     let bench = Bench::new();
     bench.finish("add", Outcome::Ok);
     bench.telemetry.refused(Refusal {
+        decision_id: None,
         time: SystemTime::now(),
         path: Path::Redirected,
         reason: "tls",

@@ -167,6 +167,21 @@ impl Budgets {
     }
 }
 
+impl Taken {
+    /// Of a call that holds nothing.
+    pub fn nothing(budgets: &Arc<Budgets>) -> Self {
+        Self {
+            budgets: Arc::clone(budgets),
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes over what the same call spent of other limits.
+    pub fn add(&mut self, mut other: Self) {
+        self.held.append(&mut other.held);
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
         for key in &self.held {

@@ -74,7 +74,7 @@ fn hash_part(part: &KeyPart, spender: &Spender<'_>, hasher: &mut DefaultHasher) 
     let caller = spender.caller;
     match part {
         KeyPart::Identity => hash_principal(caller, hasher),
-        KeyPart::Namespace => caller.namespace().hash(hasher),
+        KeyPart::Namespace => caller.account().map(|(namespace, _)| namespace).hash(hasher),
         KeyPart::Server => spender.server.hash(hasher),
         KeyPart::Tool => spender.tool_key.hash(hasher),
         KeyPart::Claim(path) => {

@@ -1,5 +1,7 @@
 //! A request on its way to its server, in the server's era.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::value::RawValue;
@@ -7,20 +9,19 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         body::Share,
-        call::{Decided, ToolCall, decide},
+        call::{Asked, Decided, decide, unknown},
         exchange::Body,
         refused::Refused,
     },
     Call, interact, legacy,
     link::LinkError,
     modern,
-    view::{Kind as List, Seen, Tool},
+    view::{Kind as List, Named, Seen},
 };
 use crate::{
     mcp::{
         Envelope,
-        error::code,
-        method::Method,
+        governed::{Governed, Kind, governed},
         params::Target,
         part::Text,
         splice::{Splice, json_string},
@@ -40,7 +41,7 @@ pub(super) struct Forwarded<'a> {
     pub(super) subject: Option<&'a str>,
     /// The body, with the server's own names.
     pub(super) body: Bytes,
-    /// Open where it is a tool call.
+    /// Open where it was decided.
     pub(super) record: Option<Record>,
     /// The body's share of the caller's memory: goes back when the server begins to answer.
     pub(super) share: Share,
@@ -54,67 +55,41 @@ pub(super) async fn request(
     share: Share,
 ) -> Result<Response<Body>, Refused> {
     let text = envelope.method.as_deref().unwrap_or_default();
-    let method = Method::of(text);
     let mut subject = envelope.subject();
     let mut body = call.body.clone();
     let mut record = None;
-    let seen = match method {
-        Method::ToolsCall => {
-            let name = subject.unwrap_or_default();
-            let (seen, own, left_out) = match call.view.tool(name) {
-                Tool::Shown(entry) => (call.view.server(entry), &entry.own, false),
-                Tool::Hidden { seen, own, left_out } => (seen, own, left_out),
-                Tool::Unknown => return Err(Refused::unknown_tool(name).to(Some(id))),
-            };
-            let decided = decide(
-                &call.shared.telemetry,
-                &call.plan,
-                &ToolCall {
-                    caller: call.caller,
-                    path: Path::Gateway,
-                    server: &seen.server,
-                    tool: own,
-                    called_as: name,
-                    id: Some(id),
-                    received: call.received,
-                    read: call.read,
-                    request_bytes: call.body.len(),
-                    left_out,
-                },
-            );
-            match decided {
+    let seen = match governed(envelope) {
+        Some(asked) => {
+            let Found { seen, own, left_out } =
+                find(call, asked).ok_or_else(|| unknown(&call.shared.telemetry, asked, call.era).to(Some(id)))?;
+            let own = own.map_or(asked.name, |own| &**own);
+            match decided(
+                call,
+                Some(id),
+                seen,
+                Governed { name: own, ..asked },
+                asked.name,
+                envelope,
+                left_out,
+            ) {
                 Decided::Allowed(open) => record = Some(open),
                 Decided::Denied(answer) => return Ok(answer),
             }
-            body = renamed(body, envelope.params.name.as_ref(), own);
-            subject = Some(own);
-            seen
-        }
-        Method::PromptsGet => {
-            let name = subject.unwrap_or_default();
-            let Some(entry) = call.view.prompts.get(name) else {
-                return Err(
-                    unknown(StatusCode::OK, code::INVALID_PARAMS, format!("Unknown prompt: {name}")).to(Some(id)),
-                );
-            };
-            body = renamed(body, envelope.params.name.as_ref(), &entry.own);
-            subject = Some(&entry.own);
-            call.view.server(entry)
-        }
-        Method::ResourcesRead => match call.view.owner_of(subject.unwrap_or_default()) {
-            Some(seen) => seen,
-            None => return Err(unknown_resource(call.era, subject.unwrap_or_default()).to(Some(id))),
-        },
-        Method::Complete => {
-            let (seen, edited) = completion(call, envelope, body).ok_or_else(|| {
-                let message = "Unknown prompt or resource template".to_owned();
-                unknown(StatusCode::OK, code::INVALID_PARAMS, message).to(Some(id))
-            })?;
-            body = edited;
+            if let Some(name) = renamable(envelope, asked) {
+                body = renamed(body, name, own);
+            }
+            subject = subject.map(|_| own);
             seen
         }
         // What the gateway doesn't know can go to a server only where there is just one that it can mean.
-        _ => call.view.only().ok_or_else(|| no_method(call.era, text).to(Some(id)))?,
+        None => call.view.only().ok_or_else(|| {
+            let asked = Governed {
+                method: text,
+                kind: Kind::Other,
+                name: text,
+            };
+            unknown(&call.shared.telemetry, asked, call.era).to(Some(id))
+        })?,
     };
     let forwarded = Forwarded {
         seen,
@@ -133,31 +108,103 @@ pub(super) async fn request(
     }
 }
 
-/// The body with the server's own name in place of the gateway's.
-fn renamed(body: Bytes, name: Option<&Text<'_>>, own: &str) -> Bytes {
-    let Some(name) = name.filter(|name| name.value != own) else {
-        return body;
+/// What a request is about.
+struct Found<'c> {
+    seen: &'c Seen,
+    /// The server's own name for it, where the gateway has another.
+    own: Option<&'c Arc<str>>,
+    left_out: bool,
+}
+
+/// The server that has what is asked for, whether the caller may see it or not.
+fn find<'c>(call: &'c Call<'_>, asked: Governed<'_>) -> Option<Found<'c>> {
+    let view = &call.view;
+    let named = |list| match view.named(list, asked.name) {
+        Named::Shown(entry) => Some(Found {
+            seen: view.server(entry),
+            own: Some(&entry.own),
+            left_out: false,
+        }),
+        Named::Hidden { seen, own, left_out } => Some(Found {
+            seen,
+            own: Some(own),
+            left_out,
+        }),
+        Named::Unknown => None,
     };
+    let at = |seen| Found {
+        seen,
+        own: None,
+        left_out: false,
+    };
+    match asked.kind {
+        Kind::Tool => named(List::Tools),
+        Kind::Prompt => named(List::Prompts),
+        Kind::Resource => {
+            let template = || view.server_of(List::Templates, asked.name);
+            let of_template = (asked.method == "completion/complete").then(template).flatten();
+            of_template.or_else(|| view.owner_of(asked.name)).map(at)
+        }
+        // What the gateway doesn't know can go to a server only where there is just one that it can mean.
+        Kind::Task | Kind::Other => view.only().map(at),
+    }
+}
+
+/// Decides a request to a server.
+pub(super) fn decided(
+    call: &Call<'_>,
+    id: Option<&RawValue>,
+    seen: &Seen,
+    governed: Governed<'_>,
+    called_as: &str,
+    envelope: &Envelope<'_>,
+    left_out: bool,
+) -> Decided {
+    decide(
+        call.shared,
+        &call.plan,
+        &Asked {
+            caller: call.caller,
+            path: Path::Gateway,
+            server: &seen.server,
+            governed,
+            called_as,
+            arguments: envelope.params.arguments,
+            era: call.era,
+            id,
+            received: call.received,
+            read: call.read,
+            request_bytes: call.body.len(),
+            left_out,
+        },
+    )
+}
+
+/// The name in a request that the gateway and the server write differently.
+fn renamable<'e>(envelope: &'e Envelope<'_>, asked: Governed<'_>) -> Option<&'e Text<'e>> {
+    match asked.kind {
+        Kind::Tool => envelope.params.name.as_ref(),
+        Kind::Prompt => match envelope
+            .params
+            .reference
+            .as_ref()
+            .and_then(|reference| reference.target())
+        {
+            Some(Target::Prompt(name)) if asked.method == "completion/complete" => Some(name),
+            _ => envelope.params.name.as_ref(),
+        },
+        Kind::Resource | Kind::Task | Kind::Other => None,
+    }
+}
+
+/// The body with the server's own name in place of the gateway's.
+fn renamed(body: Bytes, name: &Text<'_>, own: &str) -> Bytes {
+    if name.value == own {
+        return body;
+    }
     let mut splice = Splice::new(&body);
     splice.replace(name.span.clone(), json_string(own));
     splice.finish()
-}
-
-/// The server that completes what is asked for, and the body with its own names.
-fn completion<'c>(call: &'c Call<'_>, envelope: &Envelope<'_>, body: Bytes) -> Option<(&'c Seen, Bytes)> {
-    let reference = envelope.params.reference.as_ref()?;
-    match reference.target()? {
-        Target::Prompt(name) => {
-            let entry = call.view.prompts.get(name)?;
-            let body = renamed(body, Some(name), &entry.own);
-            Some((call.view.server(entry), body))
-        }
-        Target::Resource(uri) => {
-            let entry = call.view.list(List::Templates).get(uri);
-            let seen = entry.map(|entry| call.view.server(entry));
-            Some((seen.or_else(|| call.view.owner_of(uri))?, body))
-        }
-    }
 }
 
 /// Headers of the caller that go on to every server: the trace.
@@ -169,27 +216,6 @@ pub(super) fn trace(head: &http::request::Parts) -> HeaderMap {
         }
     }
     headers
-}
-
-fn unknown(status: StatusCode, code: i64, message: String) -> Refused {
-    Refused::protocol(status, code, "unknown_name", message)
-}
-
-fn unknown_resource(era: Era, uri: &str) -> Refused {
-    let code = match era {
-        Era::Legacy => code::RESOURCE_NOT_FOUND,
-        Era::Modern => code::INVALID_PARAMS,
-    };
-    unknown(StatusCode::OK, code, format!("Resource not found: {uri}"))
-}
-
-fn no_method(era: Era, method: &str) -> Refused {
-    let status = match era {
-        Era::Legacy => StatusCode::OK,
-        Era::Modern => StatusCode::NOT_FOUND,
-    };
-    let message = format!("Method not found: {method}");
-    Refused::protocol(status, code::METHOD_NOT_FOUND, "unknown_method", message)
 }
 
 /// The refusal when a server could not be asked.

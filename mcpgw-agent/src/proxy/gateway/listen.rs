@@ -11,6 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     super::{
+        call::{Decided, unknown},
         exchange::Body,
         refused::Refused,
         relay::Relay,
@@ -22,6 +23,7 @@ use super::{
     link::{self, Link},
     modern,
     session::Session,
+    settle,
     stream::{Change, EventBody, Feed},
     view::{Kind as List, Seen},
 };
@@ -30,14 +32,15 @@ use crate::{
     mcp::{
         Envelope, Kind,
         error::code,
+        governed::{Governed, Kind as Governs},
         message::Peek,
         method::Method,
         splice::{Splice, json_string},
         sse::{self, Event, Line, Parser},
         version::{Era, Revision},
     },
-    proxy::Shared,
     resources::ObjectName,
+    telemetry::Outcome,
     upstream::Upstream,
 };
 
@@ -169,39 +172,61 @@ pub(super) async fn subscribe(
     let refused = |refused: Refused| refused.to(Some(id));
     let uri = envelope.subject().unwrap_or_default();
     let on = envelope.method.as_deref().map(Method::of) == Some(Method::Subscribe);
-    let seen = call.view.owner_of(uri).ok_or_else(|| {
-        let message = format!("Resource not found: {uri}");
-        refused(Refused::protocol(
-            StatusCode::OK,
-            code::RESOURCE_NOT_FOUND,
-            "unknown_name",
-            message,
-        ))
-    })?;
+    let asked = subscription(uri);
+    let seen = call
+        .view
+        .owner_of(uri)
+        .ok_or_else(|| refused(unknown(&call.shared.telemetry, asked, call.era)))?;
+    let mut record = None;
+    if on {
+        match forward::decided(call, Some(id), seen, asked, uri, envelope, false) {
+            Decided::Allowed(open) => record = Some(open),
+            Decided::Denied(answer) => return Ok(answer),
+        }
+    }
+    let answered = subscribe_at(call, id, seen, uri, on).await;
+    match (answered, record) {
+        (Ok(answer), Some(mut record)) => {
+            settle(&mut record, id, StatusCode::OK, &answer);
+            Ok(answer::ok(answer))
+        }
+        (Ok(answer), None) => Ok(answer::ok(answer)),
+        (Err(error), Some(record)) => Ok(refused(error).into_answer_of(record)),
+        (Err(error), None) => Err(refused(error)),
+    }
+}
+
+/// What is decided about who wants to hear of a resource.
+fn subscription(uri: &str) -> Governed<'_> {
+    Governed {
+        method: "resources/subscribe",
+        kind: Governs::Resource,
+        name: uri,
+    }
+}
+
+/// Subscribes to a resource of a server, or no longer; the answer to the client.
+async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on: bool) -> Result<Bytes, Refused> {
     let server = seen.server.name();
-    let upstream = call
-        .shared
-        .upstreams
-        .get(server)
-        .ok_or_else(|| refused(Refused::gone(server)))?;
+    let upstream = call.shared.upstreams.get(server).ok_or_else(|| Refused::gone(server))?;
     let session = call.session();
     if seen.catalogue.speaks.legacy.is_none() {
-        session.listens.change(call.shared, &session, upstream, uri, on);
-        return Ok(answer::ok(answer::empty(id)));
+        session.listens.change(&session, upstream, uri, on);
+        return Ok(answer::empty(id));
     }
     let link = session
         .link(&upstream)
         .await
-        .map_err(|error| refused(forward::unanswered(server, &error)))?;
+        .map_err(|error| forward::unanswered(server, &error))?;
     let method = if on {
         "resources/subscribe"
     } else {
         "resources/unsubscribe"
     };
     let answered = link.ask(method, serde_json::json!({ "uri": uri })).await;
-    let message = answered.map_err(|error| refused(forward::unanswered(server, &error)))?;
+    let message = answered.map_err(|error| forward::unanswered(server, &error))?;
     let Ok(peek) = Peek::new(&message) else {
-        return Err(refused(Refused::gone(server)));
+        return Err(Refused::gone(server));
     };
     if !peek.is_error() {
         link.subscribed(uri, on);
@@ -210,7 +235,7 @@ pub(super) async fn subscribe(
     if let Some(part) = &peek.id {
         splice.replace(part.span(), id.get().as_bytes().to_vec());
     }
-    Ok(answer::ok(splice.finish()))
+    Ok(splice.finish())
 }
 
 /// What a modern client wants to hear.
@@ -269,14 +294,15 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
     filter
         .resource_subscriptions
         .retain(|uri| match call.view.owner_of(uri) {
-            Some(seen) => {
+            // What is left out is not acknowledged, like what nobody has.
+            Some(seen) if hears(call, id, seen, uri, envelope) => {
                 let (_, uris) = by_server
                     .entry(seen.server.name().clone())
                     .or_insert((seen, Vec::new()));
                 uris.push(uri.clone());
                 true
             }
-            None => false,
+            _ => false,
         });
     let wanted = Wanted {
         id: id.to_owned(),
@@ -316,6 +342,18 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
     });
     debug_assert!(call.era == Era::Modern);
     Ok(answer::events(Body::events(body)))
+}
+
+/// Whether the client may hear of a resource.
+fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, envelope: &Envelope<'_>) -> bool {
+    match forward::decided(call, Some(id), seen, subscription(uri), uri, envelope, false) {
+        Decided::Allowed(mut record) => {
+            record.status(StatusCode::OK.as_u16());
+            record.outcome(Outcome::Ok, None);
+            true
+        }
+        Decided::Denied(_) => false,
+    }
 }
 
 /// A server whose resources a modern client wants to hear of.
@@ -418,45 +456,4 @@ async fn updates(
         }
     }
     Ok(())
-}
-
-/// What a session listens to at modern servers, for a legacy client that subscribed there.
-#[derive(Default)]
-pub(super) struct Listens(std::sync::Mutex<HashMap<ObjectName, Listening>>);
-
-#[derive(Default)]
-struct Listening {
-    uris: Vec<String>,
-    task: Option<tokio_util::sync::DropGuard>,
-}
-
-impl Listens {
-    /// Adds a resource or takes one away, and listens anew.
-    fn change(&self, _: &Shared, session: &Arc<Session>, upstream: Arc<Upstream>, uri: &str, on: bool) {
-        let mut listens = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let listening = listens.entry(upstream.server().name.clone()).or_default();
-        listening.uris.retain(|known| known != uri);
-        if on && listening.uris.len() < MAX_SUBSCRIPTIONS {
-            listening.uris.push(uri.to_owned());
-        }
-        // The task of before ends.
-        listening.task = None;
-        if listening.uris.is_empty() {
-            return;
-        }
-        let stop = tokio_util::sync::CancellationToken::new();
-        listening.task = Some(stop.clone().drop_guard());
-        let (uris, session) = (listening.uris.clone(), Arc::downgrade(session));
-        tokio::spawn(async move {
-            let hearing = async {
-                let Some(feed) = session.upgrade().and_then(|session| session.outlet.feed()) else {
-                    return;
-                };
-                if let Err(why) = hear_modern(&upstream, &uris, &feed, None).await {
-                    tracing::debug!(server = %upstream.server().name, why, "updates of resources are not heard");
-                }
-            };
-            stop.run_until_cancelled(hearing).await;
-        });
-    }
 }

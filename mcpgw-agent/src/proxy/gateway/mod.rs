@@ -15,6 +15,7 @@
 //! link       one session at one server
 //! stream     event streams that are written here
 //! listen     what clients hear unasked
+//! listens    … of modern servers, for legacy clients
 //! collect    waits for the one answer to a request
 //! answer     writes the gateway's own answers
 //! limits     every bound of the gateway, by name
@@ -29,6 +30,7 @@ mod legacy;
 mod limits;
 mod link;
 mod listen;
+mod listens;
 mod lists;
 mod modern;
 mod request;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     limits::{MAX_CALLS_PER_SESSION, MAX_ENDED, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, OPEN_TIMEOUT, SESSION_IDLE},
     link::{Facts, Link, LinkError},
-    listen::Listens,
+    listens::Listens,
     stream::Outlet,
 };
 use crate::{

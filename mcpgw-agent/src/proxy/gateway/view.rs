@@ -3,7 +3,7 @@
 //! A view is made once for a plan, a state of the catalogues and a kind of caller, and shared by all its calls.
 //! What it does not list cannot be called through it.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -11,8 +11,8 @@ use super::template;
 use crate::{
     discovery::{Catalogue, Item, Snapshot, names},
     identity::Caller,
-    mcp::{seal::ListKind, splice::json_string},
-    policy::{Decision, Plan, Server},
+    mcp::{governed, seal::ListKind, splice::json_string},
+    policy::{Plan, Server},
     resources::{Catalog, CatalogServer},
 };
 
@@ -69,6 +69,15 @@ impl Kind {
         }
     }
 
+    /// What its items are to rules.
+    const fn governed(self) -> governed::Kind {
+        match self {
+            Self::Tools => governed::Kind::Tool,
+            Self::Prompts => governed::Kind::Prompt,
+            Self::Resources | Self::Templates => governed::Kind::Resource,
+        }
+    }
+
     fn items(self, catalogue: &Catalogue) -> &[Item] {
         match self {
             Self::Tools => &catalogue.tools,
@@ -111,11 +120,11 @@ enum Shown {
     LeftOut,
 }
 
-/// What a name of a tool stands for.
-pub(super) enum Tool<'a> {
-    /// A tool that the caller sees.
+/// What a name stands for.
+pub(super) enum Named<'a> {
+    /// Something that the caller sees.
     Shown(&'a Entry),
-    /// A tool that it does not see.
+    /// Something that it does not see.
     Hidden {
         seen: &'a Seen,
         own: &'a Arc<str>,
@@ -156,7 +165,6 @@ impl View {
             resources: List::default(),
             templates: List::default(),
         };
-        let identity = caller.identity();
         let mut choices = Vec::new();
         for server in plan.servers() {
             let choice = match catalog {
@@ -166,7 +174,7 @@ impl View {
                     None => continue,
                 },
             };
-            let sees = plan.sees(identity.as_deref(), server) && server.admission.admits(caller);
+            let sees = plan.sees(caller, server) && server.admission.admits(caller);
             let (true, Some(catalogue)) = (sees, snapshot.get(server.name())) else {
                 continue;
             };
@@ -179,13 +187,12 @@ impl View {
         for kind in [Kind::Tools, Kind::Prompts, Kind::Resources, Kind::Templates] {
             let list = List::new(kind, &view.servers, |index, item| {
                 let left_out = choices[index].is_some_and(|choice: &CatalogServer| !offers(choice, &item.name));
-                match kind {
-                    Kind::Tools if left_out || !item.is_callable() => Shown::LeftOut,
-                    Kind::Tools => match plan.decide(identity.as_deref(), &view.servers[index].server, &item.name) {
-                        Decision::Allow { .. } => Shown::Yes,
-                        Decision::Deny { .. } => Shown::No,
-                    },
-                    _ => Shown::Yes,
+                if kind == Kind::Tools && (left_out || !item.is_callable()) {
+                    return Shown::LeftOut;
+                }
+                match plan.shows(&view.servers[index].server, caller, kind.governed(), &item.name) {
+                    true => Shown::Yes,
+                    false => Shown::No,
                 }
             });
             *view.list_mut(kind) = list;
@@ -216,34 +223,50 @@ impl View {
         &self.servers[entry.seen]
     }
 
-    /// What a tool's name stands for.
-    pub(super) fn tool(&self, name: &str) -> Tool<'_> {
-        if let Some(entry) = self.tools.get(name) {
-            return Tool::Shown(entry);
+    /// What a name stands for.
+    pub(super) fn named(&self, kind: Kind, name: &str) -> Named<'_> {
+        let list = self.list(kind);
+        if let Some(entry) = list.get(name) {
+            return Named::Shown(entry);
         }
-        match self.tools.hidden.get(name) {
-            Some(Hidden { seen, own, left_out }) => Tool::Hidden {
+        match list.hidden.get(name) {
+            Some(Hidden { seen, own, left_out }) => Named::Hidden {
                 seen: &self.servers[*seen],
                 own,
                 left_out: *left_out,
             },
-            None => Tool::Unknown,
+            None => Named::Unknown,
         }
     }
 
-    /// The server that owns a URI: the one that lists it, else the one with the template that fits it most
-    /// closely, else the only server there is.
-    pub(super) fn owner_of(&self, uri: &str) -> Option<&Seen> {
-        if let Some(entry) = self.resources.get(uri) {
-            return Some(self.server(entry));
+    /// The server of what a name stands for, shown or not.
+    pub(super) fn server_of(&self, kind: Kind, name: &str) -> Option<&Seen> {
+        match self.named(kind, name) {
+            Named::Shown(entry) => Some(self.server(entry)),
+            Named::Hidden { seen, .. } => Some(seen),
+            Named::Unknown => None,
         }
-        let fitting = self.templates.entries.iter().filter_map(|entry| {
-            let closeness = template::fits(&entry.own, uri)?;
-            Some((closeness, entry))
+    }
+
+    /// The server that owns a URI: the one that has it, else the one with the template that fits it most closely,
+    /// else the only server there is. What is hidden counts as well: rules decide about the URI, at its server.
+    pub(super) fn owner_of(&self, uri: &str) -> Option<&Seen> {
+        self.server_of(Kind::Resources, uri)
+            .or_else(|| self.server_of_template(uri))
+            .or_else(|| self.only())
+    }
+
+    fn server_of_template(&self, uri: &str) -> Option<&Seen> {
+        let List { entries, hidden, .. } = &self.templates;
+        let shown = entries.iter().map(|entry| (&entry.own, entry.seen));
+        let hidden = hidden.values().map(|hidden| (&hidden.own, hidden.seen));
+        let fitting = shown.chain(hidden).filter_map(|(own, seen)| {
+            let closeness = template::fits(own, uri)?;
+            Some((closeness, Reverse(own), seen))
         });
-        // Of equals the first, which is why the closest is sought from behind.
-        let closest = fitting.rev().max_by_key(|(closeness, _)| *closeness);
-        closest.map(|(_, entry)| self.server(entry)).or_else(|| self.only())
+        // Of equals the first by name.
+        let (_, _, seen) = fitting.max()?;
+        Some(&self.servers[seen])
     }
 
     /// The server, where there is one only: what the gateway does not understand can go there.

@@ -10,21 +10,13 @@ use arc_swap::ArcSwap;
 use super::{limits::MAX_VIEWS, view::View};
 use crate::{
     discovery::Snapshot,
-    identity::{Caller, WorkloadIdentity},
-    policy::Plan,
+    identity::Caller,
+    policy::{Face, Plan},
     resources::Catalog,
 };
 
-/// What views differ by: namespace and ServiceAccount of the caller, who vouches for it, and the catalog.
-type Key = (Option<(Arc<str>, Arc<str>)>, Witnesses, Option<Arc<str>>);
-
-/// Who vouches for a caller.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Witnesses {
-    kernel: bool,
-    issuer: Option<Arc<str>>,
-    strangers: bool,
-}
+/// What views differ by: the caller, as far as rules look at it, and the catalog.
+type Key = (Face, Option<Arc<str>>);
 
 /// The views of one state of plan and catalogues.
 #[derive(Default)]
@@ -50,8 +42,7 @@ impl Views {
         plan: &Plan,
         snapshot: &Snapshot,
     ) -> Arc<View> {
-        let identity = caller.identity();
-        let key = key(identity.as_deref(), caller, catalog);
+        let key = (plan.face(caller), catalog.map(|catalog| Arc::clone(&catalog.name.name)));
         let current = |made: &Made| made.plan == plan.generation && made.snapshot == snapshot.generation;
         {
             let made = self.made.load();
@@ -82,19 +73,4 @@ impl Views {
         }));
         view
     }
-}
-
-fn key(identity: Option<&WorkloadIdentity>, caller: &Caller, catalog: Option<&Arc<Catalog>>) -> Key {
-    let named = identity.map(|identity| {
-        (
-            Arc::clone(&identity.workload.namespace),
-            Arc::clone(&identity.service_account),
-        )
-    });
-    let witnesses = Witnesses {
-        kernel: caller.workload.is_some(),
-        issuer: caller.token.as_ref().map(|token| Arc::clone(&token.issuer)),
-        strangers: caller.brings_a_strangers_token(),
-    };
-    (named, witnesses, catalog.map(|catalog| Arc::clone(&catalog.name.name)))
 }

@@ -1,7 +1,7 @@
 //! The request for the server: the caller's own, but for what ends at this connection.
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, header, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Request, Response, header, uri::PathAndQuery};
 use http_body_util::Full;
 
 use super::{Dialled, session::Opened};
@@ -30,6 +30,10 @@ impl Dialled<'_> {
         if !self.caller.observed {
             for name in MISLEADING {
                 headers.remove(name);
+            }
+            // What is filtered must be read.
+            if self.server.is_governed() {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
         }
         // What was meant for us ends here; all else is between the caller and the server that it dialled.

@@ -9,7 +9,7 @@ use http::{Response, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Dialled;
+use super::{Dialled, lists::Filter};
 use crate::{
     mcp::{
         seal::{Nonce, Owner, Purpose, Sealer},
@@ -57,6 +57,7 @@ impl Dialled<'_> {
                 server: self.server.name().to_string(),
                 owner: Owner::of(&self.caller.session_owner()),
                 stream,
+                filter: self.filter(None),
             },
         );
         let relay = Relay::new(body, None)
@@ -94,22 +95,27 @@ impl Dialled<'_> {
     }
 }
 
-/// Seals the address in the stream's first event.
+/// Seals the address in the stream's first event, and filters the lists in those that follow.
 struct SealsAddress {
     sealer: Sealer,
     server: String,
     owner: Owner,
     stream: StreamKey,
+    /// Of what the server answers, where rules are in force.
+    filter: Option<Filter>,
 }
 
 impl Rewrite for SealsAddress {
-    fn message(&mut self, _: &Bytes) -> Rewritten {
-        Rewritten::Keep
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        match &mut self.filter {
+            Some(filter) => filter.message(message),
+            None => Rewritten::Keep,
+        }
     }
 
     fn event(&mut self, event: &Event) -> Rewritten {
         if event.kind != Some(Line::ENDPOINT) {
-            return Rewritten::Keep;
+            return event.data.as_ref().map_or(Rewritten::Keep, |data| self.message(data));
         }
         let sealed = event.data.as_ref().and_then(|data| self.sealed(data));
         sealed.map_or(Rewritten::Drop, Rewritten::Replace)

@@ -4,6 +4,7 @@
 //! mod      one request: which server, which path, on to MCP or not
 //! post     one message: session, headers, decision, on to the server
 //! batch    several messages in one body, of the one revision that has them
+//! lists    what a caller may not have, taken out of lists
 //! session  the sealed session id, and sessions that a server has lost
 //! http_sse the transport of 2024-11-05
 //! forward  the request for the server
@@ -12,6 +13,7 @@
 mod batch;
 mod forward;
 mod http_sse;
+mod lists;
 mod post;
 mod session;
 
@@ -211,9 +213,13 @@ impl Dialled<'_> {
         let session = self.session()?;
         let request = self.request(Bytes::new(), session.as_ref());
         let response = self.send(request, session.as_ref()).await?;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let body = body.without_call_deadline();
-        let mut relay = Relay::new(body, None);
+        let rewriter = match self.filter(None) {
+            Some(filter) => filter.answer(head.status, &mut head.headers)?,
+            None => None,
+        };
+        let mut relay = Relay::new(body, None).rewriting(rewriter);
         if let Some(session) = &session {
             self.shared.redirected.taint(&session.key());
             relay = relay.looking_for(&self.shared.pending, session.key(), false);

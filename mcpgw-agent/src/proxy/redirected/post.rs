@@ -7,11 +7,12 @@ use http::{Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
-use super::{Dialled, batch, session::Opened};
+use super::{Dialled, batch, lists::Filter, session::Opened};
 use crate::{
     identity::Caller,
     mcp::{
         AnswerObserver, Envelope, EnvelopeError,
+        governed::{Governed, Kind, governed, subscriptions},
         headers::{self, MCP_PROTOCOL_VERSION},
         method::Method,
         modern,
@@ -21,20 +22,20 @@ use crate::{
     proxy::{
         Shared,
         body::{BodyBudget, Share},
-        call::{Decided, ToolCall, decide},
+        call::{Asked, Decided, decide},
         exchange::Body,
         gateway,
         refused::Refused,
         relay::{Relay, Watch},
     },
     resources::Transport,
-    telemetry::{Path, Record},
+    telemetry::{Outcome, Path, Record},
 };
 
 /// A message that may go to the server.
 pub(super) struct Judged<'b> {
     pub(super) envelope: Envelope<'b>,
-    /// Open where it is a tool call.
+    /// Open where it was decided.
     pub(super) record: Option<Record>,
 }
 
@@ -101,34 +102,69 @@ impl Dialled<'_> {
         item.param_headers.clone()
     }
 
-    /// Decides about a message: only tool calls can be denied.
+    /// Decides about a message, where rules can.
     pub(super) fn decide<'b>(
         &self,
         envelope: Envelope<'b>,
         body: &[u8],
     ) -> Result<Result<Judged<'b>, Response<Body>>, Refused> {
-        let Some(tool) = envelope.tool() else {
+        if envelope.known() == Some(Method::Listen) {
+            return Ok(self
+                .decide_subscriptions(&envelope, body)?
+                .map(|()| Judged { envelope, record: None }));
+        }
+        let Some(governed) = governed(&envelope) else {
             return Ok(Ok(Judged { envelope, record: None }));
         };
-        let call = ToolCall {
-            caller: self.caller,
-            path: Path::Redirected,
-            server: self.server,
-            tool,
-            called_as: tool,
-            id: envelope.id,
-            received: self.received,
-            read: self.read,
-            request_bytes: body.len(),
-            left_out: false,
-        };
-        Ok(match decide(&self.shared.telemetry, self.plan, &call) {
+        Ok(match self.decided(governed, &envelope, body) {
             Decided::Allowed(record) => Ok(Judged {
                 envelope,
                 record: Some(record),
             }),
             Decided::Denied(answer) => Err(answer),
         })
+    }
+
+    /// Decides about each resource that a modern client wants to hear of: if it may not hear of one, it hears of none.
+    fn decide_subscriptions(
+        &self,
+        envelope: &Envelope<'_>,
+        body: &[u8],
+    ) -> Result<Result<(), Response<Body>>, Refused> {
+        if !self.server.is_governed() {
+            return Ok(Ok(()));
+        }
+        let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
+        for uri in &uris {
+            let governed = Governed {
+                method: "resources/subscribe",
+                kind: Kind::Resource,
+                name: uri,
+            };
+            match self.decided(governed, envelope, body) {
+                Decided::Allowed(mut record) => record.outcome(Outcome::Ok, None),
+                Decided::Denied(answer) => return Ok(Err(answer)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn decided(&self, governed: Governed<'_>, envelope: &Envelope<'_>, body: &[u8]) -> Decided {
+        let asked = Asked {
+            caller: self.caller,
+            path: Path::Redirected,
+            server: self.server,
+            governed,
+            called_as: governed.name,
+            arguments: envelope.params.arguments,
+            era: era(&self.head.headers, envelope),
+            id: envelope.id,
+            received: self.received,
+            read: self.read,
+            request_bytes: body.len(),
+            left_out: false,
+        };
+        decide(self.shared, self.plan, &asked)
     }
 
     /// Takes a message to the server, and the answer back.
@@ -163,7 +199,8 @@ impl Dialled<'_> {
             Method::Initialize => self.seal(&envelope, &mut response).await?,
             _ => VecDeque::new(),
         };
-        Ok(self.answer(response, read, record, envelope.id, session))
+        let filter = self.filter(Some(method));
+        self.answer(response, read, record, envelope.id, session, filter)
     }
 
     /// Asks the server; once more in a new session, where it has lost the one that was named.
@@ -194,7 +231,8 @@ impl Dialled<'_> {
         record: Option<Record>,
         id: Option<&RawValue>,
         session: Option<Opened>,
-    ) -> Response<Body> {
+        filter: Option<Filter>,
+    ) -> Result<Response<Body>, Refused> {
         let (mut head, body) = response.into_parts();
         if let (Some(_), true) = (&session, head.headers.contains_key(crate::mcp::headers::MCP_SESSION_ID)) {
             // The client's own id of its session, and none that only the server and we know.
@@ -202,6 +240,10 @@ impl Dialled<'_> {
                 head.headers.insert(crate::mcp::headers::MCP_SESSION_ID, own.clone());
             }
         }
+        let rewriter = match filter {
+            Some(filter) => filter.answer(head.status, &mut head.headers)?,
+            None => None,
+        };
         let watch = match (record, self.server.wanted.transport) {
             // The answer comes on the session's one stream.
             (Some(record), Transport::Sse) => {
@@ -218,7 +260,8 @@ impl Dialled<'_> {
             }
             (None, _) => None,
         };
-        Response::from_parts(head, Body::relay(Relay::new(body, watch).beginning_with(read)))
+        let relay = Relay::new(body, watch).rewriting(rewriter).beginning_with(read);
+        Ok(Response::from_parts(head, Body::relay(relay)))
     }
 }
 

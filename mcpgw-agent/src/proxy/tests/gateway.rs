@@ -14,7 +14,7 @@ use crate::resources::{
 const GATEWAY: &str = "10.9.9.9:8080";
 
 /// The gateway with these servers, `tools/a`, `tools/b` and so on.
-fn desired(addresses: &[SocketAddr]) -> Desired {
+pub(super) fn desired(addresses: &[SocketAddr]) -> Desired {
     let server = |(index, address): (usize, &SocketAddr)| {
         let letter = char::from(b'a' + index as u8).to_string();
         let mut server = Server::at(name("tools", &letter), vec![*address]);
@@ -38,7 +38,7 @@ fn desired(addresses: &[SocketAddr]) -> Desired {
 }
 
 /// A gateway that knows what all its servers offer.
-async fn start(desired: Desired) -> Proxied {
+pub(super) async fn start(desired: Desired) -> Proxied {
     let servers = desired.servers.len();
     let proxied = Proxied::start_with(desired, Some(GATEWAY.parse().unwrap())).await;
     for _ in 0..500 {
@@ -57,11 +57,11 @@ async fn start(desired: Desired) -> Proxied {
     panic!("not all servers are known: {:?}", proxied.discovery.states());
 }
 
-async fn ask(proxied: &Proxied, headers: &str, body: &Value) -> Answer {
+pub(super) async fn ask(proxied: &Proxied, headers: &str, body: &Value) -> Answer {
     Answer::of(&proxied.exchange(post(headers, &body.to_string())).await)
 }
 
-fn request(method: &str, params: Value) -> Value {
+pub(super) fn request(method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
 }
 
@@ -135,16 +135,13 @@ async fn a_denied_tool_is_neither_listed_nor_callable_and_looks_like_none() {
     let a = SessionServer::start().await;
     let mut desired = desired(&[a.address]);
     let rule = |action, tool: &str| Rule {
-        action,
-        from: vec![],
         tools: vec![Pattern::new(tool).unwrap()],
+        ..Rule::new(action)
     };
     desired.policies = vec![Arc::new(Policy {
         name: name("tools", "p"),
-        targets: vec![],
-        authentication: None,
-        limits: vec![],
         rules: vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")],
+        ..Policy::default()
     })];
     let proxied = start(desired).await;
     assert_eq!(

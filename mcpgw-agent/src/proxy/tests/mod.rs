@@ -3,8 +3,10 @@
 mod calls;
 mod connections;
 mod gateway;
+mod limits;
 mod modern_server;
 mod refusals;
+mod rules;
 mod session_server;
 mod sessions;
 mod tokens;
@@ -41,9 +43,8 @@ fn name(namespace: &str, name: &str) -> ObjectName {
 /// One server, `tools/calc`, whose tool `big` is denied.
 fn desired(server: SocketAddr) -> Desired {
     let rule = |action, tool: &str| Rule {
-        action,
-        from: vec![],
         tools: vec![Pattern::new(tool).unwrap()],
+        ..Rule::new(action)
     };
     let rules = vec![rule(Action::Allow, "*"), rule(Action::Deny, "big")];
     Desired {
@@ -51,10 +52,8 @@ fn desired(server: SocketAddr) -> Desired {
         servers: vec![Arc::new(Server::at(name("tools", "calc"), vec![server]))],
         policies: vec![Arc::new(Policy {
             name: name("tools", "restrict"),
-            targets: vec![],
-            authentication: None,
-            limits: vec![],
             rules,
+            ..Policy::default()
         })],
         ..Desired::default()
     }

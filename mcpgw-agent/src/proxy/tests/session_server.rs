@@ -28,7 +28,18 @@ struct State {
     opened: usize,
     called: Vec<String>,
     credentials: Vec<String>,
-    tools: String,
+    offers: Offers,
+}
+
+/// What it lists, as it is to be written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offers {
+    pub(super) tools: String,
+    pub(super) prompts: String,
+    pub(super) resources: String,
+    pub(super) templates: String,
+    /// It answers with event streams.
+    pub(super) streams: bool,
 }
 
 impl SessionServer {
@@ -38,10 +49,18 @@ impl SessionServer {
 
     /// With these tools, as they are to be listed.
     pub(super) async fn with_tools(tools: &str) -> Self {
+        Self::offering(Offers {
+            tools: tools.to_owned(),
+            ..Offers::default()
+        })
+        .await
+    }
+
+    pub(super) async fn offering(offers: Offers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
-            tools: tools.to_owned(),
+            offers,
             ..State::default()
         }));
         let shared = Arc::clone(&state);
@@ -71,7 +90,7 @@ impl SessionServer {
         self.state.lock().unwrap().credentials.clone()
     }
 
-    /// Which tools were called.
+    /// Which tools were called, prompts and resources asked for.
     pub(super) fn called(&self) -> Vec<String> {
         self.state.lock().unwrap().called.clone()
     }
@@ -115,7 +134,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             let name = format!("own-{}", state.opened);
             state.sessions.insert(name.clone());
             let result = json!({
-                "protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}, "logging": {}},
+                "protocolVersion": asked["params"]["protocolVersion"], "capabilities": state.capabilities(),
                 "serverInfo": {"name": "s", "version": "0"},
             });
             let mut response = whole(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
@@ -123,10 +142,22 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             response
         }
         method if method.starts_with("notifications/") => return status(StatusCode::ACCEPTED),
-        "tools/list" => whole(format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{}]}}}}"#,
-            state.tools
-        )),
+        "tools/list" => state.list(id, "tools", &state.offers.tools),
+        "prompts/list" => state.list(id, "prompts", &state.offers.prompts),
+        "resources/list" => state.list(id, "resources", &state.offers.resources),
+        "resources/templates/list" => state.list(id, "resourceTemplates", &state.offers.templates),
+        "prompts/get" | "resources/read" | "resources/subscribe" | "completion/complete" | "tasks/get" => {
+            let params = &asked["params"];
+            let names = [
+                &params["name"],
+                &params["uri"],
+                &params["ref"]["name"],
+                &params["taskId"],
+            ];
+            let name = names.into_iter().find_map(Value::as_str).unwrap().to_owned();
+            state.called.push(name);
+            whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string())
+        }
         "tools/call" => {
             let tool = asked["params"]["name"].as_str().unwrap().to_owned();
             let content = json!([{"type": "text", "text": format!("{tool} of {}", session.unwrap_or_default())}]);
@@ -140,8 +171,29 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     };
     response
         .headers_mut()
-        .insert("content-type", "application/json".parse().unwrap());
+        .entry("content-type")
+        .or_insert_with(|| "application/json".parse().unwrap());
     Ok(response)
+}
+
+impl State {
+    fn capabilities(&self) -> Value {
+        match self.offers.prompts.is_empty() {
+            true => json!({"tools": {}, "logging": {}}),
+            false => json!({"tools": {}, "logging": {}, "prompts": {}, "resources": {}, "completions": {}}),
+        }
+    }
+
+    fn list(&self, id: &Value, member: &str, items: &str) -> Response<Full<Bytes>> {
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"{member}":[{items}]}}}}"#);
+        if !self.offers.streams {
+            return whole(answer);
+        }
+        let mut response = whole(format!(": hello\n\nevent: message\nid: 7\ndata: {answer}\n\n"));
+        let events = "text/event-stream".parse().unwrap();
+        response.headers_mut().insert("content-type", events);
+        response
+    }
 }
 
 fn whole(body: String) -> Response<Full<Bytes>> {

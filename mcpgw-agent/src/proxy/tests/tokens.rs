@@ -110,10 +110,11 @@ async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) ->
         ["tools", "agents"].map(|namespace| {
             Arc::new(Policy {
                 name: name(namespace, "p"),
-                targets: vec![],
+
                 authentication: Some(demand.clone()),
                 limits: vec![],
                 rules: vec![],
+                ..Policy::default()
             })
         })
     });
@@ -396,10 +397,11 @@ async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, Sessi
         .map(|mode| {
             Arc::new(Policy {
                 name: name("tools", "tokens"),
-                targets: vec![],
+
                 authentication: Some(Demand { mode, issuers: None }),
                 limits: vec![],
                 rules: vec![],
+                ..Policy::default()
             })
         })
         .into_iter()

@@ -9,6 +9,7 @@ mod gateway;
 mod hostile;
 mod issuers;
 mod later;
+mod policies;
 mod servers;
 mod values;
 
@@ -129,9 +130,8 @@ fn every_field_of_every_kind_arrives() {
     assert_eq!(
         policy.rules[1],
         Rule {
-            action: Action::Deny,
-            from: vec![],
-            tools: vec![Pattern::new("get_secret").unwrap()]
+            tools: vec![Pattern::new("get_secret").unwrap()],
+            ..Rule::new(Action::Deny)
         }
     );
 }
@@ -171,8 +171,8 @@ fn the_envelope_is_checked() {
             "MCPServer default/A: metadata.name: \"A\" is not a valid name",
         ),
         (
-            "kind: MCPServer\nmetadata: {name: a, labels: {}}",
-            "metadata.labels: not supported yet",
+            "kind: MCPServer\nmetadata: {name: a, annotations: {}}",
+            "metadata.annotations: not supported yet",
         ),
         (
             "kind: MCPServer\nmetadata: {name: a, namespace: a.b}",

@@ -209,7 +209,7 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
         "MCPPolicy",
         "{rules: [{action: Deny, from: [{}]}]}",
         "spec.rules[0].from[0]",
-        "must name namespaces or serviceAccounts",
+        "must name namespaces, serviceAccounts, groups or claims",
     ),
     (
         "MCPPolicy",

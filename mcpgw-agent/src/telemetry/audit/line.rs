@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     identity::{Caller, WorkloadIdentity},
+    mcp::governed::Kind,
     resources::ObjectName,
     telemetry::{Outcome, Path},
 };
@@ -25,13 +26,15 @@ pub(super) enum Event {
     Refused(Refusal),
 }
 
-/// A decided call and what became of it.
+/// A decided call, or other request, and what became of it.
 pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) time: SystemTime,
     pub(in crate::telemetry) caller: Arc<Caller>,
     pub(in crate::telemetry) path: Path,
     pub(in crate::telemetry) server: ObjectName,
-    pub(in crate::telemetry) tool: String,
+    pub(in crate::telemetry) method: String,
+    pub(in crate::telemetry) kind: Kind,
+    pub(in crate::telemetry) name: String,
     pub(in crate::telemetry) called_as: String,
     pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
     pub(in crate::telemetry) decision: &'static str,
@@ -56,6 +59,8 @@ pub struct Refusal {
     pub status: Option<u16>,
     /// How it came here.
     pub path: Path,
+    /// Finds it in this log, where its caller was told how.
+    pub decision_id: Option<String>,
     /// Whose it was.
     pub who: Who,
 }
@@ -109,10 +114,17 @@ struct ToolCallLine<'a> {
     status: Option<u16>,
     identity: Identity<'a>,
     server: String,
-    tool: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
     #[serde(rename = "called_as", skip_serializing_if = "Option::is_none")]
     called_as: Option<&'a str>,
-    method: &'static str,
+    method: &'a str,
     request_id: Option<&'a RawValue>,
     is_error: Option<bool>,
     duration_ms: f64,
@@ -124,9 +136,13 @@ struct ToolCallLine<'a> {
 
 impl<'a> ToolCallLine<'a> {
     fn new(node: &'a str, call: &'a ToolCall) -> Self {
+        let name = |kind| (call.kind == kind).then_some(&*call.name);
         Self {
             time: call.time,
-            event: "tool_call",
+            event: match call.kind {
+                Kind::Tool => "tool_call",
+                _ => "mcp_request",
+            },
             node,
             path: call.path.name(),
             decision: call.decision,
@@ -136,9 +152,12 @@ impl<'a> ToolCallLine<'a> {
             status: call.status,
             identity: Identity::of(&call.caller),
             server: call.server.to_string(),
-            tool: &call.tool,
-            called_as: (call.called_as != call.tool).then_some(&call.called_as),
-            method: crate::mcp::envelope::TOOLS_CALL,
+            tool: name(Kind::Tool),
+            prompt: name(Kind::Prompt),
+            resource: name(Kind::Resource),
+            task: name(Kind::Task),
+            called_as: (call.called_as != call.name).then_some(&call.called_as),
+            method: &call.method,
             request_id: call.request_id.as_deref(),
             is_error: call.is_error,
             duration_ms: call.duration.as_micros() as f64 / 1000.0,
@@ -159,6 +178,8 @@ struct RefusedLine<'a> {
     node: &'a str,
     path: &'static str,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision_id: Option<&'a str>,
     status: Option<u16>,
     identity: Identity<'a>,
     destination: Option<SocketAddr>,
@@ -179,6 +200,7 @@ impl<'a> RefusedLine<'a> {
             node,
             path: refusal.path.name(),
             reason: refusal.reason,
+            decision_id: refusal.decision_id.as_deref(),
             status: refusal.status,
             identity,
             destination,

@@ -26,6 +26,7 @@ fn refusal() -> Refusal {
     }));
     Refusal {
         time: SystemTime::UNIX_EPOCH,
+        decision_id: None,
         path: CallPath::Redirected,
         reason: "tls",
         status: None,
@@ -48,7 +49,9 @@ fn call(number: usize) -> ToolCall {
             namespace: "tools".into(),
             name: "calc".into(),
         },
-        tool: number.to_string(),
+        method: "tools/call".to_owned(),
+        kind: crate::mcp::governed::Kind::Tool,
+        name: number.to_string(),
         called_as: "add".to_owned(),
         request_id: None,
         decision: "allow",

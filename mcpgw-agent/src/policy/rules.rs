@@ -1,0 +1,180 @@
+//! The rules that govern one server, and what they decide.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Arguments, Ask,
+    index::Index,
+    rule::{Considered, Rule},
+};
+use crate::{
+    expression::{Failure, Variable},
+    resources::{Action, Enforcement, Policy},
+};
+
+/// The rule that denies when rules govern a server and none of them permits a request.
+pub const DEFAULT_DENY: &str = "default-deny";
+
+/// Which rule: its place in the order of policies and rules.
+pub(super) type Number = u32;
+
+/// What a request gets, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes to the server.
+    Allow {
+        /// The first rule that permits it, as `namespace/policy#n` (`n` from 1); `None` where no policy with
+        /// rules governs the server.
+        rule: Option<Arc<str>>,
+    },
+    /// Nothing reaches the server.
+    Deny {
+        /// The first rule that denies it, or [`DEFAULT_DENY`].
+        rule: Arc<str>,
+        /// Why, as far as the caller may know.
+        because: Because,
+    },
+}
+
+/// Why a request is denied, as far as its caller may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// The caller may not have it at all, and so not know whether it exists.
+    Hidden,
+    /// The caller may have it, but not with these arguments.
+    Arguments,
+}
+
+/// All that comes of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the request gets.
+    pub decision: Decision,
+    /// The rule that would have denied what is allowed, were every policy in force.
+    pub would_deny: Option<Arc<str>>,
+    /// Rules whose conditions could not be evaluated.
+    pub failures: Vec<(Arc<str>, Failure)>,
+    /// How many rules were looked at.
+    pub looked_at: usize,
+}
+
+impl Judgement {
+    /// A decision that no rule is behind.
+    pub(super) fn of(decision: Decision) -> Self {
+        Self {
+            decision,
+            would_deny: None,
+            failures: Vec::new(),
+            looked_at: 0,
+        }
+    }
+}
+
+/// The rules of some policies.
+#[derive(Debug, Default)]
+pub(super) struct RuleSet {
+    rules: Vec<Rule>,
+    deny: Index,
+    allow: Index,
+    literals: HashSet<Box<str>>,
+    reads_arguments: bool,
+}
+
+impl RuleSet {
+    pub(super) fn compile<'p>(policies: impl Iterator<Item = &'p Arc<Policy>>) -> Self {
+        let mut set = Self::default();
+        for policy in policies {
+            for index in 0..policy.rules.len() {
+                set.add(Rule::compile(policy, index));
+            }
+        }
+        set
+    }
+
+    fn add(&mut self, rule: Rule) {
+        // Bounds of the resources keep this far below the limit.
+        let number = Number::try_from(self.rules.len()).unwrap_or(Number::MAX);
+        let index = match rule.action {
+            Action::Deny => &mut self.deny,
+            Action::Allow => &mut self.allow,
+        };
+        index.insert(number, &rule);
+        self.literals.extend(rule.literals().map(Box::from));
+        let reads = |variable| rule.when.as_ref().is_some_and(|when| when.reads().has(variable));
+        self.reads_arguments |= reads(Variable::Arguments);
+        self.rules.push(rule);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
+    /// Whether a rule names this tool outright.
+    pub(super) fn names_tool(&self, tool: &str) -> bool {
+        self.literals.contains(tool)
+    }
+
+    pub(super) fn decide(&self, ask: &Ask<'_>, server: &str, default_deny: &Arc<str>) -> Judgement {
+        let mut judgement = Judgement::of(Decision::Allow { rule: None });
+        if self.is_empty() {
+            return judgement;
+        }
+        judgement.decision = self.outcome(ask, server, default_deny, &mut judgement);
+        if let Decision::Deny { because, .. } = &mut judgement.decision
+            && self.reads_arguments
+            && ask.arguments.are_known()
+        {
+            let whether = Ask {
+                arguments: Arguments::unknown(),
+                ..*ask
+            };
+            let mut aside = Judgement::of(Decision::Allow { rule: None });
+            if let Decision::Allow { .. } = self.outcome(&whether, server, default_deny, &mut aside) {
+                *because = Because::Arguments;
+            }
+        }
+        judgement
+    }
+
+    /// What is open because arguments are not known counts for the request: it could be allowed.
+    fn outcome(&self, ask: &Ask<'_>, server: &str, default_deny: &Arc<str>, notes: &mut Judgement) -> Decision {
+        let deny = |rule: &Arc<str>| Decision::Deny {
+            rule: Arc::clone(rule),
+            because: Because::Hidden,
+        };
+        let mut consider = |number: &Number| {
+            notes.looked_at += 1;
+            let rule = &self.rules[*number as usize];
+            let considered = rule.consider(ask, server);
+            if let Considered::Fails(failure) = &considered {
+                notes.failures.push((Arc::clone(&rule.name), failure.clone()));
+            }
+            (rule, considered)
+        };
+        for number in &self.deny.find(ask) {
+            if let (rule, Considered::Matches | Considered::Fails(_)) = consider(number) {
+                return deny(&rule.name);
+            }
+        }
+        for number in &self.allow.find(ask) {
+            if let (rule, Considered::Matches | Considered::Open) = consider(number) {
+                let rule = Some(Arc::clone(&rule.name));
+                return Decision::Allow { rule };
+            }
+        }
+        deny(default_deny)
+    }
+
+    /// What each rule says about a request, in their order.
+    pub(super) fn consider(&self, ask: &Ask<'_>, server: &str) -> Vec<(Arc<str>, Action, Enforcement, Considered)> {
+        let consider = |rule: &Rule| {
+            let considered = rule.consider(ask, server);
+            (Arc::clone(&rule.name), rule.action, rule.enforcement, considered)
+        };
+        self.rules.iter().map(consider).collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! Lists on the redirected path: what a caller may not have is taken out of the server's answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::Dialled;
+use crate::{
+    identity::Caller,
+    mcp::{
+        Kind as Message,
+        governed::Kind,
+        list::{lists, retain},
+        message::Peek,
+        method::Method,
+        splice::Splice,
+    },
+    proxy::{
+        Shared,
+        refused::Refused,
+        rewrite::{Rewrite, Rewriter, Rewritten},
+    },
+    resources::ObjectName,
+};
+
+/// A list: the member of the result that it is, the member that names its elements, and what these are to rules.
+type List = (&'static str, &'static str, Kind);
+
+const LISTS: [List; 4] = [
+    ("tools", "name", Kind::Tool),
+    ("prompts", "name", Kind::Prompt),
+    ("resources", "uri", Kind::Resource),
+    ("resourceTemplates", "uriTemplate", Kind::Resource),
+];
+
+/// Takes out of a server's messages what a caller may not have.
+pub(super) struct Filter {
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+    server: ObjectName,
+    /// One list, where it is known which one is asked for; else all.
+    lists: &'static [List],
+}
+
+impl Dialled<'_> {
+    /// Filters the answer to a list request, where rules are in force; also an answer of any kind on a stream that
+    /// carries several.
+    pub(super) fn filter(&self, method: Option<Method<'_>>) -> Option<Filter> {
+        let lists = match method {
+            None => &LISTS[..],
+            Some(Method::ToolsList) => &LISTS[..1],
+            Some(Method::PromptsList) => &LISTS[1..2],
+            Some(Method::ResourcesList) => &LISTS[2..3],
+            Some(Method::ResourceTemplatesList) => &LISTS[3..],
+            Some(_) => return None,
+        };
+        (self.server.is_governed() && !self.caller.observed).then(|| Filter {
+            shared: Arc::clone(self.shared),
+            caller: Arc::clone(self.caller),
+            server: self.server.name().clone(),
+            lists,
+        })
+    }
+}
+
+impl Filter {
+    /// Filters an answer with this head, which is changed as it must be. An answer that is no message, such as the
+    /// page of an HTTP error, passes.
+    pub(super) fn answer(self, status: StatusCode, headers: &mut HeaderMap) -> Result<Option<Rewriter>, Refused> {
+        let media = headers
+            .get(header::CONTENT_TYPE)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        let json = media.to_ascii_lowercase().starts_with(b"application/json");
+        if !status.is_success() || !json && !crate::proxy::is_events(headers) {
+            return Ok(None);
+        }
+        let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+            let message = "The server's answer is encoded, though nobody asked for it";
+            return Err(Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message));
+        }
+        // It becomes shorter.
+        headers.remove(header::CONTENT_LENGTH);
+        Ok(Some(Rewriter::new(headers, self)))
+    }
+
+    fn filtered(&self, message: &Bytes) -> Option<Rewritten> {
+        let peek = Peek::new(message).ok()?;
+        if peek.kind != Message::Response {
+            return Some(Rewritten::Keep);
+        }
+        let Some(result) = peek.result().ok()? else {
+            return Some(Rewritten::Keep);
+        };
+        // As the rules are now: a stream can outlive several plans.
+        let plan = self.shared.plan.load_full();
+        let server = plan.server(&self.server)?;
+        let mut splice = Splice::new(message);
+        for (member, key, kind) in self.lists {
+            for elements in lists(result.whole, member, key).ok()? {
+                retain(&mut splice, &elements, |element| {
+                    let name = element.name.as_deref();
+                    name.is_some_and(|name| plan.shows(server, &self.caller, *kind, name))
+                });
+            }
+        }
+        Some(match splice.is_empty() {
+            true => Rewritten::Keep,
+            false => Rewritten::Replace(splice.finish()),
+        })
+    }
+}
+
+impl Rewrite for Filter {
+    /// What cannot be read beyond doubt could be read as a list by somebody: it does not pass.
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        self.filtered(message).unwrap_or(Rewritten::Drop)
+    }
+}

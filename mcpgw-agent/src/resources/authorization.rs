@@ -1,0 +1,145 @@
+//! Who may do what, as policies say it.
+
+use std::sync::Arc;
+
+use super::{Demand, Labels, Limit, ObjectName, Pattern};
+use crate::expression::Expression;
+
+/// What callers may do at some servers (`MCPPolicy`, `ClusterMCPPolicy`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// Its name. Where the namespace is empty it is the cluster's: it governs servers of all namespaces. Else it
+    /// governs servers of its own.
+    pub name: ObjectName,
+    /// Names of the servers that it governs, in its namespace; empty: the selector says.
+    pub targets: Vec<Arc<str>>,
+    /// Which servers it governs; with neither this nor targets, all that it can.
+    pub selector: Selector,
+    /// How callers prove who they are; of several policies the strictest holds.
+    pub authentication: Option<Demand>,
+    /// How often its servers may be called. All limits of all policies apply.
+    pub limits: Vec<Limit>,
+    /// Its rules, in the order of the file. A policy with rules turns the default to deny.
+    pub rules: Vec<Rule>,
+    /// Whether its rules are in force.
+    pub enforcement: Enforcement,
+}
+
+impl Policy {
+    /// Its name as messages and records have it: `namespace/name`, or `name` for one of the cluster.
+    pub fn title(&self) -> String {
+        match &*self.name.namespace {
+            "" => self.name.name.to_string(),
+            _ => self.name.to_string(),
+        }
+    }
+
+    /// Whether it governs this server.
+    pub fn governs(&self, server: &super::Server) -> bool {
+        let ObjectName { namespace, name } = &server.name;
+        let can = self.name.namespace.is_empty() || self.name.namespace == *namespace;
+        can && (self.targets.is_empty() || self.targets.contains(name)) && self.selector.selects(server)
+    }
+}
+
+/// Which servers: all fields that are set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Namespaces; empty: any. Only policies of the cluster have it.
+    pub namespaces: Vec<Arc<str>>,
+    /// Labels that the server has, with these values.
+    pub labels: Labels,
+}
+
+impl Selector {
+    fn selects(&self, server: &super::Server) -> bool {
+        let Self { namespaces, labels } = self;
+        let in_namespace = namespaces.is_empty() || namespaces.contains(&server.name.namespace);
+        in_namespace && labels.iter().all(|(key, value)| server.labels.get(key) == Some(value))
+    }
+}
+
+/// Whether the rules of a policy are in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// They decide.
+    #[default]
+    Enforce,
+    /// What they would deny is recorded, and goes on.
+    DryRun,
+}
+
+/// One rule of a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// What it does. A denial wins over any number of permissions.
+    pub action: Action,
+    /// Whom it is about; empty: everyone.
+    pub from: Vec<Caller>,
+    /// Methods by glob; empty: every method that rules govern.
+    pub methods: Vec<Pattern>,
+    /// Tools by glob. A rule with tools, prompts or resources is about these alone.
+    pub tools: Vec<Pattern>,
+    /// Prompts by glob.
+    pub prompts: Vec<Pattern>,
+    /// Resources by glob over their URIs.
+    pub resources: Vec<Pattern>,
+    /// What must hold beside; `None`: nothing.
+    pub when: Option<Arc<Expression>>,
+}
+
+impl Rule {
+    /// A rule about everyone and everything.
+    pub const fn new(action: Action) -> Self {
+        Self {
+            action,
+            from: Vec::new(),
+            methods: Vec::new(),
+            tools: Vec::new(),
+            prompts: Vec::new(),
+            resources: Vec::new(),
+            when: None,
+        }
+    }
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Permits.
+    Allow,
+    /// Forbids.
+    Deny,
+}
+
+impl Action {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Deny => "Deny",
+        }
+    }
+}
+
+/// Whom a rule is about: all fields that are set must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Namespaces of the ServiceAccount; empty: any.
+    pub namespaces: Vec<Arc<str>>,
+    /// ServiceAccounts, as `namespace/name`; empty: any.
+    pub service_accounts: Vec<ObjectName>,
+    /// Groups that the token names, by glob: one of them is enough; empty: any.
+    pub groups: Vec<Pattern>,
+    /// What the token must claim: all of it.
+    pub claims: Vec<Claim>,
+}
+
+/// What a token must claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The claim's name, and the names of members within it.
+    pub path: Vec<Arc<str>>,
+    /// What it says, or one of the list that it is, by glob: one of these is enough.
+    pub values: Vec<Pattern>,
+}

@@ -34,6 +34,9 @@ use crate::{
 /// calls; a decision is looked up in the audit log. These need no agent.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("question").required(true).args(["to", "tool", "prompt", "resource", "decision"])))]
+#[command(override_usage = "mcpgw explain --workload WORKLOAD --to IP:PORT
+       mcpgw explain --config DIR --server SERVER --tool NAME [--identity IDENTITY] [OPTIONS]
+       mcpgw explain --decision ID --audit FILE [--config DIR]")]
 #[command(after_help = "Examples:
   mcpgw explain --workload agents/researcher --to 10.0.0.5:8080
   mcpgw explain --config /etc/mcpgw --identity agents/reader --server tools/files --tool write_file

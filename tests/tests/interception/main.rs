@@ -8,6 +8,7 @@ mod lifecycle;
 mod machine;
 mod passed_sockets;
 mod quota;
+mod rules;
 mod scene;
 mod stress;
 mod untouched;

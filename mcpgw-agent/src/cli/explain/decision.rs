@@ -1,0 +1,126 @@
+//! What was decided, from the audit log.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::resources::{Claim, Desired, Pattern, Rule};
+
+/// The line of the audit log about a decision.
+pub(super) fn find(audit: &Path, id: &str) -> anyhow::Result<Value> {
+    let file = File::open(audit).with_context(|| format!("cannot read {}", audit.display()))?;
+    for line in BufReader::new(file).lines() {
+        let line = line.with_context(|| format!("cannot read {}", audit.display()))?;
+        // Most lines are about something else, and need not be parsed.
+        if !line.contains(id) {
+            continue;
+        }
+        match serde_json::from_str::<Value>(&line) {
+            Ok(found) if found["decisionId"] == id => return Ok(found),
+            _ => {}
+        }
+    }
+    bail!(
+        "there is no decision {id} in {}; older files of a rotated log can be named with --audit",
+        audit.display()
+    )
+}
+
+/// What was decided, about what and whom, and the rule as it stands in the configuration now.
+pub(super) fn render(found: &Value, desired: &Desired) -> String {
+    let text = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let of = |member: &str| text(&found[member]);
+    let subject = ["tool", "prompt", "resource", "task"]
+        .iter()
+        .find(|kind| found[**kind].is_string())
+        .map_or_else(String::new, |kind| format!(" {kind} {}", of(kind)));
+    let decision = if found["decision"].is_null() {
+        of("event")
+    } else {
+        of("decision")
+    };
+    let rule = if found["rule"].is_null() {
+        of("reason")
+    } else {
+        of("rule")
+    };
+    let identity = &found["identity"];
+    let mut rendered = format!(
+        "{decision} ({rule})\n{} at {}: {}{subject} of {}\nby {}/{} (workload {}, pid {}), path {}, outcome {}\n",
+        of("time"),
+        of("node"),
+        of("method"),
+        of("server"),
+        text(&identity["namespace"]),
+        text(&identity["serviceAccount"]),
+        text(&identity["workload"]),
+        text(&identity["pid"]),
+        of("path"),
+        of("outcome"),
+    );
+    if let Some(rule) = found["rule"].as_str().and_then(|name| written(name, desired)) {
+        rendered += &format!("\nThe rule, as it is configured now:\n{rule}");
+    }
+    rendered
+}
+
+/// The rule of this name, `namespace/policy#n`.
+fn written(name: &str, desired: &Desired) -> Option<String> {
+    let (policy, number) = name.rsplit_once('#')?;
+    let index = number.parse::<usize>().ok()?.checked_sub(1)?;
+    let policy = desired.policies.iter().find(|known| known.title() == policy)?;
+    Some(describe(policy.rules.get(index)?))
+}
+
+/// A rule in a few lines, with the fields that it has.
+fn describe(rule: &Rule) -> String {
+    let Rule {
+        action,
+        from,
+        methods,
+        tools,
+        prompts,
+        resources,
+        when,
+    } = rule;
+    let globs = |patterns: &[Pattern]| patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ");
+    let mut lines = vec![format!("  action: {}", action.as_str())];
+    for caller in from {
+        let accounts: Vec<String> = caller.service_accounts.iter().map(ToString::to_string).collect();
+        let claim = |claim: &Claim| format!("{} = {}", claim.path.join("."), globs(&claim.values));
+        let claims: Vec<String> = caller.claims.iter().map(claim).collect();
+        let parts = [
+            ("namespaces", caller.namespaces.join(", ")),
+            ("serviceAccounts", accounts.join(", ")),
+            ("groups", globs(&caller.groups)),
+            ("claims", claims.join("; ")),
+        ];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(name, text)| format!("{name}: {text}"))
+            .collect();
+        lines.push(format!("  from: {}", parts.join("; ")));
+    }
+    for (name, patterns) in [
+        ("methods", methods),
+        ("tools", tools),
+        ("prompts", prompts),
+        ("resources", resources),
+    ] {
+        if !patterns.is_empty() {
+            lines.push(format!("  {name}: {}", globs(patterns)));
+        }
+    }
+    lines.extend(when.iter().map(|when| format!("  when: {}", when.source())));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,207 @@
+//! What would be decided about a request, by the code that decides requests.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{super::table::Table, Wanted};
+use crate::{
+    identity::{Caller, Token, WorkloadIdentity},
+    mcp::{
+        Envelope,
+        governed::{Governed, Kind},
+    },
+    policy::{Ask, Because, Considered, Decision, Plan},
+    resources::{Desired, Enforcement, ObjectName},
+};
+
+/// A request that nobody makes.
+pub(super) struct Question<'a> {
+    pub identity: Option<ObjectName>,
+    pub claims: Option<Value>,
+    pub server: ObjectName,
+    pub wanted: Wanted<'a>,
+    /// JSON; `None`: whatever they are.
+    pub arguments: Option<&'a str>,
+}
+
+/// What would be decided, and what each rule says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    /// `allow` or `deny`.
+    decision: &'static str,
+    /// The rule that decides; none where no rules govern the server.
+    rule: Option<Arc<str>>,
+    /// The rule that would deny, were every policy in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_deny: Option<Arc<str>>,
+    /// What that means.
+    text: String,
+    /// Every rule that governs the server.
+    rules: Vec<Said>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    rule: Arc<str>,
+    action: &'static str,
+    in_force: bool,
+    says: String,
+}
+
+/// Decides.
+pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Answer> {
+    let plan = Plan::compile(desired);
+    let server = plan
+        .server(&question.server)
+        .with_context(|| format!("there is no MCPServer {} in the configuration", question.server))?;
+    let caller = caller(question, desired)?;
+    let (kind, name) = match question.wanted {
+        Wanted::Tool(name) => (Kind::Tool, name),
+        Wanted::Prompt(name) => (Kind::Prompt, name),
+        Wanted::Resource(uri) => (Kind::Resource, uri),
+    };
+    let body = match question.arguments {
+        None => None,
+        Some(arguments) => {
+            let arguments: Value = serde_json::from_str(arguments).context("--arguments")?;
+            let params = json!({"name": "", "uri": "", "arguments": arguments});
+            Some(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string())
+        }
+    };
+    let envelope = body.as_ref().map(|body| Envelope::parse(body.as_bytes())).transpose();
+    let envelope = envelope.map_err(|refused| refused.error).context("--arguments")?;
+    let ask = match &envelope {
+        None => Ask::whether(&caller, kind, name),
+        Some(envelope) => {
+            let method = kind.main_method();
+            Ask::new(&caller, Governed { method, kind, name }, envelope.params.arguments)
+        }
+    };
+    let judgement = plan.decide(server, &ask);
+    let what = format!("{} {name:?} of {}", kind.as_str(), question.server);
+    let (decision, rule, mut text) = match judgement.decision {
+        Decision::Allow { rule: None } => ("allow", None, format!("{what} is allowed: no rules govern this server")),
+        Decision::Allow { rule } if ask_is_open(question) => (
+            "allow",
+            rule,
+            format!("{what} is listed, and allowed with some arguments at least"),
+        ),
+        Decision::Allow { rule } => ("allow", rule, format!("{what} is allowed")),
+        Decision::Deny { rule, because } => {
+            let why = match because {
+                Because::Hidden => "it is not listed, and answered like what does not exist",
+                Because::Arguments => "it is listed, but these arguments are refused (code 4030)",
+            };
+            ("deny", Some(rule), format!("{what} is denied: {why}"))
+        }
+    };
+    if !server.admission.admits(&caller) {
+        text += "\nA policy asks for more proof of who calls than this (authentication), at the gateway";
+    }
+    if !plan.sees(&caller, server) {
+        text += "\nAt the gateway this caller does not see the server (exposeTo)";
+    }
+    let said = |(rule, action, enforcement, considered)| {
+        let in_force = enforcement == Enforcement::Enforce;
+        let action: crate::resources::Action = action;
+        Said {
+            rule,
+            action: action.as_str(),
+            in_force,
+            says: says(&considered),
+        }
+    };
+    Ok(Answer {
+        decision,
+        rule,
+        would_deny: judgement.would_deny,
+        text,
+        rules: server.consider(&ask).into_iter().map(said).collect(),
+    })
+}
+
+/// Whether the arguments are left open.
+fn ask_is_open(question: &Question<'_>) -> bool {
+    question.arguments.is_none()
+}
+
+fn says(considered: &Considered) -> String {
+    match considered {
+        Considered::Matches => "matches".to_owned(),
+        Considered::Other => "is about something else".to_owned(),
+        Considered::Open => "depends on the arguments".to_owned(),
+        Considered::Fails(failure) => format!("cannot be evaluated: {failure}"),
+    }
+}
+
+/// The caller: a workload of the configuration, or else a ServiceAccount.
+fn caller(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Caller> {
+    let workload = question.identity.as_ref().map(|name| {
+        let known = desired.workloads.iter().find(|workload| workload.name == *name);
+        Arc::new(match known {
+            Some(workload) => WorkloadIdentity {
+                workload: workload.name.clone(),
+                service_account: Arc::clone(&workload.service_account),
+            },
+            None => WorkloadIdentity {
+                workload: ObjectName {
+                    namespace: Arc::clone(&name.namespace),
+                    name: "".into(),
+                },
+                service_account: Arc::clone(&name.name),
+            },
+        })
+    });
+    let token = match &question.claims {
+        None => None,
+        Some(Value::Object(claims)) => {
+            let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+            let groups = claims.get("groups").and_then(Value::as_array).into_iter().flatten();
+            Some(Arc::new(Token {
+                issuer: text("iss").into(),
+                subject: text("sub").into(),
+                groups: groups.filter_map(Value::as_str).map(Arc::from).collect(),
+                claims: claims.clone(),
+                service_account: None,
+            }))
+        }
+        Some(_) => bail!("--claims must be a JSON object"),
+    };
+    Ok(Caller {
+        workload,
+        token,
+        // Nothing is decided by it.
+        destination: SocketAddr::from(([0, 0, 0, 0], 0)),
+        process: None,
+        observed: false,
+    })
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = self.rule.as_deref().unwrap_or("no rule");
+        writeln!(f, "{} ({rule})\n{}", self.decision, self.text)?;
+        if let Some(rule) = &self.would_deny {
+            writeln!(f, "A policy that is only tried would deny it: {rule}")?;
+        }
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(&["RULE", "ACTION", "IN FORCE", "SAYS"]);
+        for said in &self.rules {
+            let in_force = if said.in_force { "yes" } else { "no" };
+            table.row([
+                said.rule.to_string(),
+                said.action.to_owned(),
+                in_force.to_owned(),
+                said.says.clone(),
+            ]);
+        }
+        write!(f, "\n{table}")
+    }
+}

@@ -1,0 +1,133 @@
+use std::{fs, path::Path};
+
+use clap::Parser;
+
+use super::*;
+
+const CONFIGURATION: &str = r#"
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPServer
+metadata: {name: files, namespace: tools}
+spec: {backend: {addresses: ["10.0.0.5:80"]}}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: Workload
+metadata: {name: pod, namespace: agents}
+spec: {serviceAccount: reader, cgroup: /agents/pod, mode: enforce}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPPolicy
+metadata: {name: p, namespace: tools}
+spec:
+  rules:
+  - {action: Allow, from: [{serviceAccounts: [agents/reader]}], tools: [read], when: mcp.arguments.path.startsWith('/data/')}
+  - {action: Allow, from: [{groups: [writers], claims: {realm: {tenant: blue}}}], tools: [write]}
+  - {action: Deny, tools: [rm]}
+"#;
+
+#[derive(Debug, Parser)]
+struct Command {
+    #[command(flatten)]
+    explain: Explain,
+}
+
+/// What the command says, with the configuration in a directory of its own.
+fn explain(directory: &Path, flags: &[&str]) -> anyhow::Result<String> {
+    let config = directory.join("config");
+    fs::create_dir_all(&config)?;
+    fs::write(config.join("a.yaml"), CONFIGURATION)?;
+    let desired = FileSource::load(&config)?;
+    let config = config.display().to_string();
+    let command = Command::try_parse_from(["explain", "--config", &config].iter().chain(flags))?;
+    command.explain.answer(&desired)
+}
+
+fn about(flags: &[&str]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ["--server", "tools/files"];
+    explain(directory.path(), &[&server, flags].concat()).unwrap()
+}
+
+#[test]
+fn a_call_is_decided_as_the_proxy_decides_it_and_every_rule_says_why() {
+    let reader = ["--identity", "agents/reader", "--tool", "read"];
+    assert_eq!(
+        about(&reader),
+        "allow (tools/p#1)\ntool \"read\" of tools/files is listed, and allowed with some arguments at least\n\
+         At the gateway this caller does not see the server (exposeTo)\n\n\
+         RULE       ACTION  IN FORCE  SAYS\n\
+         tools/p#1  Allow   yes       depends on the arguments\n\
+         tools/p#2  Allow   yes       is about something else\n\
+         tools/p#3  Deny    yes       is about something else\n"
+    );
+    let with = |arguments| about(&[&reader[..], &["--args", arguments]].concat());
+    assert!(with(r#"{"path": "/data/a"}"#).starts_with("allow (tools/p#1)\ntool \"read\" of tools/files is allowed\n"));
+    let refused = with(r#"{"path": "/etc/a"}"#);
+    assert!(refused.starts_with("deny (default-deny)\n"), "{refused}");
+    assert!(refused.contains("these arguments are refused (code 4030)"), "{refused}");
+    assert!(with("{}").contains("cannot be evaluated: there is no \"path\""));
+}
+
+#[test]
+fn a_workload_stands_for_its_service_account_and_claims_for_a_token() {
+    assert!(about(&["--identity", "agents/pod", "--tool", "read"]).starts_with("allow (tools/p#1)"));
+    let claims = r#"{"groups": ["writers"], "realm": {"tenant": "blue"}}"#;
+    assert!(about(&["--claims", claims, "--tool", "write"]).starts_with("allow (tools/p#2)"));
+    assert!(about(&["--identity", "agents/other", "--tool", "write"]).contains("answered like what does not exist"));
+    assert!(about(&["--identity", "agents/reader", "--prompt", "x"]).starts_with("deny (default-deny)"));
+}
+
+#[test]
+fn what_cannot_be_answered_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = |flags: &[&str]| explain(directory.path(), flags).unwrap_err().to_string();
+    assert!(error(&[]).contains("required"));
+    assert!(error(&["--tool", "x"]).contains("--server"));
+    assert!(error(&["--workload", "a/b"]).contains("--to"));
+    assert!(error(&["--tool", "x", "--prompt", "y", "--server", "a/b"]).contains("cannot be used with"));
+    assert!(error(&["--tool", "x", "--server", "a/b"]).contains("there is no MCPServer a/b"));
+    assert_eq!(
+        error(&["--tool", "x", "--server", "tools/files", "--args", "{"]),
+        "--arguments"
+    );
+    assert!(error(&["--decision", "x"]).contains("--audit"));
+}
+
+#[test]
+fn a_decision_is_found_in_the_audit_log_with_its_rule() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let line = |id: &str, rule: &str| {
+        serde_json::json!({
+            "time": "2026-01-02T03:04:05.678Z", "event": "tool_call", "node": "n", "path": "gateway",
+            "decision": "deny", "rule": rule, "decisionId": id, "outcome": "denied", "tool": "rm",
+            "server": "tools/files", "method": "tools/call",
+            "identity": {"namespace": "agents", "serviceAccount": "reader", "workload": "pod", "pid": 7},
+        })
+        .to_string()
+    };
+    let lines = [
+        line("ab-1", "tools/p#3"),
+        "no JSON ab-2".to_owned(),
+        line("ab-2", "tools/p#1"),
+    ];
+    fs::write(&audit, lines.join("\n")).unwrap();
+    let audit = audit.display().to_string();
+    let of = |id| explain(directory.path(), &["--decision", id, "--audit", &audit]);
+    assert_eq!(
+        of("ab-1").unwrap(),
+        "deny (tools/p#3)\n2026-01-02T03:04:05.678Z at n: tools/call tool rm of tools/files\n\
+         by agents/reader (workload pod, pid 7), path gateway, outcome denied\n\n\
+         The rule, as it is configured now:\n  action: Deny\n  tools: rm\n"
+    );
+    assert!(of("ab-2").unwrap().ends_with(
+        "  action: Allow\n  from: serviceAccounts: agents/reader\n  tools: read\n  \
+         when: mcp.arguments.path.startsWith('/data/')\n"
+    ));
+    assert!(
+        of("ab")
+            .unwrap_err()
+            .to_string()
+            .starts_with("there is no decision ab in ")
+    );
+}

@@ -1,0 +1,203 @@
+//! Rules hold on every way to a tool: at the server's own address, at the gateway, through a catalogue.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use mcpgw_tests::{Agent, Era, McpPeer, Node, Pod, Server, resources, until};
+use serde_json::{Value, json};
+
+/// For what a server offers to be known at the gateway.
+const KNOWN: Duration = Duration::from_secs(30);
+
+/// A node with the server `tools/calculator`, a pod of the ServiceAccount `tools/research`, and a gateway with the
+/// catalogue `few`. The fields end in this order.
+struct Ways {
+    agent: Agent,
+    pod: Pod,
+    server: Server,
+    gateway: SocketAddr,
+    _node: Node,
+}
+
+impl Ways {
+    /// With these documents beside.
+    fn new(policies: &[String]) -> Result<Self> {
+        let node = Node::new()?;
+        let server = node.server("calculator", McpPeer::Rmcp)?;
+        let pod = node.pod("agent").build()?;
+        let gateway = SocketAddr::from((pod.gateway_ipv4(), 8080));
+        let catalogue = "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPCatalog\nmetadata: {namespace: tools, name: few}\n\
+                         spec: {servers: [{name: calculator}]}\n";
+        let mut documents = vec![
+            resources::gateway(gateway),
+            resources::workload("tools", "research", &pod, "enforce"),
+            resources::mcp_server("tools", "calculator", &server.addresses(), "/mcp"),
+            catalogue.to_owned(),
+        ];
+        documents.extend_from_slice(policies);
+        node.configure("node.yaml", &documents)?;
+        let agent = node.agent()?;
+        until(KNOWN, "the server to be known", || {
+            let status = agent.status().unwrap_or_default();
+            status["offers"][0]["state"] == "Ready"
+        })?;
+        Ok(Self {
+            agent,
+            pod,
+            server,
+            gateway,
+            _node: node,
+        })
+    }
+
+    /// With the documents of an example.
+    fn of_example(file: &str) -> Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../deploy/examples/policies")
+            .join(file);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Self::new(&[text])
+    }
+
+    /// Every way to the server's tools: its URL, and what its tools are called there.
+    fn all(&self) -> [(String, &'static str); 3] {
+        let at = |path: &str| format!("http://{}{path}", self.gateway);
+        [
+            (self.server.url(), ""),
+            (at("/mcp"), "calculator_"),
+            (at("/mcp/few"), "calculator_"),
+        ]
+    }
+
+    /// What a call gets on each way, in each era.
+    fn call(&self, tool: &str, arguments: &Value) -> Result<Vec<Got>> {
+        let mut got = Vec::new();
+        for (url, prefix) in self.all() {
+            for era in [Era::Legacy, Era::Modern] {
+                let client = self.pod.mcp(&url).era(era);
+                let answer = client.call(&format!("{prefix}{tool}"), arguments.clone())?;
+                got.push(match (answer.text(), answer.error_code()) {
+                    (Some(text), _) => Got::Result(text.to_owned()),
+                    (None, Some(-32602)) => Got::Unknown,
+                    (None, Some(4030)) => Got::Arguments,
+                    _ => anyhow::bail!("{tool} at {url} in {era:?}: {answer:?}"),
+                });
+            }
+        }
+        Ok(got)
+    }
+
+    /// The tools that each way lists, without their prefix.
+    fn listed(&self) -> Result<Vec<Vec<String>>> {
+        let mut listed = Vec::new();
+        for (url, prefix) in self.all() {
+            for era in [Era::Legacy, Era::Modern] {
+                let mut tools = self.pod.mcp(&url).era(era).list()?;
+                tools.sort_unstable();
+                listed.push(
+                    tools
+                        .iter()
+                        .map(|tool| tool.trim_start_matches(prefix).to_owned())
+                        .collect(),
+                );
+            }
+        }
+        Ok(listed)
+    }
+}
+
+/// What a call got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Got {
+    Result(String),
+    Unknown,
+    Arguments,
+}
+
+/// The same on every way and in each era.
+fn everywhere<T: Clone>(what: T) -> Vec<T> {
+    vec![what; 6]
+}
+
+#[test]
+fn a_denied_tool_is_refused_at_the_server_at_the_gateway_and_through_a_catalogue() -> Result<()> {
+    let rules = ["{action: Allow}", "{action: Deny, tools: [delete_everything]}"];
+    let ways = Ways::new(&[resources::policy("tools", "rules", &rules)])?;
+    assert_eq!(ways.call("delete_everything", &json!({}))?, everywhere(Got::Unknown));
+    assert_eq!(ways.server.executed("delete_everything")?, 0);
+    let sum = json!({"a": 19, "b": 23});
+    assert_eq!(ways.call("add", &sum)?, everywhere(Got::Result("42".to_owned())));
+    assert_eq!(
+        ways.listed()?,
+        everywhere(vec!["add".to_owned(), "echo".to_owned(), "get_time".to_owned()])
+    );
+    // One rule made every decision, by the server's own name for the tool.
+    let denied: Vec<Value> = ways
+        .agent
+        .audit()
+        .into_iter()
+        .filter(|line| line["decision"] == "deny")
+        .collect();
+    assert_eq!(denied.len(), 6, "{denied:?}");
+    for line in &denied {
+        assert_eq!(
+            (&line["rule"], &line["tool"]),
+            (&"tools/rules#2".into(), &"delete_everything".into())
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_example_for_a_team_lets_it_read_and_nobody_else_do_anything() -> Result<()> {
+    let ways = Ways::of_example("read-only-for-a-team.yaml")?;
+    // The pod is `tools/research`, and the team is `agents/research`.
+    assert_eq!(ways.call("add", &json!({"a": 1, "b": 2}))?, everywhere(Got::Unknown));
+    assert_eq!(ways.listed()?, everywhere(Vec::<String>::new()));
+    drop(ways);
+    let text = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/policies/read-only-for-a-team.yaml"),
+    )?;
+    let ways = Ways::new(&[text.replace("agents/research", "tools/research")])?;
+    assert_eq!(
+        ways.call("add", &json!({"a": 1, "b": 2}))?,
+        everywhere(Got::Result("3".to_owned()))
+    );
+    assert_eq!(ways.call("delete_everything", &json!({}))?, everywhere(Got::Unknown));
+    assert_eq!(
+        ways.listed()?,
+        everywhere(vec!["add".to_owned(), "echo".to_owned(), "get_time".to_owned()])
+    );
+    Ok(())
+}
+
+#[test]
+fn the_example_against_destruction_denies_it_everywhere_and_nothing_else() -> Result<()> {
+    let ways = Ways::of_example("no-destructive-tools.yaml")?;
+    assert_eq!(ways.call("delete_everything", &json!({}))?, everywhere(Got::Unknown));
+    assert_eq!(
+        ways.call("add", &json!({"a": 1, "b": 2}))?,
+        everywhere(Got::Result("3".to_owned()))
+    );
+    assert_eq!(ways.server.executed("delete_everything")?, 0);
+    Ok(())
+}
+
+#[test]
+fn the_example_for_arguments_lets_small_numbers_pass_and_refuses_others() -> Result<()> {
+    let ways = Ways::of_example("constrained-arguments.yaml")?;
+    let small = json!({"a": 1, "b": 2});
+    assert_eq!(ways.call("add", &small)?, everywhere(Got::Result("3".to_owned())));
+    for large in [json!({"a": 1001, "b": 2}), json!({"a": 1}), json!({"a": "1", "b": 2})] {
+        assert_eq!(ways.call("add", &large)?, everywhere(Got::Arguments), "{large}");
+    }
+    let secret = json!({"message": "the Password is x"});
+    assert_eq!(ways.call("echo", &secret)?, everywhere(Got::Arguments));
+    assert_eq!(
+        ways.call("echo", &json!({"message": "x"}))?,
+        everywhere(Got::Result("x".to_owned()))
+    );
+    assert_eq!(ways.call("get_time", &json!({}))?, everywhere(Got::Unknown));
+    assert_eq!(ways.server.executed("add")?, 6);
+    Ok(())
+}

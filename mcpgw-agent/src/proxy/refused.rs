@@ -26,7 +26,7 @@ pub(super) struct Refused {
     id: Option<Box<RawValue>>,
     closing: bool,
     /// What a client without a good token is told.
-    challenge: Option<HeaderValue>,
+    challenge: Option<Box<HeaderValue>>,
 }
 
 impl Refused {
@@ -81,7 +81,7 @@ impl Refused {
 
     /// Says in `WWW-Authenticate` which token would do.
     pub(super) fn challenging(mut self, challenge: HeaderValue) -> Self {
-        self.challenge = Some(challenge);
+        self.challenge = Some(Box::new(challenge));
         self
     }
 
@@ -213,7 +213,7 @@ impl Refused {
         if let Some(challenge) = &self.challenge {
             response
                 .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, challenge.clone());
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::clone(challenge));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response

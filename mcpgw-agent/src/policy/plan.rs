@@ -26,6 +26,8 @@ pub struct Plan {
     catalogs: HashMap<Arc<str>, Arc<Catalog>>,
     gateway: Option<Gateway>,
     default_deny: Arc<str>,
+    /// Whether a server wants a token in exchange for its caller's.
+    pub exchanges_tokens: bool,
     /// The settings in force.
     pub settings: Settings,
 }
@@ -89,6 +91,7 @@ impl Plan {
                 .collect(),
             gateway: desired.settings.gateway.clone(),
             default_deny: DEFAULT_DENY.into(),
+            exchanges_tokens: desired.servers.iter().any(|server| server.exchanges_tokens()),
             settings: desired.settings.clone(),
         }
     }
@@ -171,7 +174,7 @@ impl Server {
             .flat_map(|policy| (0..policy.rules.len()).map(|index| Rule::compile(policy, index)))
             .collect();
         Self {
-            admission: Admission::of(governing().map(|policy| &**policy)),
+            admission: Admission::of(wanted, governing().map(|policy| &**policy)),
             literals: rules.iter().flat_map(Rule::literals).map(Box::from).collect(),
             rules,
             wanted: Arc::clone(wanted),

@@ -7,7 +7,7 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway, issuer, authentication, audit   parts of a kind
+//! backend, timeouts, gateway, issuer, authentication, credential, audit   parts of a kind
 //! token      whose tokens are believed, as types
 //! pattern    a tool glob; globs reads lists of them
 //! address, host, name, path, tls, url  values that several kinds share
@@ -26,6 +26,7 @@ mod backend;
 pub mod bounds;
 mod catalog;
 mod conflicts;
+mod credential;
 mod desired;
 mod document;
 mod fields;
@@ -54,6 +55,7 @@ mod yaml;
 use std::sync::Arc;
 
 pub use address::not_allowed;
+pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
 pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};

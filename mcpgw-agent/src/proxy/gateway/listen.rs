@@ -38,7 +38,7 @@ use crate::{
     },
     proxy::Shared,
     resources::ObjectName,
-    upstream::Upstream,
+    upstream::{Behalf, Upstream},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -294,6 +294,7 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
                 upstream,
                 uris,
                 session,
+                behalf: call.behalf(),
             })
         })
         .collect();
@@ -324,13 +325,14 @@ struct Source {
     uris: Vec<String>,
     /// Where the server knows sessions.
     session: Option<Arc<Session>>,
+    behalf: Option<Behalf>,
 }
 
 impl Source {
     async fn hear(self, feed: &Feed, id: &RawValue) {
         let heard = match &self.session {
             Some(session) => self.in_session(session, feed, id).await,
-            None => hear_modern(&self.upstream, &self.uris, feed, Some(id)).await,
+            None => hear_modern(&self.upstream, &self.uris, self.behalf.clone(), feed, Some(id)).await,
         };
         if let Err(why) = heard {
             tracing::debug!(server = %self.upstream.server().name, why, "updates of resources are not heard");
@@ -353,6 +355,7 @@ impl Source {
 pub(super) async fn hear_modern(
     upstream: &Arc<Upstream>,
     uris: &[String],
+    behalf: Option<Behalf>,
     feed: &Feed,
     id: Option<&RawValue>,
 ) -> Result<(), String> {
@@ -371,7 +374,7 @@ pub(super) async fn hear_modern(
     let mut headers = HeaderMap::new();
     modern::route(&mut headers, "subscriptions/listen", None);
     let endpoint = upstream.pick().map_err(|error| error.explain())?;
-    let request = link::post(upstream, body.to_string().into(), &headers);
+    let request = link::post(upstream, body.to_string().into(), &headers, behalf);
     let response = upstream
         .send(&endpoint, request)
         .await
@@ -449,10 +452,12 @@ impl Listens {
         let (uris, session) = (listening.uris.clone(), Arc::downgrade(session));
         tokio::spawn(async move {
             let hearing = async {
-                let Some(feed) = session.upgrade().and_then(|session| session.outlet.feed()) else {
+                let known = session.upgrade();
+                let behalf = known.as_ref().and_then(|session| session.voice.behalf());
+                let Some(feed) = known.and_then(|session| session.outlet.feed()) else {
                     return;
                 };
-                if let Err(why) = hear_modern(&upstream, &uris, &feed, None).await {
+                if let Err(why) = hear_modern(&upstream, &uris, behalf, &feed, None).await {
                     tracing::debug!(server = %upstream.server().name, why, "updates of resources are not heard");
                 }
             };

@@ -2,6 +2,7 @@
 
 mod calls;
 mod connections;
+mod exchange;
 mod gateway;
 mod modern_server;
 mod refusals;

@@ -8,23 +8,22 @@ use super::{session_server::SessionServer, *};
 use crate::{
     identity::jwt::tests::signer::Signer,
     resources::{
-        Algorithm, Authentication, Catalog, CatalogServer, ClaimNames, Credential, Demand, Expose, Gateway, Issuer,
-        KeySource, OAuth, Settings, TokenEndpoint,
+        Algorithm, Authentication, Catalog, CatalogServer, ClaimNames, Demand, Expose, Gateway, Issuer, KeySource,
+        OAuth, Settings,
     },
-    upstream::credential::tests::{Peer, token},
 };
 
-const GATEWAY: &str = "10.9.9.9:8080";
+pub(super) const GATEWAY: &str = "10.9.9.9:8080";
 const PUBLIC: &str = "https://mcp.example";
 
 /// An issuer of users and one of ServiceAccounts, with one key.
-struct World {
+pub(super) struct World {
     signer: Signer,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = Self {
             signer: Signer::ed25519("k"),
             dir: tempfile::tempdir().unwrap(),
@@ -53,7 +52,7 @@ impl World {
         }
     }
 
-    fn settings(&self, mode: Authentication) -> Settings {
+    pub(super) fn settings(&self, mode: Authentication) -> Settings {
         let users = Issuer {
             oauth: Some(OAuth {
                 scopes: vec!["mcp".into()],
@@ -78,7 +77,7 @@ impl World {
     }
 
     /// `Authorization` of a user.
-    fn user(&self, subject: &str) -> String {
+    pub(super) fn user(&self, subject: &str) -> String {
         self.with(json!({"iss": "https://users.example", "sub": subject, "aud": "mcpgw", "scope": "openid mcp"}))
     }
 
@@ -146,7 +145,7 @@ async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) ->
     panic!("not all servers are known: {:?}", proxied.discovery.states());
 }
 
-async fn list(proxied: &Proxied, headers: &str) -> Answer {
+pub(super) async fn list(proxied: &Proxied, headers: &str) -> Answer {
     Answer::of(
         &proxied
             .exchange(post(headers, r#"{"jsonrpc":"2.0","method":"tools/list","id":1}"#))
@@ -154,7 +153,7 @@ async fn list(proxied: &Proxied, headers: &str) -> Answer {
     )
 }
 
-fn tools(answer: &Answer) -> Vec<&str> {
+pub(super) fn tools(answer: &Answer) -> Vec<&str> {
     let tools = answer.body["result"]["tools"].as_array();
     let tools = tools.unwrap_or_else(|| panic!("{answer:?}"));
     tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect()
@@ -406,7 +405,7 @@ async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, Sessi
     (Proxied::start_with(desired, Some(server.address)).await, server)
 }
 
-fn call_with(headers: &str) -> String {
+pub(super) fn call_with(headers: &str) -> String {
     post(headers, &call("add"))
 }
 
@@ -450,82 +449,27 @@ async fn a_stolen_token_is_refused_on_the_redirected_path_too() {
     assert_eq!(lines[0]["reason"], "stolen_token");
 }
 
-/// A server that wants a token in exchange for its caller's, and the authorization server.
-async fn exchanging(world: &World, own: &[&str]) -> (Arc<Server>, SessionServer, Peer) {
-    let tokens = own.iter().map(|name| token(name, 600)).collect();
-    let (server, issuer) = (SessionServer::start().await, Peer::start(tokens).await);
-    let secret = world.dir.path().join("secret");
-    std::fs::write(&secret, "s").unwrap();
-    let mut wanted = Server::at(name("tools", "calc"), vec![server.address]);
-    wanted.expose_to = Expose::Everyone;
-    wanted.credential = Some(Arc::new(Credential::TokenExchange(TokenEndpoint {
-        url: format!("http://{}/token", issuer.address).into(),
-        client_id: "mcpgw".into(),
-        client_secret: secret,
-        scopes: vec![],
-        audience: None,
-        authorities: None,
-    })));
-    (Arc::new(wanted), server, issuer)
-}
-
 #[tokio::test]
-async fn a_direct_dial_of_a_server_that_exchanges_tokens_needs_one_and_the_server_sees_another() {
+async fn a_session_at_a_server_itself_belongs_to_the_subject_too() {
     let world = World::new();
-    let (wanted, server, issuer) = exchanging(&world, &["for-alice", "for-bob"]).await;
-    let desired = Desired {
-        generation: 1,
-        settings: Settings {
-            gateway: None,
-            ..world.settings(Authentication::Token)
-        },
-        servers: vec![wanted],
-        ..Desired::default()
-    };
-    let proxied = Proxied::start_with(desired, Some(server.address)).await;
-    assert_eq!(Answer::of(&proxied.exchange(call_with("")).await).status, 401);
-    assert!(issuer.asked().is_empty());
-    for user in ["alice", "bob", "alice"] {
-        let answer = Answer::of(&proxied.exchange(call_with(&world.user(user))).await);
-        assert_eq!(answer.status, 200);
-    }
-    let seen = ["Bearer for-alice", "Bearer for-bob", "Bearer for-alice"];
-    assert_eq!(server.credentials(), seen);
-    assert_eq!(issuer.asked().len(), 2);
-}
-
-#[tokio::test]
-async fn at_the_gateway_each_subject_speaks_to_such_a_server_with_its_own_token() {
-    let world = World::new();
-    let (wanted, server, issuer) = exchanging(&world, &["for-us", "for-alice", "for-bob"]).await;
-    let desired = Desired {
-        generation: 1,
-        settings: world.settings(Authentication::Token),
-        servers: vec![wanted],
-        ..Desired::default()
-    };
-    let proxied = Proxied::start_with(desired, Some(GATEWAY.parse().unwrap())).await;
-    let known = async || !tools(&list(&proxied, &world.user("alice")).await).is_empty();
-    for _ in 0..500 {
-        if known().await {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    // What it offers is asked with a token of our own.
-    assert!(
-        server.credentials().iter().all(|shown| shown == "Bearer for-us"),
-        "{:?}",
-        server.credentials()
+    let (proxied, server) = dialled(&world, Some(Authentication::Token)).await;
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+    });
+    let opened = Answer::of(
+        &proxied
+            .exchange(post(&world.user("alice"), &initialize.to_string()))
+            .await,
     );
-    let before = server.credentials().len();
-    for user in ["alice", "bob", "alice"] {
-        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "calc_add"}});
-        let answer = Answer::of(&proxied.exchange(post(&world.user(user), &call.to_string())).await);
-        assert!(answer.body["result"].is_object(), "{answer:?}");
-    }
-    let mut seen = server.credentials().split_off(before);
-    seen.dedup();
-    assert_eq!(seen, ["Bearer for-alice", "Bearer for-bob", "Bearer for-alice"]);
-    assert_eq!(issuer.asked().len(), 3);
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let of = |user: &str| format!("{session}{}", world.user(user));
+    assert_eq!(Answer::of(&proxied.exchange(call_with(&of("bob"))).await).status, 404);
+    let delete = format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: a\r\n{}Connection: close\r\n\r\n",
+        of("bob")
+    );
+    assert_eq!(Answer::of(&proxied.exchange(delete).await).status, 404);
+    assert!(server.called().is_empty());
+    assert_eq!(Answer::of(&proxied.exchange(call_with(&of("alice"))).await).status, 200);
 }

@@ -46,7 +46,7 @@ pub use binaries::{binary, build as build_binaries};
 pub use bpffs::ensure as ensure_bpffs;
 pub use cgroup::Cgroup;
 pub use counter::PacketCounter;
-pub use http::{HttpAnswer, get};
+pub use http::{HttpAnswer, get, post};
 pub use mcp::{Era, McpAnswer, McpClient};
 pub use netns::NetNs;
 pub use node::Node;

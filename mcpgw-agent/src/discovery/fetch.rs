@@ -26,7 +26,7 @@ use crate::{
         sse::Parser,
         version::Revision,
     },
-    upstream::{BodyError, Endpoint, Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, BodyError, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// What was found out.
@@ -325,6 +325,7 @@ async fn send(
     mut request: Request<Full<Bytes>>,
 ) -> Result<Response<UpstreamBody>, FetchError> {
     *request.uri_mut() = path(upstream);
+    request.extensions_mut().insert(Behalf::Agent);
     let sent = timeout(ANSWER_TIMEOUT, upstream.send(endpoint, request)).await;
     Ok(sent.map_err(|_| FetchError::Timeout(method))??)
 }

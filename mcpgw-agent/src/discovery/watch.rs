@@ -17,7 +17,7 @@ use super::{
 use crate::{
     mcp::{message::Peek, sse::Parser},
     resources::ObjectName,
-    upstream::{Upstream, Upstreams},
+    upstream::{Behalf, Upstream, Upstreams},
 };
 
 /// Keeps what is known of a server current, for ever.
@@ -110,7 +110,8 @@ async fn listen(upstream: &Upstream, tongue: &Tongue) {
 }
 
 /// `Some` when a list has changed; `None` when that cannot be heard.
-async fn heard(upstream: &Upstream, tongue: &Tongue, request: Request<Full<bytes::Bytes>>) -> Option<()> {
+async fn heard(upstream: &Upstream, tongue: &Tongue, mut request: Request<Full<bytes::Bytes>>) -> Option<()> {
+    request.extensions_mut().insert(Behalf::Agent);
     let endpoint = tongue.endpoint(upstream)?;
     let response = upstream.send(&endpoint, request).await.ok()?;
     if !response.status().is_success() {
@@ -151,6 +152,7 @@ async fn close(upstream: &Upstream, tongues: Vec<Tongue>) {
         let mut headers = HeaderMap::new();
         tongue.identify(&mut headers);
         *request.headers_mut() = headers;
+        request.extensions_mut().insert(Behalf::Agent);
         if let Err(error) = upstream.send(&endpoint, request).await {
             tracing::debug!(server = %upstream.server().name, %error, "a session could not be ended");
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     identity::Caller,
-    resources::{Authentication, Demand, Policy},
+    resources::{Authentication, Demand, Policy, Server},
 };
 
 /// What a server's policies ask for, together: the strictest of it.
@@ -15,13 +15,23 @@ const REDIRECTED: Demand = Demand {
     issuers: None,
 };
 
+const TOKEN: Demand = Demand {
+    mode: Authentication::Token,
+    issuers: None,
+};
+
 impl Admission {
-    /// What these policies ask for.
-    pub(super) fn of<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
+    /// What these policies of a server ask for. Where its callers' tokens are exchanged, they must have one.
+    pub(super) fn of<'a>(server: &Server, policies: impl Iterator<Item = &'a Policy>) -> Self {
         let demands = policies.filter_map(|policy| policy.authentication.as_ref());
-        Self(demands.fold(None, |all: Option<Demand>, demand| {
-            Some(all.map_or_else(|| demand.clone(), |all| all.and(demand)))
-        }))
+        let own = server.exchanges_tokens().then_some(&TOKEN);
+        Self(
+            own.into_iter()
+                .chain(demands)
+                .fold(None, |all: Option<Demand>, demand| {
+                    Some(all.map_or_else(|| demand.clone(), |all| all.and(demand)))
+                }),
+        )
     }
 
     /// What callers must prove who dialled the server itself. The kernel knows each of them.
@@ -61,6 +71,10 @@ mod tests {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+
+    fn server() -> Server {
+        Server::at(name("tools", "calc"), vec![])
     }
 
     fn demand(mode: Authentication, issuers: Option<&[&str]>) -> Policy {
@@ -105,7 +119,7 @@ mod tests {
     #[test]
     fn the_strictest_of_several_policies_holds() {
         use Authentication::{Any, Attested, AttestedAndToken, Token};
-        let of = |policies: &[Policy]| Admission::of(policies.iter()).redirected().clone();
+        let of = |policies: &[Policy]| Admission::of(&server(), policies.iter()).redirected().clone();
         assert_eq!(of(&[]).mode, Attested);
         assert_eq!(of(&[demand(Any, None)]).mode, Any);
         let both = [demand(Token, Some(&["i", "j"])), demand(Attested, Some(&["i"]))];
@@ -128,7 +142,7 @@ mod tests {
             (AttestedAndToken, Some(&["i"][..]), [false, false, true, false, false]),
         ];
         for (mode, issuers, expected) in rows {
-            let admission = Admission::of([demand(mode, issuers)].iter());
+            let admission = Admission::of(&server(), [demand(mode, issuers)].iter());
             let admits = |attested, token| admission.admits(&caller(attested, token));
             let found = [
                 admits(true, None),
@@ -139,7 +153,7 @@ mod tests {
             ];
             assert_eq!(found, expected, "{mode:?} {issuers:?}");
         }
-        let both = Admission::of([demand(AttestedAndToken, None)].iter());
+        let both = Admission::of(&server(), [demand(AttestedAndToken, None)].iter());
         assert!(both.admits(&caller(true, user)), "a user's token is no pod's");
         assert!(
             !both.admits(&caller(true, Some(Some("")))),

@@ -26,6 +26,8 @@ pub struct Plan {
     gateway: Option<Gateway>,
     default_deny: Arc<str>,
     looks: Looks,
+    /// Whether a server wants a token in exchange for its caller's.
+    pub exchanges_tokens: bool,
     /// The settings in force.
     pub settings: Settings,
 }
@@ -81,6 +83,7 @@ impl Plan {
                 .collect(),
             gateway: desired.settings.gateway.clone(),
             looks,
+            exchanges_tokens: desired.servers.iter().any(|server| server.exchanges_tokens()),
             settings: desired.settings.clone(),
             default_deny: DEFAULT_DENY.into(),
         }
@@ -167,7 +170,7 @@ impl Server {
         let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
         let trials = !governing().all(|policy| is_enforced(&policy));
         Self {
-            admission: Admission::of(governing().map(|policy| &**policy)),
+            admission: Admission::of(wanted, governing().map(|policy| &**policy)),
             title: wanted.name.to_string().into(),
             wanted: Arc::clone(wanted),
             enforced: RuleSet::compile(governing().filter(is_enforced)),

@@ -19,6 +19,7 @@ use crate::{
     policy::{Plan, Server},
     resources::{Authentication, Demand},
     telemetry::Path,
+    upstream::Behalf,
 };
 
 /// Checks a caller of the gateway at `path`, and adds what its token says.
@@ -134,6 +135,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
     });
     Ok(token)
+}
+
+/// On whose behalf a request is made whose token was verified.
+pub(super) fn behalf(headers: &HeaderMap) -> Option<Behalf> {
+    let token = bearer(headers).ok().flatten()?;
+    Some(Behalf::Caller(token.into()))
 }
 
 /// HTTP 401, without a word of an error: the client may not have known that a token is needed.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Authentication, Issuer, Pattern, Policy};
+use super::{Authentication, Credential, Issuer, Pattern, Policy};
 
 /// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
 /// that is not in it has none.
@@ -171,6 +171,9 @@ pub struct Server {
     pub expose_to: Expose,
     /// What becomes of direct dials.
     pub capture: Capture,
+    /// What it is shown in place of what callers show; `None`: what callers who dialled it themselves show, and
+    /// nothing at the gateway.
+    pub credential: Option<Arc<Credential>>,
 }
 
 impl Server {
@@ -189,6 +192,7 @@ impl Server {
             other_paths: Vec::new(),
             expose_to: Expose::default(),
             capture: Capture::Redirect,
+            credential: None,
         }
     }
 
@@ -198,6 +202,11 @@ impl Server {
             Backend::Addresses { addresses, .. } => addresses,
             Backend::Host { .. } => &[],
         }
+    }
+
+    /// Whether callers' tokens are exchanged for others on the way to it.
+    pub fn exchanges_tokens(&self) -> bool {
+        matches!(self.credential.as_deref(), Some(Credential::TokenExchange(_)))
     }
 
     /// Where it is, in words of the operator's: its addresses, or its host and port.

@@ -165,7 +165,8 @@ fn jwks(field: &Field, sink: &mut Sink) -> Option<(KeySource, Duration)> {
     Some((source?, max_age?))
 }
 
-fn authorities(field: &Field, sink: &mut Sink) -> Option<std::path::PathBuf> {
+/// The file of `ca` at `field`.
+pub(super) fn authorities(field: &Field, sink: &mut Sink) -> Option<std::path::PathBuf> {
     let file = field.fields(&CA, sink)?.required("file", sink)?;
     path::pem(&file, sink)
 }

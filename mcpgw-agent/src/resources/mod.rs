@@ -7,7 +7,7 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway, issuer, authentication, audit, rule, caller   parts of a kind
+//! backend, timeouts, gateway, issuer, authentication, credential, audit, limit, rule, caller   parts of a kind
 //! authorization  policies as types
 //! token      whose tokens are believed, as types
 //! pattern    a glob over names; globs reads lists of them
@@ -29,6 +29,7 @@ pub mod bounds;
 mod caller;
 mod catalog;
 mod conflicts;
+mod credential;
 mod desired;
 mod document;
 mod fields;
@@ -61,6 +62,7 @@ use std::sync::Arc;
 
 pub use address::not_allowed;
 pub use authorization::*;
+pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
 pub use limit::{KeyPart, Limit, Rate};
 pub use not_yet::not_yet;

@@ -64,6 +64,11 @@ pub(super) fn pem(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
     file(field, sink, "for example \"/etc/mcpgw/tls.pem\"")
 }
 
+/// The path of a file with a secret, at `field`.
+pub(super) fn secret(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
+    file(field, sink, "for example \"/etc/mcpgw/token\"")
+}
+
 /// The path of a file with an issuer's keys, at `field`.
 pub(super) fn key_set(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
     file(field, sink, "for example \"/etc/mcpgw/jwks.json\"")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Backend, Capture, ClientTls, Expose, Labels, ObjectName, Server, Timeouts, Transport, backend,
     bounds::{MAX_EXPOSED, MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
+    credential,
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
     name, path,
@@ -25,8 +26,9 @@ const SPEC: Schema = Schema {
         "otherPaths",
         "exposeTo",
         "capture",
+        "credential",
     ],
-    later: &["credential", "pin", "trustAnnotations"],
+    later: &["pin", "trustAnnotations"],
 };
 const EXPOSE: Schema = Schema {
     known: &["namespaces"],
@@ -68,6 +70,9 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
         ];
         field.choice(&choices, &[], sink).map(Some)
     });
+    let credential = optional(&spec, "credential", sink, None, |field, sink| {
+        credential::read(field, sink).map(|credential| Some(Arc::new(credential)))
+    });
     let backend::Parsed {
         backend,
         spots,
@@ -91,6 +96,7 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
             other_paths: other_paths?,
             expose_to: expose_to?,
             capture: capture?.unwrap_or(default_capture(&backend)),
+            credential: credential?,
             backend,
         },
         spots,

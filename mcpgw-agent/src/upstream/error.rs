@@ -4,6 +4,8 @@ use std::{error::Error, io, time::Duration};
 
 use http::StatusCode;
 
+use super::credential::CredentialError;
+
 /// Why a server gave no answer. The texts follow the server's name.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -31,6 +33,9 @@ pub enum UpstreamError {
     /// It has no address now.
     #[error("has no address")]
     NoAddress,
+    /// There is nothing to show to it. Why, is not for callers.
+    #[error("has a credential that cannot be had now")]
+    Credential(#[source] CredentialError),
     /// Too many calls are waiting for it.
     #[error("has too many calls in flight")]
     Busy,
@@ -43,6 +48,7 @@ impl UpstreamError {
             Self::Unreachable(_) | Self::Address(_) | Self::NoAddress => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable")
             }
+            Self::Credential(_) => (StatusCode::BAD_GATEWAY, "upstream_credential"),
             Self::Gone => (StatusCode::BAD_GATEWAY, "not_governed"),
             Self::Closed(_) | Self::Switched => (StatusCode::BAD_GATEWAY, "upstream_closed"),
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),

@@ -21,3 +21,16 @@ pub const READ_BUFFER: usize = 256 * 1024;
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which a connection is lost.
 pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// For an authorization server to answer.
+pub const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an authorization server that gave no token is not asked again.
+pub const CREDENTIAL_RETRY: Duration = Duration::from_secs(5);
+/// Answer of an authorization server, in bytes.
+pub const MAX_TOKEN_ANSWER: usize = 64 * 1024;
+/// How long a token is good whose authorization server does not say.
+pub const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(300);
+/// How long any token is taken to be good.
+pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Tokens of callers that are kept exchanged, for one server.
+pub const MAX_EXCHANGED_TOKENS: usize = 4_096;

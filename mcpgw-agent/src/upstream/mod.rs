@@ -5,6 +5,7 @@
 //! endpoint  one address of a server: what is in flight to it
 //! pool      keep-alive connections to one endpoint, and how many there may be
 //! connect   opens one
+//! credential  what a server is shown in place of what the caller showed
 //! body      the body of an answer, with its deadlines
 //! hop       headers that end at each connection
 //! error     why there is no answer
@@ -13,6 +14,7 @@
 
 mod body;
 mod connect;
+pub(crate) mod credential;
 mod endpoint;
 mod error;
 mod hop;
@@ -32,6 +34,7 @@ use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::watch, time::interval};
 
 pub use body::{BodyError, UpstreamBody};
+pub use credential::{Behalf, CredentialError, OwnCredentials};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::UpstreamError;
 pub use server::{Upstream, UpstreamStatus};

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     body::UpstreamBody,
+    credential::{Behalf, OwnCredentials, Shown},
     endpoint::{Endpoint, EndpointStatus},
     error::UpstreamError,
     hop,
@@ -31,6 +32,8 @@ pub struct Upstream {
     endpoints: ArcSwap<Vec<Endpoint>>,
     /// Where the search for the least loaded endpoint begins, so that equals take turns.
     turn: AtomicUsize,
+    /// What it is shown in place of what callers show.
+    shown: Option<Arc<Shown>>,
 }
 
 /// What is known of a server.
@@ -45,6 +48,11 @@ pub struct UpstreamStatus {
 impl Upstream {
     /// Keeps the endpoints of `before` that are still right.
     pub(super) fn new(server: &Arc<Server>, before: Option<&Self>, runtime: &Handle) -> Self {
+        let shown = server.credential.as_ref().map(|credential| {
+            let same = before.filter(|before| before.server.credential.as_ref() == Some(credential));
+            let kept = same.and_then(|before| before.shown.clone());
+            kept.unwrap_or_else(|| Arc::new(Shown::new(credential, runtime)))
+        });
         let before = before.filter(|before| before.speaks_like(server));
         let endpoint = |address: &SocketAddr| {
             let kept = before.and_then(|before| before.endpoint(*address).ok());
@@ -54,6 +62,7 @@ impl Upstream {
             server: Arc::clone(server),
             endpoints: ArcSwap::from_pointee(server.addresses().iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
+            shown,
         }
     }
 
@@ -85,17 +94,26 @@ impl Upstream {
     /// Sends a request and waits for the head of its answer. Dropping the future abandons the request.
     ///
     /// Of the URI only path and query count: scheme and authority are the endpoint's. A `Host` header stays;
-    /// where there is none, the server's own name is sent. Headers that end at a connection are removed.
+    /// where there is none, the server's own name is sent. Headers that end at a connection are removed. A server with
+    /// a credential is shown that and none of the caller's, unless the request's extensions have [`OwnCredentials`];
+    /// on whose [`Behalf`] it is made, they say too.
     pub async fn send(
         &self,
         endpoint: &Endpoint,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         if endpoint.is_gone() {
             return Err(UpstreamError::Gone);
         }
         let timeouts = self.server.timeouts;
-        let request = self.addressed(endpoint, request)?;
+        let behalf = request.extensions_mut().remove::<Behalf>();
+        let own = request.extensions_mut().remove::<OwnCredentials>().is_some();
+        let mut request = self.addressed(endpoint, request)?;
+        // Last of all, so that no header of the caller's takes it away.
+        if let Some(shown) = self.shown.as_ref().filter(|_| !own) {
+            let put = shown.put(request.headers_mut(), behalf.as_ref()).await;
+            put.map_err(UpstreamError::Credential)?;
+        }
         let in_flight = endpoint.count();
         let sent = Instant::now();
         let limit = timeouts.first_byte.min(timeouts.call);

@@ -38,6 +38,8 @@ pub enum Suite {
     Interception,
     /// Real clients and servers of several SDKs, direct, redirected and through the gateway. Needs root.
     Protocol,
+    /// Tokens of a real issuer: its keys change, it dies. Needs root.
+    Identity,
 }
 
 /// How many tests passed and failed.
@@ -88,6 +90,7 @@ impl Test {
                 Suite::Unit => suites::unit()?,
                 Suite::Interception => suites::interception()?,
                 Suite::Protocol => suites::protocol()?,
+                Suite::Identity => suites::identity()?,
             };
             total += tally;
             rows.push((name(*suite), Some(tally), started.elapsed()));

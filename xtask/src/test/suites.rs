@@ -28,6 +28,11 @@ pub fn protocol() -> Result<Tally> {
     on_real_sockets(&mut cargo(["--test", "protocol", "--", "--nocapture"]))
 }
 
+/// Tokens of a real issuer.
+pub fn identity() -> Result<Tally> {
+    on_real_sockets(&mut cargo(["--test", "identity"]))
+}
+
 /// The stress test alone, with this many connections.
 pub fn stress(connections: u64) -> Result<Tally> {
     let mut command = cargo(["--test", "interception", "--", "stress::", "--nocapture"]);

@@ -26,8 +26,8 @@ pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// Between two times that an issuer is asked, whatever asks: a token with an unknown key, or a failure.
 pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a call waits for its issuer to be asked for a key that is not known.
-pub const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(5);
+/// How long a call waits for its issuer to be asked for a key that is not known, [`MIN_REFRESH_INTERVAL`] included.
+pub const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(10);
 
 /// Parts of the cache of verified tokens, each with a lock of its own.
 pub const CACHE_SHARDS: usize = 32;

@@ -14,7 +14,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -46,7 +46,7 @@ pub(super) struct Trusted {
 /// What was tried.
 #[derive(Default)]
 struct Progress {
-    /// Somebody asks, or is about to.
+    /// It is being asked, or soon will be.
     asking: bool,
     ended: Option<Instant>,
     read: Option<Instant>,
@@ -85,33 +85,31 @@ impl Trusted {
     }
 
     /// The key that a header asks for. One that is not known is asked for, once for all who wait for it, and not
-    /// more often than [`MIN_REFRESH_INTERVAL`].
+    /// more often than [`MIN_REFRESH_INTERVAL`]: who comes too soon waits for that too, because keys change in the
+    /// midst of calls.
     pub(super) async fn key(&self, header: &Header) -> Result<Arc<Key>, Refusal> {
         let find = || {
             self.check_age(now())?;
             self.keys.load().find(header.key.as_deref(), header.algorithm).cloned()
         };
-        match find() {
-            Err(Refusal::UnknownKey | Refusal::NoKeys | Refusal::KeysTooOld) => {
-                self.asked_again().await;
-                find()
-            }
-            found => found,
+        let again = match find() {
+            Err(Refusal::UnknownKey) => true,
+            // Once: a dead issuer must not let every call wait.
+            Err(Refusal::NoKeys) => self.progress().ended.is_none(),
+            found => return found,
+        };
+        if again {
+            self.asked_again().await;
         }
+        find()
     }
 
-    /// Waits until the keys have been asked for once more, if it is time to.
+    /// Waits until the keys have been asked for once more.
     async fn asked_again(&self) {
         let mut asked = self.asked.subscribe();
         {
             let mut progress = self.progress();
-            let lately = progress
-                .ended
-                .is_some_and(|ended| ended.elapsed() < MIN_REFRESH_INTERVAL);
             if !progress.asking {
-                if lately {
-                    return;
-                }
                 progress.asking = true;
                 self.wanted.notify_one();
             }
@@ -158,6 +156,14 @@ impl Trusted {
             Some(_) => MIN_REFRESH_INTERVAL,
             // Twice before they are too old, so that one failure does no harm.
             None => REFRESH_INTERVAL.min(self.issuer.max_key_age / 3),
+        }
+    }
+
+    /// Waits until the keys may be asked for again, whoever wants it.
+    async fn interval(&self) {
+        let ended = self.progress().ended;
+        if let Some(ended) = ended {
+            sleep_until(ended + MIN_REFRESH_INTERVAL).await;
         }
     }
 
@@ -215,7 +221,10 @@ async fn follow(trusted: Weak<Trusted>, issuer: Arc<Issuer>) {
         };
         tokio::select! {
             () = sleep(pause) => {}
-            () = trusted.wanted.notified() => {}
+            () = async {
+                trusted.wanted.notified().await;
+                trusted.interval().await;
+            } => {}
             () = changed => {}
         }
     }

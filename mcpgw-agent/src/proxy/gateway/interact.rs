@@ -31,7 +31,7 @@ use crate::{
         version::Revision,
     },
     telemetry::{Outcome, Record},
-    upstream::{Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// Asks a modern server on behalf of a legacy client.
@@ -70,6 +70,7 @@ pub(super) async fn ask(
     }
     let asked = Asked {
         upstream,
+        behalf: call.behalf(),
         headers,
         body: introduced(&body, &session),
         id: id.to_owned(),
@@ -115,6 +116,7 @@ pub(super) async fn ask(
 /// A request to a modern server, which may be sent again with what the server wanted to know.
 struct Asked {
     upstream: Arc<Upstream>,
+    behalf: Option<Behalf>,
     headers: HeaderMap,
     body: Bytes,
     id: Box<RawValue>,
@@ -146,7 +148,7 @@ impl Asked {
             body = splice.finish();
         }
         let endpoint = self.upstream.pick()?;
-        let request = link::post(&self.upstream, body, &self.headers);
+        let request = link::post(&self.upstream, body, &self.headers, self.behalf.clone());
         self.upstream.send(&endpoint, request).await
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         if let Some(record) = &mut record {
             record.leaving();
         }
-        let response = match link.send(sent, &headers).await {
+        let response = match link.send(sent, &headers, call.behalf()).await {
             Ok(response) => response,
             Err(error) => return refuse(forward::unreachable(server, &error), record),
         };
@@ -275,7 +275,7 @@ impl Changes {
         };
         let link = Arc::clone(&self.link);
         tokio::spawn(async move {
-            if let Err(error) = link.send(body, &HeaderMap::new()).await {
+            if let Err(error) = link.send(body, &HeaderMap::new(), None).await {
                 tracing::debug!(server = %link.server(), %error, "a question was not answered");
             }
         });

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -17,7 +18,7 @@ use crate::{
         version::Revision,
     },
     resources::ObjectName,
-    upstream::{Endpoint, Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// What servers are told that a client is and can do.
@@ -58,9 +59,25 @@ impl Facts {
     }
 }
 
+/// On whose behalf a session speaks: with the token that its client showed last. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Voice(Arc<ArcSwapOption<Behalf>>);
+
+impl Voice {
+    /// From now on with this token.
+    pub(super) fn lend(&self, behalf: Behalf) {
+        self.0.store(Some(Arc::new(behalf)));
+    }
+
+    pub(super) fn behalf(&self) -> Option<Behalf> {
+        self.0.load().as_deref().cloned()
+    }
+}
+
 /// An open session at a server.
 pub(super) struct Link {
     upstream: Arc<Upstream>,
+    voice: Voice,
     endpoint: Endpoint,
     id: Option<HeaderValue>,
     revision: HeaderValue,
@@ -88,7 +105,7 @@ pub(super) enum LinkError {
 
 impl Link {
     /// Opens a session: `initialize`, then `notifications/initialized`.
-    pub(super) async fn open(upstream: Arc<Upstream>, facts: &Facts) -> Result<Self, LinkError> {
+    pub(super) async fn open(upstream: Arc<Upstream>, facts: &Facts, voice: Voice) -> Result<Self, LinkError> {
         let endpoint = upstream.pick()?;
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
@@ -97,7 +114,12 @@ impl Link {
                 "capabilities": facts.capabilities, "clientInfo": facts.client_info,
             },
         });
-        let request = post(&upstream, initialize.to_string().into(), &HeaderMap::new());
+        let request = post(
+            &upstream,
+            initialize.to_string().into(),
+            &HeaderMap::new(),
+            voice.behalf(),
+        );
         let response = upstream.send(&endpoint, request).await?;
         let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
         if !status.is_success() {
@@ -107,6 +129,7 @@ impl Link {
         let revision = negotiated(&answer)?;
         let link = Self {
             upstream,
+            voice,
             endpoint,
             id,
             revision,
@@ -135,9 +158,16 @@ impl Link {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a message, and waits for the head of the answer.
-    pub(super) async fn send(&self, body: Bytes, extra: &HeaderMap) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let mut request = post(&self.upstream, body, extra);
+    /// Sends a message, and waits for the head of the answer. On whose `behalf`: of whoever spoke last, where that is
+    /// not known.
+    pub(super) async fn send(
+        &self,
+        body: Bytes,
+        extra: &HeaderMap,
+        behalf: Option<Behalf>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let behalf = behalf.or_else(|| self.voice.behalf());
+        let mut request = post(&self.upstream, body, extra, behalf);
         self.identify(request.headers_mut());
         self.upstream.send(&self.endpoint, request).await
     }
@@ -146,18 +176,18 @@ impl Link {
     pub(super) async fn ask(&self, method: &str, params: serde_json::Value) -> Result<Bytes, LinkError> {
         let id = self.next_id();
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let response = self.send(body.to_string().into(), &HeaderMap::new()).await?;
+        let response = self.send(body.to_string().into(), &HeaderMap::new(), None).await?;
         Ok(collect::answer(response, &id.to_string()).await?)
     }
 
     /// Sends what has no answer.
     pub(super) async fn notify(&self, body: Bytes) -> Result<StatusCode, UpstreamError> {
-        Ok(self.send(body, &HeaderMap::new()).await?.status())
+        Ok(self.send(body, &HeaderMap::new(), None).await?.status())
     }
 
     /// Opens the stream of what the server has to say unasked, or resumes one behind `last`.
     pub(super) async fn listen(&self, last: Option<&HeaderValue>) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let mut request = Request::new(Full::default());
+        let mut request = request(Full::default(), self.voice.behalf());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = path(&self.upstream);
         let headers = request.headers_mut();
@@ -174,7 +204,7 @@ impl Link {
         if self.id.is_none() {
             return;
         }
-        let mut request = Request::new(Full::default());
+        let mut request = request(Full::default(), self.voice.behalf());
         *request.method_mut() = Method::DELETE;
         *request.uri_mut() = path(&self.upstream);
         self.identify(request.headers_mut());
@@ -214,8 +244,13 @@ impl Link {
 }
 
 /// A POST of a message to a server's endpoint.
-pub(super) fn post(upstream: &Upstream, body: Bytes, extra: &HeaderMap) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
+pub(super) fn post(
+    upstream: &Upstream,
+    body: Bytes,
+    extra: &HeaderMap,
+    behalf: Option<Behalf>,
+) -> Request<Full<Bytes>> {
+    let mut request = request(Full::new(body), behalf);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path(upstream);
     let headers = request.headers_mut();
@@ -225,6 +260,14 @@ pub(super) fn post(upstream: &Upstream, body: Bytes, extra: &HeaderMap) -> Reque
         header::ACCEPT,
         HeaderValue::from_static("application/json, text/event-stream"),
     );
+    request
+}
+
+fn request(body: Full<Bytes>, behalf: Option<Behalf>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(body);
+    if let Some(behalf) = behalf {
+        request.extensions_mut().insert(behalf);
+    }
     request
 }
 

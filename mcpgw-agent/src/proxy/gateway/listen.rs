@@ -41,7 +41,7 @@ use crate::{
     },
     resources::ObjectName,
     telemetry::Outcome,
-    upstream::Upstream,
+    upstream::{Behalf, Upstream},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -320,6 +320,7 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
                 upstream,
                 uris,
                 session,
+                behalf: call.behalf(),
             })
         })
         .collect();
@@ -362,13 +363,14 @@ struct Source {
     uris: Vec<String>,
     /// Where the server knows sessions.
     session: Option<Arc<Session>>,
+    behalf: Option<Behalf>,
 }
 
 impl Source {
     async fn hear(self, feed: &Feed, id: &RawValue) {
         let heard = match &self.session {
             Some(session) => self.in_session(session, feed, id).await,
-            None => hear_modern(&self.upstream, &self.uris, feed, Some(id)).await,
+            None => hear_modern(&self.upstream, &self.uris, self.behalf.clone(), feed, Some(id)).await,
         };
         if let Err(why) = heard {
             tracing::debug!(server = %self.upstream.server().name, why, "updates of resources are not heard");
@@ -391,6 +393,7 @@ impl Source {
 pub(super) async fn hear_modern(
     upstream: &Arc<Upstream>,
     uris: &[String],
+    behalf: Option<Behalf>,
     feed: &Feed,
     id: Option<&RawValue>,
 ) -> Result<(), String> {
@@ -409,7 +412,7 @@ pub(super) async fn hear_modern(
     let mut headers = HeaderMap::new();
     modern::route(&mut headers, "subscriptions/listen", None);
     let endpoint = upstream.pick().map_err(|error| error.explain())?;
-    let request = link::post(upstream, body.to_string().into(), &headers);
+    let request = link::post(upstream, body.to_string().into(), &headers, behalf);
     let response = upstream
         .send(&endpoint, request)
         .await

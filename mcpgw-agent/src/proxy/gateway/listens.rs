@@ -34,10 +34,12 @@ impl Listens {
         let (uris, session) = (listening.uris.clone(), Arc::downgrade(session));
         tokio::spawn(async move {
             let hearing = async {
-                let Some(feed) = session.upgrade().and_then(|session| session.outlet.feed()) else {
+                let known = session.upgrade();
+                let behalf = known.as_ref().and_then(|session| session.voice.behalf());
+                let Some(feed) = known.and_then(|session| session.outlet.feed()) else {
                     return;
                 };
-                if let Err(why) = hear_modern(&upstream, &uris, &feed, None).await {
+                if let Err(why) = hear_modern(&upstream, &uris, behalf, &feed, None).await {
                     tracing::debug!(server = %upstream.server().name, why, "updates of resources are not heard");
                 }
             };

@@ -68,6 +68,7 @@ use crate::{
     policy::Plan,
     resources,
     telemetry::Record,
+    upstream::Behalf,
 };
 use session::{Ended, Session, Sessions};
 use view::View;
@@ -119,10 +120,20 @@ struct Call<'a> {
 impl Call<'_> {
     /// The session that servers are asked in.
     fn session(&self) -> Arc<Session> {
-        match &self.session {
+        let session = match &self.session {
             Some(session) => Arc::clone(session),
             None => self.gateway.shared_session(self.owner),
+        };
+        if let Some(behalf) = self.behalf() {
+            session.voice.lend(behalf);
         }
+        session
+    }
+
+    /// On whose behalf servers are asked, where there is one that wants to know.
+    fn behalf(&self) -> Option<Behalf> {
+        let wanted = self.plan.exchanges_tokens && self.caller.token.is_some();
+        wanted.then(|| authenticate::behalf(&self.head.headers)).flatten()
     }
 }
 

@@ -52,7 +52,9 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     }
     let sent = async {
         let endpoint = upstream.pick()?;
-        upstream.send(&endpoint, link::post(&upstream, body, &headers)).await
+        upstream
+            .send(&endpoint, link::post(&upstream, body, &headers, call.behalf()))
+            .await
     };
     let response = match sent.await {
         Ok(response) => response,

@@ -232,7 +232,7 @@ impl<'a> Call<'a> {
             splice.replace(span, asked.id.get());
         }
         let body = splice.finish();
-        match link.send(body, &HeaderMap::new()).await {
+        match link.send(body, &HeaderMap::new(), self.behalf()).await {
             Ok(response) => {
                 let mut accepted = answer::accepted();
                 *accepted.status_mut() = response.status();

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     limits::{MAX_CALLS_PER_SESSION, MAX_ENDED, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, OPEN_TIMEOUT, SESSION_IDLE},
-    link::{Facts, Link, LinkError},
+    link::{Facts, Link, LinkError, Voice},
     listens::Listens,
     stream::Outlet,
 };
@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) owner: Owner,
     /// What servers are told about the client.
     pub(super) facts: Facts,
+    /// On whose behalf it speaks.
+    pub(super) voice: Voice,
     /// Used by every caller of the owner that has no session of its own, so that ids of requests may repeat.
     pub(super) shared: bool,
     /// Seconds since the agent's start.
@@ -99,6 +101,7 @@ impl Session {
             key,
             owner,
             facts,
+            voice: Voice::default(),
             shared: matches!(key, Key::Shared(_)),
             used: AtomicU64::default(),
             links: Mutex::default(),
@@ -118,7 +121,10 @@ impl Session {
         if let Some(link) = &*link {
             return Ok(Arc::clone(link));
         }
-        let opening = timeout(OPEN_TIMEOUT, Link::open(Arc::clone(upstream), &self.facts));
+        let opening = timeout(
+            OPEN_TIMEOUT,
+            Link::open(Arc::clone(upstream), &self.facts, self.voice.clone()),
+        );
         let opened = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);
         let level = lock(&self.level).clone();
         if let Some(level) = level

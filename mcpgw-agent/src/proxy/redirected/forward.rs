@@ -8,7 +8,7 @@ use super::{Dialled, session::Opened};
 use crate::{
     mcp::headers::MCP_SESSION_ID,
     proxy::{authenticate, refused::Refused},
-    upstream::UpstreamBody,
+    upstream::{OwnCredentials, UpstreamBody},
 };
 
 /// Headers by which a server could take the request for another than the one that was decided.
@@ -37,11 +37,21 @@ impl Dialled<'_> {
             }
         }
         // What was meant for us ends here; all else is between the caller and the server that it dialled.
-        if authenticate::is_ours(self.server, self.caller) {
+        let ours = authenticate::is_ours(self.server, self.caller);
+        if ours {
             headers.remove(header::AUTHORIZATION);
         }
         if let Some(session) = session {
             headers.insert(MCP_SESSION_ID, session.upstream.clone());
+        }
+        if self.caller.observed {
+            request.extensions_mut().insert(OwnCredentials);
+        } else if ours
+            && self.server.wanted.exchanges_tokens()
+            && self.caller.token.is_some()
+            && let Some(behalf) = authenticate::behalf(&self.head.headers)
+        {
+            request.extensions_mut().insert(behalf);
         }
         request
     }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod connections;
+mod exchange;
 mod gateway;
 mod limits;
 mod modern_server;

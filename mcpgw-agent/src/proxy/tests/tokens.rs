@@ -13,17 +13,17 @@ use crate::{
     },
 };
 
-const GATEWAY: &str = "10.9.9.9:8080";
+pub(super) const GATEWAY: &str = "10.9.9.9:8080";
 const PUBLIC: &str = "https://mcp.example";
 
 /// An issuer of users and one of ServiceAccounts, with one key.
-struct World {
+pub(super) struct World {
     signer: Signer,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = Self {
             signer: Signer::ed25519("k"),
             dir: tempfile::tempdir().unwrap(),
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    fn settings(&self, mode: Authentication) -> Settings {
+    pub(super) fn settings(&self, mode: Authentication) -> Settings {
         let users = Issuer {
             oauth: Some(OAuth {
                 scopes: vec!["mcp".into()],
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// `Authorization` of a user.
-    fn user(&self, subject: &str) -> String {
+    pub(super) fn user(&self, subject: &str) -> String {
         self.with(json!({"iss": "https://users.example", "sub": subject, "aud": "mcpgw", "scope": "openid mcp"}))
     }
 
@@ -147,7 +147,7 @@ async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) ->
     panic!("not all servers are known: {:?}", proxied.discovery.states());
 }
 
-async fn list(proxied: &Proxied, headers: &str) -> Answer {
+pub(super) async fn list(proxied: &Proxied, headers: &str) -> Answer {
     Answer::of(
         &proxied
             .exchange(post(headers, r#"{"jsonrpc":"2.0","method":"tools/list","id":1}"#))
@@ -155,7 +155,7 @@ async fn list(proxied: &Proxied, headers: &str) -> Answer {
     )
 }
 
-fn tools(answer: &Answer) -> Vec<&str> {
+pub(super) fn tools(answer: &Answer) -> Vec<&str> {
     let tools = answer.body["result"]["tools"].as_array();
     let tools = tools.unwrap_or_else(|| panic!("{answer:?}"));
     tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect()
@@ -409,7 +409,7 @@ async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, Sessi
     (Proxied::start_with(desired, Some(server.address)).await, server)
 }
 
-fn call_with(headers: &str) -> String {
+pub(super) fn call_with(headers: &str) -> String {
     post(headers, &call("add"))
 }
 
@@ -451,4 +451,29 @@ async fn a_stolen_token_is_refused_on_the_redirected_path_too() {
     assert!(server.credentials().is_empty());
     let lines = proxied.finish().await;
     assert_eq!(lines[0]["reason"], "stolen_token");
+}
+
+#[tokio::test]
+async fn a_session_at_a_server_itself_belongs_to_the_subject_too() {
+    let world = World::new();
+    let (proxied, server) = dialled(&world, Some(Authentication::Token)).await;
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+    });
+    let opened = Answer::of(
+        &proxied
+            .exchange(post(&world.user("alice"), &initialize.to_string()))
+            .await,
+    );
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let of = |user: &str| format!("{session}{}", world.user(user));
+    assert_eq!(Answer::of(&proxied.exchange(call_with(&of("bob"))).await).status, 404);
+    let delete = format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: a\r\n{}Connection: close\r\n\r\n",
+        of("bob")
+    );
+    assert_eq!(Answer::of(&proxied.exchange(delete).await).status, 404);
+    assert!(server.called().is_empty());
+    assert_eq!(Answer::of(&proxied.exchange(call_with(&of("alice"))).await).status, 200);
 }

@@ -9,7 +9,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
     let rule = "{rules: [{action: Deny, LATER: 1}]}";
     let selector = "{selector: {matchLabels: {a: b}, LATER: 1}, rules: [{action: Deny}]}";
     let table: &[(&str, &str, &str, &[&str])] = &[
-        ("MCPServer", server, "spec", &["credential", "pin", "trustAnnotations"]),
+        ("MCPServer", server, "spec", &["pin", "trustAnnotations"]),
         (
             "MCPServer",
             "{backend: {addresses: [\"10.0.0.5:1\"], LATER: 1}}",

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 
 mod conflicts;
+mod credentials;
 mod gateway;
 mod hostile;
 mod issuers;

@@ -26,7 +26,8 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
-    /// Answer JSON-RPC over HTTP/1.1 keep-alive with the call's nonce, this server's name, and the peer.
+    /// Answer JSON-RPC over HTTP/1.1 keep-alive with the call's nonce, this server's name, the peer, and what came in
+    /// `Authorization`.
     Echo,
     /// Send every byte back.
     Raw,
@@ -62,8 +63,8 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, name: &str, mode: Mode) -> Res
         return Ok(());
     }
     let mut pending = Vec::new();
-    while let Some(body) = request(&mut stream, &mut pending)? {
-        let answer = answer(&body, name, peer).to_string();
+    while let Some((head, body)) = request(&mut stream, &mut pending)? {
+        let answer = answer(&head, &body, name, peer).to_string();
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             answer.len()
@@ -77,7 +78,12 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, name: &str, mode: Mode) -> Res
     Ok(())
 }
 
-fn answer(body: &[u8], name: &str, peer: SocketAddr) -> Value {
+fn answer(head: &str, body: &[u8], name: &str, peer: SocketAddr) -> Value {
+    let credentials = head.lines().filter_map(|line| {
+        let (header, value) = line.split_once(':')?;
+        header.eq_ignore_ascii_case("authorization").then(|| value.trim())
+    });
+    let credentials: Vec<&str> = credentials.collect();
     let call: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let nonce = &call["params"]["arguments"]["nonce"];
     json!({
@@ -85,13 +91,13 @@ fn answer(body: &[u8], name: &str, peer: SocketAddr) -> Value {
         "id": call["id"],
         "result": {
             "content": [{"type": "text", "text": nonce}],
-            "structuredContent": {"nonce": nonce, "server": name, "peer": peer},
+            "structuredContent": {"nonce": nonce, "server": name, "peer": peer, "credentials": credentials},
         }
     })
 }
 
-/// The body of the next request, of any length that its head tells; `None` at the end of the connection.
-fn request(stream: &mut TcpStream, pending: &mut Vec<u8>) -> Result<Option<Vec<u8>>> {
+/// Head and body of the next request, of any length that its head tells; `None` at the end of the connection.
+fn request(stream: &mut TcpStream, pending: &mut Vec<u8>) -> Result<Option<(String, Vec<u8>)>> {
     let mut chunk = [0_u8; 16 << 10];
     let mut read = |pending: &mut Vec<u8>| -> Result<bool> {
         let count = stream.read(&mut chunk)?;
@@ -106,7 +112,8 @@ fn request(stream: &mut TcpStream, pending: &mut Vec<u8>) -> Result<Option<Vec<u
             return Ok(None);
         }
     };
-    let head = String::from_utf8_lossy(&pending[..body_at]).to_ascii_lowercase();
+    let written = String::from_utf8_lossy(&pending[..body_at]).into_owned();
+    let head = written.to_ascii_lowercase();
     if head.contains("transfer-encoding: chunked") {
         while !pending.ends_with(b"0\r\n\r\n") {
             if !read(pending)? {
@@ -115,7 +122,7 @@ fn request(stream: &mut TcpStream, pending: &mut Vec<u8>) -> Result<Option<Vec<u
         }
         let chunked = pending.split_off(body_at);
         pending.clear();
-        return Ok(Some(dechunk(&chunked)));
+        return Ok(Some((written, dechunk(&chunked))));
     }
     let length = head
         .lines()
@@ -129,7 +136,7 @@ fn request(stream: &mut TcpStream, pending: &mut Vec<u8>) -> Result<Option<Vec<u
     let rest = pending.split_off(body_at + length);
     let body = pending.split_off(body_at);
     *pending = rest;
-    Ok(Some(body))
+    Ok(Some((written, body)))
 }
 
 fn dechunk(mut chunked: &[u8]) -> Vec<u8> {

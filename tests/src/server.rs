@@ -21,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub enum McpPeer {
     /// rmcp 3.9 over hyper, both eras; tools `add`, `echo`, `get_time`, `delete_everything`.
     Rmcp,
+    /// Everything that the conformance suite asks for, made with rmcp, both eras; for clients that know it as
+    /// `localhost` or by its address.
+    Conformance,
     /// npm's `server-everything` (legacy era); `cargo xtask setup` installs it.
     Everything,
     /// The Python SDK's `MCPServer`, both eras; `cargo xtask setup` installs it.
@@ -141,13 +144,13 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.args(["--port", &port]);
             command
         }
+        McpPeer::Conformance => {
+            let mut command = pod.command(binary("conformance-server")?)?;
+            command.args(["--port", &port, "--host", &pod.ipv4().to_string()]);
+            command
+        }
         McpPeer::Everything => {
-            let script = tools::npm_peers()?.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-            ensure!(
-                script.exists(),
-                "{} is missing: run cargo xtask setup",
-                script.display()
-            );
+            let script = tools::npm_script("@modelcontextprotocol/server-everything/dist/index.js")?;
             let mut command = pod.command("node")?;
             command.arg(script).arg("streamableHttp").env("PORT", &port);
             command

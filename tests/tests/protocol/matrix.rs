@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clients::{Client, Era},
-    scene::{Scene, prefix},
+    scene::{Scene, Way, prefix},
 };
 
 const PEERS: [(&str, McpPeer); 3] = [
@@ -129,16 +129,18 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
         _ => Vec::new(),
     };
     row.marks.push(if direct.is_empty() { "no" } else { "yes" });
-    let paths = [
-        ("redirected", server.url(), String::new()),
-        ("gateway", scene.gateway(), prefix(name)),
-    ];
-    for (path, url, prefix) in paths {
-        if direct.is_empty() && path == "redirected" {
+    for way in Way::all() {
+        let path = way.name();
+        if direct.is_empty() && way != Way::Gateway {
             row.marks.push("no");
             continue;
         }
-        let gave = client.run(&scene.governed, &url, era, &prefixed(&steps, &prefix));
+        let prefix = match way {
+            Way::Gateway => prefix(name),
+            Way::Redirected | Way::Observed => String::new(),
+        };
+        let url = scene.url(way, server);
+        let gave = client.run(scene.pod(way), &url, era, &prefixed(&steps, &prefix));
         let before = row.differences.len();
         match gave {
             Err(error) => row.differences.push(format!("{path}: {error:#}")),
@@ -179,12 +181,17 @@ fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
             }
         }
     }
-    println!(
-        "{:<34} {:<8} {:<10} gateway",
-        "client, era → server", "direct", "redirected"
+    let columns = |name: &str, marks: Vec<String>| {
+        let marks: String = marks.iter().map(|mark| format!("{mark:<11}")).collect();
+        println!("{name:<34} {}", marks.trim_end());
+    };
+    let ways = Way::all().into_iter().map(Way::name);
+    columns(
+        "client, era → server",
+        ["direct".to_owned()].into_iter().chain(ways).collect(),
     );
     for Row { name, marks, .. } in &rows {
-        println!("{name:<34} {:<8} {:<10} {}", marks[0], marks[1], marks[2]);
+        columns(name, marks.iter().map(|mark| (*mark).to_owned()).collect());
     }
     let differences: Vec<String> = rows
         .iter()

@@ -28,6 +28,10 @@ pub enum McpPeer {
     Everything,
     /// The Python SDK's `MCPServer`, both eras; `cargo xtask setup` installs it.
     Python,
+    /// FastMCP, both eras; `cargo xtask setup` installs it.
+    FastMcp,
+    /// Version 2 of the TypeScript SDK, both eras; `cargo xtask setup` installs it.
+    TypeScript,
     /// Answers any POST at once with its `params.arguments.nonce` and who it is; for stress.
     Echo,
     /// Sends every byte back: traffic that is no HTTP.
@@ -155,11 +159,21 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.arg(script).arg("streamableHttp").env("PORT", &port);
             command
         }
-        McpPeer::Python => {
-            let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
+        McpPeer::TypeScript => {
+            let mut command = pod.command("node")?;
             command
-                .arg(tools::peer_script("python/server.py"))
-                .args(["--port", &port]);
+                .arg(tools::peer_script("npm/server.mjs"))
+                .arg(&port)
+                .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
+            command
+        }
+        McpPeer::Python | McpPeer::FastMcp => {
+            let script = match peer {
+                McpPeer::FastMcp => "python/fast_server.py",
+                _ => "python/server.py",
+            };
+            let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
+            command.arg(tools::peer_script(script)).args(["--port", &port]);
             command
         }
         McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half => {

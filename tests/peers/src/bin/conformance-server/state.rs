@@ -50,6 +50,8 @@ pub struct Shared {
     pub catalogue: Catalogue,
     pub changes: broadcast::Sender<Change>,
     pub tasks: TaskManager,
+    /// Calls that were cancelled.
+    pub cancelled: AtomicU64,
     more_tools: AtomicBool,
     more_prompts: AtomicBool,
     /// Which round of a call a state that was handed out stands for.
@@ -63,6 +65,7 @@ impl Shared {
             catalogue: serde_json::from_str(include_str!("catalogue.json")).context("catalogue.json")?,
             changes: broadcast::channel(BACKLOG).0,
             tasks: TaskManager::new(),
+            cancelled: AtomicU64::new(0),
             more_tools: AtomicBool::new(false),
             more_prompts: AtomicBool::new(false),
             rounds: Mutex::default(),

@@ -1,6 +1,6 @@
 //! The tools that answer at once.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rmcp::{
     ErrorData, RoleServer,
@@ -26,6 +26,8 @@ pub const PICTURE: &str =
 const SOUND: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=";
 /// Between two messages of a tool, so that they do not come as one.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a call takes that is to be cancelled.
+const LONG: Duration = Duration::from_secs(30);
 /// Requests of one session that may wait for their answers.
 const MAX_STREAMS: u64 = 64;
 
@@ -95,6 +97,8 @@ pub async fn call(
             text("It logged, if it was asked to.")
         }
         "test_tool_with_progress" => progress(context).await,
+        "wait" => wait(server, context).await,
+        "cancelled" => text(server.shared.cancelled.load(Ordering::Relaxed).to_string()),
         "test_reconnection" => reconnection(server, context).await,
         "test_missing_capability" => {
             let able = context.client_capabilities().is_some_and(|able| sampling(&able));
@@ -180,6 +184,23 @@ async fn progress(context: &RequestContext<RoleServer>) -> Result<CallToolRespon
         }
     }
     text("It is done.")
+}
+
+/// Tells that it has begun, and waits.
+async fn wait(server: &Conformance, context: &RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+    if let Some(token) = context.meta.get_progress_token() {
+        let _ = context
+            .peer
+            .notify_progress(ProgressNotificationParam::new(token, 1.0))
+            .await;
+    }
+    tokio::select! {
+        () = sleep(LONG) => text("Nobody cancelled it."),
+        () = context.ct.cancelled() => {
+            server.shared.cancelled.fetch_add(1, Ordering::Relaxed);
+            text("It was cancelled.")
+        }
+    }
 }
 
 /// Closes the stream of this call before its answer; the client comes back for it.

@@ -1,14 +1,20 @@
 //! A pod: a network namespace on a cable to the node, and a cgroup with a name as a kubelet gives it.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CStr, CString, OsStr},
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 use crate::{
     McpClient, Node, Process, binary,
@@ -169,6 +175,36 @@ impl Pod {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let mut command = Command::new(program);
         self.container.enter(&mut command, &self.netns)?;
+        Ok(command)
+    }
+
+    /// As [`Pod::command`], for a program that knows hosts by these names: they are all that its `/etc/hosts` has.
+    pub fn command_knowing(&self, program: impl AsRef<OsStr>, hosts: &[(&str, IpAddr)]) -> Result<Command> {
+        static FILES: AtomicU32 = AtomicU32::new(1);
+        let file = self.shared_path(format!("hosts-{}", FILES.fetch_add(1, Ordering::Relaxed)));
+        let lines: String = hosts
+            .iter()
+            .map(|(name, address)| format!("{address} {name}\n"))
+            .collect();
+        fs::write(&file, lines).with_context(|| format!("write {}", file.display()))?;
+        let file = CString::new(file.into_os_string().into_encoded_bytes())?;
+        let mut command = self.command(program)?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        // SAFETY: between `fork` and `exec` it does nothing but three system calls; the paths were made before.
+        unsafe {
+            command.pre_exec(move || {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                mount(None::<&CStr>, c"/", None::<&CStr>, private, None::<&CStr>)?;
+                mount(
+                    Some(&*file),
+                    c"/etc/hosts",
+                    None::<&CStr>,
+                    MsFlags::MS_BIND,
+                    None::<&CStr>,
+                )?;
+                Ok(())
+            });
+        }
         Ok(command)
     }
 

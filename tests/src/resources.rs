@@ -14,6 +14,13 @@ pub fn mcp_server(namespace: &str, name: &str, addresses: &[SocketAddr], path: &
     document
 }
 
+/// As [`mcp_server`] with one address, for a server whose names the gateway leaves as they are.
+pub fn unprefixed_server(namespace: &str, name: &str, address: SocketAddr, path: &str) -> String {
+    let mut document = mcp_server(namespace, name, &[address], path);
+    document.push_str("  prefix: \"\"\n");
+    document
+}
+
 /// A `Workload` for a pod, in `mode` (`enforce` or `off`); its namespace is that of the pod's processes.
 pub fn workload(namespace: &str, service_account: &str, pod: &Pod, mode: &str) -> String {
     let mut document = head("Workload", namespace, pod.name());
@@ -47,9 +54,18 @@ pub fn settings(unknown_workloads: &str) -> String {
 
 /// `ClusterMCPSettings` with a gateway that listens at `address`, for enrolled workloads.
 pub fn gateway(address: SocketAddr) -> String {
+    gateway_for_browsers(address, &[])
+}
+
+/// As [`gateway`], also for web pages of these origins.
+pub fn gateway_for_browsers(address: SocketAddr, origins: &[&str]) -> String {
+    let origins = match origins {
+        [] => String::new(),
+        origins => format!(", allowedOrigins: {origins:?}"),
+    };
     format!(
         "apiVersion: mcpgw.dev/v1alpha1\nkind: ClusterMCPSettings\nmetadata:\n  name: default\n\
-         spec:\n  gateway: {{listen: [\"{address}\"], authentication: {{mode: Attested}}}}\n"
+         spec:\n  gateway: {{listen: [\"{address}\"], authentication: {{mode: Attested}}{origins}}}\n"
     )
 }
 

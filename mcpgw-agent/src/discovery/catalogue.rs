@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     mcp::{modern::ParamHeaders, version::Revision},
@@ -33,6 +33,8 @@ pub struct Catalogue {
     pub speaks: Speaks,
     /// What it says that it can do.
     pub features: Capabilities,
+    /// The protocol extensions that it says it knows, by name, with their settings.
+    pub extensions: Extensions,
     /// How it wants to be used.
     pub instructions: Option<String>,
     /// Its tools, in its own order.
@@ -57,6 +59,7 @@ impl Catalogue {
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.speaks == other.speaks
             && self.features == other.features
+            && self.extensions == other.extensions
             && self.instructions == other.instructions
             && self.same_lists(other) == [true; 4]
     }
@@ -70,6 +73,20 @@ impl Catalogue {
             same(&self.templates, &other.templates),
         ]
     }
+}
+
+/// Extensions of the protocol, by name, with what a server says of each.
+pub type Extensions = Map<String, Value>;
+
+/// The extensions among a server's capabilities; none where they are no object.
+pub(super) fn extensions(capabilities: &RawValue) -> Extensions {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Written {
+        extensions: Extensions,
+    }
+    let written: Written = serde_json::from_str(capabilities.get()).unwrap_or_default();
+    written.extensions
 }
 
 /// Which eras a server speaks.
@@ -182,5 +199,25 @@ impl Item {
     /// Whether it can be called by the rules of the protocol.
     pub fn is_callable(&self) -> bool {
         self.callable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_read_as_they_are_written_and_nonsense_is_none() {
+        let read = |text: &str| {
+            let raw: &RawValue = serde_json::from_str(text).unwrap();
+            Value::Object(extensions(raw)).to_string()
+        };
+        assert_eq!(
+            read(r#"{"tools":{},"extensions":{"example.org/x":{"deep":[1]}}}"#),
+            r#"{"example.org/x":{"deep":[1]}}"#
+        );
+        for none in ["{}", r#"{"extensions":[]}"#, r#"{"extensions":null}"#, "7"] {
+            assert_eq!(read(none), "{}", "{none}");
+        }
     }
 }

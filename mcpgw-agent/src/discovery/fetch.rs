@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{
     Catalogue, Item, Speaks,
-    catalogue::Capabilities,
+    catalogue::{self, Capabilities, Extensions},
     limits::{ANSWER_TIMEOUT, MAX_ANSWER_BYTES, MAX_CATALOGUE_BYTES, MAX_ITEMS, MAX_PAGES},
 };
 use crate::{
@@ -101,11 +101,13 @@ pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
     let mut tongues = Vec::new();
     let mut speaks = Speaks::default();
     let (mut features, mut instructions, mut ttl) = (Capabilities::default(), None, None);
+    let mut extensions = Extensions::default();
     let mut error = None;
     match legacy {
         Ok((tongue, said)) => {
             speaks.legacy = said.protocol_version.parse().ok();
             features = features.or(Capabilities::read(&said.capabilities));
+            extensions = catalogue::extensions(&said.capabilities);
             instructions = said.instructions;
             tongues.push(tongue);
         }
@@ -115,6 +117,7 @@ pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
         Ok(said) => {
             speaks.modern = true;
             features = features.or(Capabilities::read(&said.capabilities));
+            extensions = catalogue::extensions(&said.capabilities);
             instructions = said.instructions.or(instructions);
             ttl = said.ttl_ms.map(Duration::from_millis);
             tongues.push(Tongue::Modern);
@@ -129,9 +132,10 @@ pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
         true => lists(upstream, tongue, method, member, key, &mut room).await,
         false => Ok(Vec::new()),
     };
-    let catalogue = Catalogue {
+    let offered = Catalogue {
         speaks,
         features,
+        extensions,
         instructions,
         tools: list(features.tools, "tools/list", "tools", "name").await?,
         prompts: list(features.prompts, "prompts/list", "prompts", "name").await?,
@@ -146,7 +150,7 @@ pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
         fetched: SystemTime::now(),
     };
     Ok(Fetched {
-        catalogue,
+        catalogue: offered,
         tongues,
         ttl,
     })

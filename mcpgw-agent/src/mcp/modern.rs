@@ -48,7 +48,9 @@ pub fn check(headers: &HeaderMap, envelope: &Envelope<'_>, parameters: Option<&P
         (None, _) => return Err(Rejection::header(MCP_PROTOCOL_VERSION, "is missing")),
     };
     agrees(headers, MCP_METHOD, Some(method), required)?;
-    agrees(headers, MCP_NAME, envelope.subject(), required)?;
+    // What this era does not have is refused as that, whatever headers it was sent with.
+    let there = known.is_open_to_clients(Era::Modern);
+    agrees(headers, MCP_NAME, envelope.subject(), required && there)?;
 
     if !version.parse().is_ok_and(|revision: Revision| !revision.is_legacy()) {
         return Err(Rejection::unsupported_version(version));
@@ -56,7 +58,7 @@ pub fn check(headers: &HeaderMap, envelope: &Envelope<'_>, parameters: Option<&P
     if let Some(parameters) = parameters {
         parameters.check(headers, envelope.params.arguments)?;
     }
-    if !known.is_open_to_clients(Era::Modern) {
+    if !there {
         return Err(Rejection::method_not_found(method));
     }
     Ok(())

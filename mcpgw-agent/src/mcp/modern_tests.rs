@@ -291,3 +291,10 @@ fn a_client_sends_no_responses() {
     request.body = json!({"jsonrpc": "2.0", "id": 1, "result": {}});
     request.refused(400, code::INVALID_REQUEST);
 }
+
+#[test]
+fn what_this_era_does_not_have_is_refused_as_that_also_without_a_name_header() {
+    let request = || request("tasks/result", json!({"taskId": "t"}));
+    request().refused(404, code::METHOD_NOT_FOUND);
+    request().without(MCP_NAME).refused(404, code::METHOD_NOT_FOUND);
+}

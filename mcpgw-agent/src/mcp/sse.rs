@@ -293,6 +293,11 @@ pub fn event(data: &[u8], kind: Option<&Line>, id: Option<&Line>) -> Bytes {
     write(data, kind, id, None)
 }
 
+/// As [`event`], with the delay after which a client may connect again, in milliseconds.
+pub fn event_with_retry(data: &[u8], kind: Option<&Line>, id: Option<&Line>, retry: Option<u64>) -> Bytes {
+    write(data, kind, id, retry)
+}
+
 /// Writes an event that nobody notices, which keeps a connection from looking dead.
 pub fn comment() -> Bytes {
     Bytes::from_static(b":\n\n")

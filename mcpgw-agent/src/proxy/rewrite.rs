@@ -138,5 +138,37 @@ fn rewritten(rewrite: &mut dyn Rewrite, event: Event) -> Option<Bytes> {
         EventId::Other(id) => Some(id),
         EventId::None => None,
     };
-    Some(sse::event(&data, event.kind.as_ref(), id))
+    Some(sse::event_with_retry(&data, event.kind.as_ref(), id, event.retry))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::CONTENT_TYPE};
+
+    use super::*;
+
+    /// Gives every event another id.
+    struct Renumber;
+
+    impl Rewrite for Renumber {
+        fn message(&mut self, _: &Bytes) -> Rewritten {
+            Rewritten::Keep
+        }
+
+        fn event_id(&mut self, _: &Line) -> EventId {
+            Line::new("other").map_or(EventId::None, EventId::Other)
+        }
+    }
+
+    #[test]
+    fn an_event_with_another_id_keeps_its_type_its_delay_and_its_data() {
+        let events = HeaderValue::from_static("text/event-stream");
+        let mut rewriter = Rewriter::new(&HeaderMap::from_iter([(CONTENT_TYPE, events)]), Renumber);
+        let mut ready = VecDeque::new();
+        let chunk = Bytes::from_static(b"event: x\nid: 1\nretry: 50\ndata: a\n\ndata: b\n\n");
+        rewriter.feed(&chunk, &mut ready).unwrap();
+        let sent: Vec<&[u8]> = ready.iter().map(|event| &**event).collect();
+        let expected: [&[u8]; 2] = [b"event: x\nid: other\nretry: 50\ndata: a\n\n", b"data: b\n\n"];
+        assert_eq!(sent, expected);
+    }
 }

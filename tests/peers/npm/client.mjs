@@ -1,53 +1,41 @@
-// An MCP client as the TypeScript SDK makes it (legacy era). Takes a URL, an era and steps as JSON; prints what each
-// step gave.
+// An MCP client as version 1 of the TypeScript SDK makes it (legacy era). Takes a URL, an era and steps as JSON;
+// prints what each step gave.
 import { createRequire } from 'node:module';
+
+import { elicited, rooted, sampled, takeAll } from './steps.mjs';
 
 // Packages lie in the tools cache, not beside this script.
 const require = createRequire(`${process.env.MCPGW_NPM_PEERS}/package.json`);
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
-const { CreateMessageRequestSchema, ElicitRequestSchema } = require('@modelcontextprotocol/sdk/types.js');
+const types = require('@modelcontextprotocol/sdk/types.js');
 
 const [url, , text] = process.argv.slice(2);
 const client = new Client(
   { name: 'typescript', version: '1' },
   { capabilities: { sampling: {}, elicitation: { form: {}, url: {} }, roots: { listChanged: true } } },
 );
-client.setRequestHandler(CreateMessageRequestSchema, async () => ({
-  model: 'm', role: 'assistant', content: { type: 'text', text: 'sampled' },
-}));
-client.setRequestHandler(ElicitRequestSchema, async () => ({ action: 'accept', content: { name: 'Ada' } }));
+client.setRequestHandler(types.CreateMessageRequestSchema, sampled);
+client.setRequestHandler(types.ElicitRequestSchema, elicited);
+client.setRequestHandler(types.ListRootsRequestSchema, rooted);
 
-async function take(step) {
-  switch (step.do) {
-    case 'tools': return (await client.listTools()).tools;
-    case 'prompts': return (await client.listPrompts()).prompts;
-    case 'resources': return (await client.listResources()).resources;
-    case 'templates': return (await client.listResourceTemplates()).resourceTemplates;
-    case 'call': {
-      const progress = [];
-      const onprogress = ({ progress: done, total }) => progress.push([done, total]);
-      const result = await client.callTool({ name: step.name, arguments: step.arguments }, undefined, { onprogress });
-      return { result, progress };
-    }
-    case 'prompt': return client.getPrompt({ name: step.name, arguments: step.arguments });
-    case 'read': return client.readResource({ uri: step.uri });
-    case 'ping': return client.ping();
-    default: throw new Error(`no such step: ${step.do}`);
-  }
-}
+const schemas = {
+  'notifications/tools/list_changed': types.ToolListChangedNotificationSchema,
+  'notifications/resources/updated': types.ResourceUpdatedNotificationSchema,
+};
+const sdk = {
+  call: (name, given, options) => client.callTool({ name, arguments: given }, undefined, options),
+  on: (method, handler) => client.setNotificationHandler(schemas[method], handler),
+  // Lists are told of unasked.
+  listen: async ({ resourceSubscriptions: uris = [] }) => {
+    for (const uri of uris) await client.subscribeResource({ uri });
+    return async () => { for (const uri of uris) await client.unsubscribeResource({ uri }); };
+  },
+};
 
 const transport = new StreamableHTTPClientTransport(new URL(url));
 await client.connect(transport);
-const out = [];
-for (const step of JSON.parse(text)) {
-  try {
-    out.push(await take(step));
-  } catch (error) {
-    out.push({ error: { code: error.code, message: error.message } });
-  }
-}
+console.log(JSON.stringify(await takeAll(client, sdk, JSON.parse(text))));
 await transport.terminateSession();
 await client.close();
-console.log(JSON.stringify(out));
 process.exit(0);

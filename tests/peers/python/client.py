@@ -1,11 +1,13 @@
 """An MCP client as the Python SDK makes it. Takes a URL, an era and steps as JSON; prints what each step gave."""
 
 import asyncio
+import contextlib
 import json
 import sys
 
 from mcp import Client, types
 from mcp.shared.exceptions import MCPError
+from steps import plain, take
 
 
 async def elicited(_context, _params):
@@ -21,48 +23,76 @@ async def roots(_context):
     return types.ListRootsResult(roots=[])
 
 
-def plain(result):
-    return result.model_dump(mode="json", by_alias=True, exclude_none=True)
+class Sdk:
+    """What this SDK does in its own way."""
 
+    def __init__(self, client, modern, heard):
+        self.client, self.modern, self.heard = client, modern, heard
 
-async def take(client, step):
-    kind = step["do"]
-    if kind == "tools":
-        return [plain(tool) for tool in (await client.list_tools()).tools]
-    if kind == "prompts":
-        return [plain(prompt) for prompt in (await client.list_prompts()).prompts]
-    if kind == "resources":
-        return [plain(resource) for resource in (await client.list_resources()).resources]
-    if kind == "templates":
-        return [plain(template) for template in (await client.list_resource_templates()).resource_templates]
-    if kind == "call":
-        steps = []
+    async def tools(self):
+        return (await self.client.list_tools()).tools
 
-        async def progress(done, total, _message):
-            steps.append([done, total])
+    async def prompts(self):
+        return (await self.client.list_prompts()).prompts
 
-        result = plain(await client.call_tool(step["name"], step["arguments"], progress_callback=progress))
-        return {"result": result, "progress": steps}
-    if kind == "prompt":
-        return plain(await client.get_prompt(step["name"], step["arguments"]))
-    if kind == "read":
-        return plain(await client.read_resource(step["uri"]))
-    if kind == "ping":
-        return plain(await client.send_ping())
-    raise SystemExit(f"no such step: {kind}")
+    async def resources(self):
+        return (await self.client.list_resources()).resources
 
+    async def templates(self):
+        return (await self.client.list_resource_templates()).resource_templates
 
-ABILITIES = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": roots}
+    async def call(self, name, arguments, progress=None):
+        return plain(await self.client.call_tool(name, arguments, progress_callback=progress))
+
+    async def prompt(self, name, arguments):
+        return plain(await self.client.get_prompt(name, arguments))
+
+    async def read(self, uri):
+        return plain(await self.client.read_resource(uri))
+
+    async def complete(self, name, argument):
+        return plain(await self.client.complete(types.PromptReference(type="ref/prompt", name=name), argument))
+
+    @contextlib.asynccontextmanager
+    async def hear(self, uri):
+        """Waits for a resource's update, or without one for a change of the tools."""
+        self.heard.clear()
+        if not self.modern:
+            if uri is not None:
+                await self.client.subscribe_resource(uri)
+            yield self.heard
+            if uri is not None:
+                await self.client.unsubscribe_resource(uri)
+            return
+        wanted = {"resource_subscriptions": [uri]} if uri else {"tools_list_changed": True}
+        async with self.client.listen(**wanted) as events:
+
+            async def listen():
+                async for _ in events:
+                    self.heard.set()
+
+            listening = asyncio.create_task(listen())
+            yield self.heard
+            listening.cancel()
 
 
 async def main():
     url, era, steps = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     mode = "legacy" if era == "legacy" else "2026-07-28"
+    heard = asyncio.Event()
+    kinds = (types.ToolListChangedNotification, types.ResourceUpdatedNotification)
+
+    async def message(message):
+        if isinstance(getattr(message, "root", message), kinds):
+            heard.set()
+
+    abilities = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": roots}
     out = []
-    async with Client(url, mode=mode, cache=None, **ABILITIES) as client:
+    async with Client(url, mode=mode, cache=None, message_handler=message, **abilities) as client:
+        sdk = Sdk(client, mode != "legacy", heard)
         for step in steps:
             try:
-                out.append(await take(client, step))
+                out.append(await take(sdk, step))
             except MCPError as error:
                 out.append({"error": {"code": error.error.code, "message": error.error.message}})
     print(json.dumps(out))

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use mcpgw_tests::{Pod, Process, tools};
+use mcpgw_tests::{Pod, Process, binary, tools};
 use serde_json::Value;
 
 /// For one client to take all its steps.
@@ -12,10 +12,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Whose client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// The TypeScript SDK.
+    /// The TypeScript SDK, version 1.
     TypeScript,
+    /// The TypeScript SDK, version 2.
+    TypeScript2,
     /// The Python SDK.
     Python,
+    /// FastMCP.
+    FastMcp,
+    /// rmcp.
+    Rmcp,
 }
 
 /// In which era a client speaks.
@@ -28,29 +34,45 @@ pub enum Era {
 }
 
 impl Client {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::TypeScript,
+        Self::TypeScript2,
+        Self::Python,
+        Self::FastMcp,
+        Self::Rmcp,
+    ];
+
     /// The eras that it speaks.
     pub fn eras(self) -> &'static [Era] {
         match self {
             Self::TypeScript => &[Era::Legacy],
-            Self::Python => &[Era::Legacy, Era::Modern],
+            _ => &[Era::Legacy, Era::Modern],
         }
     }
 
     /// Takes the steps in a pod; what each of them gave.
     pub fn run(self, pod: &Pod, url: &str, era: Era, steps: &Value) -> Result<Vec<Value>> {
+        let node = |script: &str| -> Result<Command> {
+            let mut command = pod.command("node")?;
+            command
+                .arg(tools::peer_script(script))
+                .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
+            Ok(command)
+        };
+        let python = |script: &str| -> Result<Command> {
+            let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
+            command
+                .arg(tools::peer_script(script))
+                .env("PYTHONDONTWRITEBYTECODE", "1");
+            Ok(command)
+        };
         let mut command = match self {
-            Self::TypeScript => {
-                let mut command = pod.command("node")?;
-                command
-                    .arg(tools::peer_script("npm/client.mjs"))
-                    .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
-                command
-            }
-            Self::Python => {
-                let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
-                command.arg(tools::peer_script("python/client.py"));
-                command
-            }
+            Self::TypeScript => node("npm/client.mjs")?,
+            Self::TypeScript2 => node("npm/client2.mjs")?,
+            Self::Python => python("python/client.py")?,
+            Self::FastMcp => python("python/fast_client.py")?,
+            Self::Rmcp => pod.command(binary("rmcp-steps")?)?,
         };
         let era = format!("{era:?}").to_lowercase();
         command.args([url, &era, &steps.to_string()]);

@@ -1,5 +1,6 @@
 //! The protocol, between clients and servers that others wrote: what they get through mcpgw is what they get without.
 
 mod clients;
+mod conformance;
 mod matrix;
 mod scene;

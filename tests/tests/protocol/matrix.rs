@@ -1,26 +1,35 @@
 //! Every client with every server, in every era that the client speaks: direct, redirected, and through the gateway.
 
-use anyhow::Result;
+use std::thread;
+
+use anyhow::{Result, anyhow};
 use mcpgw_tests::McpPeer;
 use serde_json::{Value, json};
 
 use crate::{
     clients::{Client, Era},
-    scene::{Scene, prefix},
+    scene::{Scene, Way, prefix},
 };
 
-const PEERS: [(&str, McpPeer); 3] = [
+const PEERS: [(&str, McpPeer); 5] = [
     ("everything", McpPeer::Everything),
+    ("typescript", McpPeer::TypeScript),
     ("python", McpPeer::Python),
-    ("rmcp", McpPeer::Rmcp),
+    ("fastmcp", McpPeer::FastMcp),
+    ("rmcp", McpPeer::Conformance),
 ];
 
 /// What is asked of a server. Names of tools and prompts get the gateway's prefix where they need it.
-fn steps(server: &str) -> Value {
+fn steps(server: &str, era: Era) -> Value {
     let call = |name: &str, arguments: Value| json!({"do": "call", "name": name, "arguments": arguments});
-    match server {
-        "everything" => json!([
-            {"do": "tools"}, {"do": "prompts"}, {"do": "resources"}, {"do": "templates"},
+    let lists = [
+        json!({"do": "tools"}),
+        json!({"do": "prompts"}),
+        json!({"do": "resources"}),
+        json!({"do": "templates"}),
+    ];
+    let own = match server {
+        "everything" => vec![
             call("echo", json!({"message": "größe"})),
             call("get-structured-content", json!({"location": "Chicago"})),
             call("get-tiny-image", json!({})),
@@ -28,35 +37,71 @@ fn steps(server: &str) -> Value {
             call("trigger-sampling-request", json!({"prompt": "p", "maxTokens": 10})),
             call("trigger-elicitation-request", json!({})),
             call("get-sum", json!({"a": "no number"})),
-            {"do": "prompt", "name": "args-prompt", "arguments": {"city": "Kyiv"}},
-            {"do": "read", "uri": "demo://resource/static/document/architecture.md"},
-        ]),
-        "python" => json!([
-            {"do": "tools"}, {"do": "prompts"}, {"do": "resources"}, {"do": "templates"},
-            call("echo", json!({"message": "größe"})),
-            call("add", json!({"a": 2, "b": 3})),
-            call("picture", json!({})),
-            call("fail", json!({"message": "no"})),
-            call("count", json!({"to": 3})),
-            call("greet", json!({})),
-            {"do": "prompt", "name": "poem", "arguments": {"about": "rain"}},
-            {"do": "read", "uri": "note://fixed"},
-            {"do": "read", "uri": "note://of/Ada"},
-        ]),
-        _ => json!([
-            {"do": "tools"},
-            call("add", json!({"a": 2, "b": 3})),
-            call("echo", json!({"message": "größe"})),
-        ]),
-    }
+            json!({"do": "prompt", "name": "args-prompt", "arguments": {"city": "Kyiv"}}),
+            json!({"do": "read", "uri": "demo://resource/static/document/architecture.md"}),
+        ],
+        "rmcp" => vec![
+            call("test_simple_text", json!({})),
+            call("test_multiple_content_types", json!({})),
+            call("test_audio_content", json!({})),
+            call("test_error_handling", json!({})),
+            call("test_tool_with_progress", json!({})),
+            json!({"do": "prompt", "name": "test_prompt_with_arguments", "arguments": {"arg1": "a", "arg2": "ö"}}),
+            json!({"do": "prompt", "name": "test_prompt_with_image", "arguments": {}}),
+            json!({"do": "read", "uri": "test://static-binary"}),
+            json!({"do": "read", "uri": "test://template/größe/data"}),
+            json!({"do": "complete", "name": "test_prompt_with_arguments", "argument": {"name": "arg1", "value": "par"}}),
+            json!({"do": "cancel", "name": "wait", "counter": "cancelled"}),
+            json!({"do": "changes", "name": "test_trigger_tool_change"}),
+            json!({"do": "updates", "name": "test_trigger_resource_update", "uri": "test://watched-resource"}),
+        ],
+        _ => {
+            let scheme = match server {
+                "typescript" => "page",
+                "fastmcp" => "fast",
+                _ => "note",
+            };
+            let mut steps = vec![
+                call("echo", json!({"message": "größe"})),
+                call("add", json!({"a": 2, "b": 3})),
+                call("add", json!({"a": "no number"})),
+                call("picture", json!({})),
+                call("fail", json!({"message": "no"})),
+                json!({"do": "prompt", "name": "poem", "arguments": {"about": "rain"}}),
+                json!({"do": "read", "uri": format!("{scheme}://fixed")}),
+                json!({"do": "read", "uri": format!("{scheme}://of/Ada")}),
+            ];
+            match server {
+                "python" => steps.extend([call("count", json!({"to": 3})), call("greet", json!({}))]),
+                "fastmcp" => steps.push(call("count", json!({"to": 3}))),
+                _ => {}
+            }
+            steps
+        }
+    };
+    // What a server asks in between, it asks in another way in each era.
+    let questions = match (server, era) {
+        ("rmcp", Era::Legacy) => vec![
+            call("test_sampling", json!({"prompt": "größe"})),
+            call("test_elicitation", json!({"message": "größe"})),
+        ],
+        ("rmcp", Era::Modern) => vec![
+            call("test_input_required_result_multiple_inputs", json!({})),
+            call("test_input_required_result_multi_round", json!({})),
+        ],
+        _ => Vec::new(),
+    };
+    lists.into_iter().chain(own).chain(questions).collect()
 }
 
 /// The steps with the gateway's names.
 fn prefixed(steps: &Value, prefix: &str) -> Value {
     let mut steps = steps.clone();
     for step in steps.as_array_mut().into_iter().flatten() {
-        if let Some(Value::String(name)) = step.get_mut("name") {
-            name.insert_str(0, prefix);
+        for member in ["name", "counter"] {
+            if let Some(Value::String(name)) = step.get_mut(member) {
+                name.insert_str(0, prefix);
+            }
         }
     }
     steps
@@ -115,7 +160,7 @@ struct Row {
 
 fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
     let (name, server) = &scene.servers[index];
-    let steps = steps(name);
+    let steps = steps(name, era);
     let asked = steps.as_array().cloned().unwrap_or_default();
     let mut row = Row {
         name: format!("{client:?} {era:?} → {name}").to_lowercase(),
@@ -129,16 +174,24 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
         _ => Vec::new(),
     };
     row.marks.push(if direct.is_empty() { "no" } else { "yes" });
-    let paths = [
-        ("redirected", server.url(), String::new()),
-        ("gateway", scene.gateway(), prefix(name)),
-    ];
-    for (path, url, prefix) in paths {
-        if direct.is_empty() && path == "redirected" {
+    let failed = asked
+        .iter()
+        .zip(&direct)
+        .filter(|(_, gave)| gave.get("error").is_some());
+    row.differences
+        .extend(failed.map(|(step, gave)| format!("direct: {step} should work: {gave}")));
+    for way in Way::all() {
+        let path = way.name();
+        if direct.is_empty() && way != Way::Gateway {
             row.marks.push("no");
             continue;
         }
-        let gave = client.run(&scene.governed, &url, era, &prefixed(&steps, &prefix));
+        let prefix = match way {
+            Way::Gateway => prefix(name),
+            Way::Redirected | Way::Observed => String::new(),
+        };
+        let url = scene.url(way, server);
+        let gave = client.run(scene.pod(way), &url, era, &prefixed(&steps, &prefix));
         let before = row.differences.len();
         match gave {
             Err(error) => row.differences.push(format!("{path}: {error:#}")),
@@ -168,23 +221,45 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
     Ok(row)
 }
 
+/// The rows of one server, one after the other: what one client changes there, the next one would see.
+fn rows(scene: &Scene, index: usize) -> Result<Vec<Row>> {
+    let eras = Client::ALL
+        .into_iter()
+        .flat_map(|client| client.eras().iter().map(move |era| (client, *era)));
+    eras.map(|(client, era)| row(scene, client, era, index)).collect()
+}
+
 #[test]
 fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
     let scene = Scene::new(&PEERS)?;
-    let mut rows = Vec::new();
-    for client in [Client::TypeScript, Client::Python] {
-        for era in client.eras() {
-            for index in 0..PEERS.len() {
-                rows.push(row(&scene, client, *era, index)?);
-            }
-        }
-    }
-    println!(
-        "{:<34} {:<8} {:<10} gateway",
-        "client, era → server", "direct", "redirected"
+    let rows: Vec<Row> = thread::scope(|scope| {
+        let of_servers: Vec<_> = (0..PEERS.len())
+            .map(|index| {
+                scope.spawn({
+                    let scene = &scene;
+                    move || rows(scene, index)
+                })
+            })
+            .collect();
+        let joined = of_servers
+            .into_iter()
+            .map(|rows| rows.join().map_err(|_| anyhow!("a row panicked"))?);
+        joined.collect::<Result<Vec<_>>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect();
+    let columns = |name: &str, marks: Vec<String>| {
+        let marks: String = marks.iter().map(|mark| format!("{mark:<11}")).collect();
+        println!("{name:<34} {}", marks.trim_end());
+    };
+    let ways = Way::all().into_iter().map(Way::name);
+    columns(
+        "client, era → server",
+        ["direct".to_owned()].into_iter().chain(ways).collect(),
     );
     for Row { name, marks, .. } in &rows {
-        println!("{name:<34} {:<8} {:<10} {}", marks[0], marks[1], marks[2]);
+        columns(name, marks.iter().map(|mark| (*mark).to_owned()).collect());
     }
     let differences: Vec<String> = rows
         .iter()

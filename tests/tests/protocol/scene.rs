@@ -1,12 +1,43 @@
 //! A node with one server of each kind, an enrolled pod, and the gateway.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{env, net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use mcpgw_tests::{Agent, McpPeer, Node, Pod, Server, resources, until};
 
 /// For the agent to know what all servers offer.
 const KNOWN: Duration = Duration::from_secs(30);
+/// The gateway's port.
+const PORT: u16 = 8080;
+/// Set to anything, also runs all in `mode: observe` under a policy that denies everything.
+const OBSERVE: &str = "MCPGW_TEST_OBSERVE";
+/// The namespace of the pod that is only observed.
+const OBSERVED: &str = "observed";
+
+/// How a client reaches a server, other than without mcpgw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It dials the server's own address, and is governed.
+    Redirected,
+    /// It dials the gateway.
+    Gateway,
+    /// It dials the server's own address, and is only observed; nothing is allowed.
+    Observed,
+}
+
+impl Way {
+    /// All that are run.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::Redirected, Self::Gateway];
+        all.extend(env::var_os(OBSERVE).map(|_| Self::Observed));
+        all
+    }
+
+    /// Its name in a table.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
 
 /// What the gateway puts before the names of a server's tools.
 pub fn prefix(name: &str) -> String {
@@ -17,9 +48,9 @@ pub fn prefix(name: &str) -> String {
 pub struct Scene {
     #[allow(dead_code, reason = "held while the scene lasts")]
     agent: Agent,
-    /// A pod that is governed.
-    pub governed: Pod,
-    /// A pod that is not.
+    governed: Pod,
+    observed: Option<Pod>,
+    /// A pod that is not governed.
     pub free: Pod,
     /// The servers, by name.
     pub servers: Vec<(&'static str, Server)>,
@@ -28,21 +59,43 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// With these servers, each under a prefix.
     pub fn new(peers: &[(&'static str, McpPeer)]) -> Result<Self> {
+        Self::with(peers, |name, server| {
+            resources::mcp_server("tools", name, &[server.address()], "/mcp")
+        })
+    }
+
+    /// With one server, whose names the gateway leaves as they are.
+    pub fn unprefixed(name: &'static str, peer: McpPeer) -> Result<Self> {
+        Self::with(&[(name, peer)], |name, server| {
+            resources::unprefixed_server("tools", name, server.address(), "/mcp")
+        })
+    }
+
+    fn with(peers: &[(&'static str, McpPeer)], document: impl Fn(&str, &Server) -> String) -> Result<Self> {
         let node = Node::new()?;
         let servers = peers
             .iter()
             .map(|(name, peer)| Ok((*name, node.server(name, *peer)?)))
             .collect::<Result<Vec<_>>>()?;
         let (governed, free) = (node.pod("agent").build()?, node.pod("free").build()?);
-        let gateway = SocketAddr::from((governed.gateway_ipv4(), 8080));
+        let observed = match Way::all().contains(&Way::Observed) {
+            true => Some(node.pod("watched").build()?),
+            false => None,
+        };
+        let gateway = SocketAddr::from((governed.gateway_ipv4(), PORT));
+        let origin = format!("http://localhost:{PORT}");
         let mut documents = vec![
-            resources::gateway(gateway),
+            resources::gateway_for_browsers(gateway, &[&origin]),
             resources::workload("tools", "research", &governed, "enforce"),
         ];
-        for (name, server) in &servers {
-            documents.push(resources::mcp_server("tools", name, &[server.address()], "/mcp"));
+        if let Some(observed) = &observed {
+            let deny = format!("{{action: Deny, from: [{{namespaces: [{OBSERVED}]}}]}}");
+            documents.push(resources::policy("tools", "rules", &["{action: Allow}", &deny]));
+            documents.push(resources::workload(OBSERVED, "watched", observed, "observe"));
         }
+        documents.extend(servers.iter().map(|(name, server)| document(name, server)));
         node.configure("node.yaml", &documents)?;
         let agent = node.agent()?;
         until(KNOWN, "all servers to be known", || {
@@ -53,6 +106,7 @@ impl Scene {
         Ok(Self {
             agent,
             governed,
+            observed,
             free,
             servers,
             gateway,
@@ -60,8 +114,24 @@ impl Scene {
         })
     }
 
-    /// The gateway's URL.
-    pub fn gateway(&self) -> String {
-        format!("http://{}/mcp", self.gateway)
+    /// The pod that goes this way.
+    pub fn pod(&self, way: Way) -> &Pod {
+        match (way, &self.observed) {
+            (Way::Observed, Some(observed)) => observed,
+            _ => &self.governed,
+        }
+    }
+
+    /// Where a client that goes this way dials a server.
+    pub fn address(&self, way: Way, server: &Server) -> SocketAddr {
+        match way {
+            Way::Gateway => self.gateway,
+            Way::Redirected | Way::Observed => server.address(),
+        }
+    }
+
+    /// As [`Scene::address`], as a URL.
+    pub fn url(&self, way: Way, server: &Server) -> String {
+        format!("http://{}/mcp", self.address(way, server))
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::{exchange::Body, refused::json};
+use crate::mcp::sse;
 
 /// A result, as the era of the client wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,11 @@ pub(super) fn with_result(id: &RawValue, result: &impl Serialize) -> Bytes {
 /// HTTP 200 with a JSON body.
 pub(super) fn ok(body: Bytes) -> Response<Body> {
     json(StatusCode::OK, body)
+}
+
+/// HTTP 200 with an event stream of this one message.
+pub(super) fn one_event(body: &Bytes) -> Response<Body> {
+    events(Body::from(sse::event(body, None, None)))
 }
 
 /// HTTP 202: a notification or an answer was taken.

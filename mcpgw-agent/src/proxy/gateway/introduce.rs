@@ -109,6 +109,13 @@ fn capabilities(view: &View) -> Map<String, Value> {
     if any(|features| features.logging) {
         all.insert("logging".to_owned(), Value::Object(Map::new()));
     }
+    // What the gateway does not know itself goes to the server, where there is one only.
+    if let Some(only) = view.only()
+        && !only.catalogue.extensions.is_empty()
+    {
+        let extensions = Value::Object(only.catalogue.extensions.clone());
+        all.insert("extensions".to_owned(), extensions);
+    }
     all
 }
 

@@ -233,6 +233,18 @@ fn reads_events(head: &Parts) -> bool {
         .any(|media| matches!(media.trim(), "text/event-stream" | "text/*" | "*/*") && media.trim() != "*/*")
 }
 
+/// Whether the client names event streams before JSON: it gets one also where the gateway knows the answer at once.
+fn prefers_events(head: &Parts) -> bool {
+    let accepted = head.headers.get_all(header::ACCEPT).iter();
+    let first = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|media| media.split(';').next())
+        .map(str::trim)
+        .find(|media| matches!(*media, "text/event-stream" | "application/json"));
+    first == Some("text/event-stream")
+}
+
 /// Closes the record of a call whose answer is held whole.
 fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) {
     let mut observer = AnswerObserver::of_json(Some(id));
@@ -241,4 +253,22 @@ fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) 
     record.status(status.as_u16());
     record.add_response_bytes(body.len() as u64);
     record.outcome(outcome, is_error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_prefers_events_if_it_names_them_before_json() {
+        let prefers = |accept: &str| {
+            let request = Request::post("/mcp").header(header::ACCEPT, accept);
+            prefers_events(&request.body(()).unwrap().into_parts().0)
+        };
+        assert!(prefers("text/event-stream, application/json"));
+        assert!(prefers("text/html,text/event-stream;q=1 ,application/json"));
+        for json in ["application/json, text/event-stream", "application/json", "*/*", ""] {
+            assert!(!prefers(json), "{json}");
+        }
+    }
 }

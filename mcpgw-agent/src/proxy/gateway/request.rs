@@ -125,7 +125,13 @@ impl<'a> Call<'a> {
             ));
         };
         let method = Method::of(envelope.method.as_deref().unwrap_or_default());
-        let list = |kind| lists::answer(self, kind, id, envelope).map(answer::ok);
+        let list = |kind| {
+            let list = lists::answer(self, kind, id, envelope)?;
+            Ok(match super::prefers_events(self.head) {
+                true => answer::one_event(&list),
+                false => answer::ok(list),
+            })
+        };
         match method {
             Method::Initialize => Ok(self.initialize(id, envelope)),
             Method::ServerDiscover => Ok(answer::ok(introduce::discover(self, id))),

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv6Addr,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,6 +12,7 @@ use clap::Parser;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use mcpgw_peers::listen;
 use rmcp::{
     handler::server::wrapper::Parameters,
     schemars, tool, tool_router,
@@ -21,7 +21,6 @@ use rmcp::{
     },
 };
 use serde::Deserialize;
-use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Arguments {
@@ -131,13 +130,4 @@ async fn main() -> Result<()> {
                 .await;
         });
     }
-}
-
-/// Listens on IPv6 and IPv4 alike; on IPv4 alone where there is no IPv6.
-fn listen(port: u16) -> Result<TcpListener> {
-    let bound = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-        .or_else(|_| std::net::TcpListener::bind(("0.0.0.0", port)))
-        .with_context(|| format!("listen on port {port}"))?;
-    bound.set_nonblocking(true).context("make the listener non-blocking")?;
-    TcpListener::from_std(bound).context("hand the listener to tokio")
 }

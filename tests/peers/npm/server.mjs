@@ -1,0 +1,68 @@
+// An MCP server as version 2 of the TypeScript SDK makes it, in both eras. Takes a port.
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { Readable } from 'node:stream';
+
+// Packages lie in the tools cache, not beside this script.
+const require = createRequire(`${process.env.MCPGW_NPM_PEERS}/package.json`);
+const { McpServer, ResourceTemplate, createMcpHandler } = require('@modelcontextprotocol/server');
+const { z } = require('zod');
+
+const text = (text) => ({ content: [{ type: 'text', text }] });
+
+function make() {
+  const server = new McpServer({ name: 'typescript', version: '1' }, { instructions: 'Ask it sums.' });
+  server.registerTool(
+    'echo', { description: 'Repeats a message.', inputSchema: z.object({ message: z.string() }) },
+    async ({ message }) => text(message),
+  );
+  server.registerTool(
+    'add',
+    {
+      description: 'Adds two numbers, with a structured result.',
+      inputSchema: z.object({ a: z.number(), b: z.number() }),
+      outputSchema: z.object({ total: z.number() }),
+    },
+    async ({ a, b }) => ({ ...text(`${a + b}`), structuredContent: { total: a + b } }),
+  );
+  server.registerTool(
+    'picture', { description: 'A picture of eight bytes.', inputSchema: z.object({}) },
+    async () => ({ content: [{ type: 'image', data: 'iVBORw0KGgo=', mimeType: 'image/png' }] }),
+  );
+  server.registerTool(
+    'fail', { description: 'Fails.', inputSchema: z.object({ message: z.string() }) },
+    async ({ message }) => { throw new Error(message); },
+  );
+  server.registerPrompt(
+    'poem', { description: 'Asks for a poem.', argsSchema: z.object({ about: z.string() }) },
+    async ({ about }) => ({
+      messages: [{ role: 'user', content: { type: 'text', text: `A poem about ${about}, please.` } }],
+    }),
+  );
+  server.registerResource('fixed', 'page://fixed', { mimeType: 'text/plain' }, async (uri) => ({
+    contents: [{ uri: uri.href, mimeType: 'text/plain', text: 'fixed' }],
+  }));
+  server.registerResource(
+    'of', new ResourceTemplate('page://of/{name}', { list: undefined }), { mimeType: 'text/plain' },
+    async (uri, { name }) => ({ contents: [{ uri: uri.href, mimeType: 'text/plain', text: `a note of ${name}` }] }),
+  );
+  return server;
+}
+
+const handler = createMcpHandler(make);
+
+createServer(async (incoming, outgoing) => {
+  const gone = new AbortController();
+  outgoing.on('close', () => gone.abort());
+  const { method, headers } = incoming;
+  const body = method === 'POST' ? Readable.toWeb(incoming) : undefined;
+  const url = `http://${headers.host}${incoming.url}`;
+  const pairs = Object.entries(headers).map(([name, value]) => [name, `${value}`]);
+  const answer = await handler.fetch(
+    new Request(url, { method, headers: pairs, body, duplex: 'half', signal: gone.signal }),
+  );
+  outgoing.writeHead(answer.status, Object.fromEntries(answer.headers));
+  outgoing.flushHeaders();
+  if (answer.body) Readable.fromWeb(answer.body).on('error', () => outgoing.destroy()).pipe(outgoing);
+  else outgoing.end();
+}).listen(Number(process.argv[2]), '0.0.0.0');

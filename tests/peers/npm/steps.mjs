@@ -1,0 +1,91 @@
+// The steps of a client, as both major versions of the TypeScript SDK take them.
+
+// For a notification to arrive.
+const SOON = 10_000;
+// How often, and after how many milliseconds, a server is asked whether it has noticed something.
+const TRIES = 50;
+const PAUSE = 100;
+
+// Resolves when `hear` calls the function that it is given.
+function heard(hear) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('nothing was heard')), SOON);
+    hear(() => { clearTimeout(timer); resolve(true); });
+  });
+}
+
+// How many calls the server has seen cancelled.
+async function count(sdk, step) {
+  const { content } = await sdk.call(step.counter, {}, {});
+  return Number(content[0].text);
+}
+
+// `sdk` has what the versions do in different ways: `call(name, arguments, options)`, `on(notification, handler)`,
+// `listen(filter)`, which returns how to end it.
+export async function take(client, sdk, step) {
+  switch (step.do) {
+    case 'tools': return (await client.listTools()).tools;
+    case 'prompts': return (await client.listPrompts()).prompts;
+    case 'resources': return (await client.listResources()).resources;
+    case 'templates': return (await client.listResourceTemplates()).resourceTemplates;
+    case 'call': {
+      const progress = [];
+      const onprogress = ({ progress: done, total }) => progress.push([done, total]);
+      const result = await sdk.call(step.name, step.arguments, { onprogress });
+      return { result, progress };
+    }
+    case 'prompt': return client.getPrompt({ name: step.name, arguments: step.arguments });
+    case 'read': return client.readResource({ uri: step.uri });
+    case 'complete': return client.complete({ ref: { type: 'ref/prompt', name: step.name }, argument: step.argument });
+    case 'cancel': {
+      const before = await count(sdk, step);
+      const abort = new AbortController();
+      const options = { signal: abort.signal, onprogress: () => abort.abort() };
+      const ended = await sdk.call(step.name, {}, options).then(() => 'answered', () => 'cancelled');
+      let noticed = false;
+      for (let tries = 0; tries < TRIES && !noticed; tries += 1) {
+        noticed = await count(sdk, step) > before;
+        if (!noticed) await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      }
+      return { ended, noticed };
+    }
+    case 'changes': {
+      const end = await sdk.listen({ toolsListChanged: true });
+      const waiting = heard((hear) => sdk.on('notifications/tools/list_changed', hear));
+      await sdk.call(step.name, {}, {});
+      const changed = await waiting;
+      await sdk.call(step.name, {}, {});
+      await end();
+      return { changed };
+    }
+    case 'updates': {
+      const end = await sdk.listen({ resourceSubscriptions: [step.uri] });
+      const waiting = heard((hear) => sdk.on('notifications/resources/updated', ({ params }) => {
+        if (params.uri === step.uri) hear();
+      }));
+      await sdk.call(step.name, {}, {});
+      const updated = await waiting;
+      await end();
+      return { updated };
+    }
+    default: throw new Error(`no such step: ${step.do}`);
+  }
+}
+
+// Takes all steps; what each of them gave.
+export async function takeAll(client, sdk, steps) {
+  const out = [];
+  for (const step of steps) {
+    try {
+      out.push(await take(client, sdk, step));
+    } catch (error) {
+      out.push({ error: { code: error.code, message: error.message } });
+    }
+  }
+  return out;
+}
+
+// How every client here answers.
+export const sampled = async () => ({ model: 'm', role: 'assistant', content: { type: 'text', text: 'sampled' } });
+export const elicited = async () => ({ action: 'accept', content: { name: 'Ada' } });
+export const rooted = async () => ({ roots: [] });

@@ -170,7 +170,7 @@ impl Server {
         let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
         let trials = !governing().all(|policy| is_enforced(&policy));
         Self {
-            admission: Admission::of(wanted, governing().map(|policy| &**policy)),
+            admission: Admission::of(wanted, governing().filter(is_enforced).map(|policy| &**policy)),
             title: wanted.name.to_string().into(),
             wanted: Arc::clone(wanted),
             enforced: RuleSet::compile(governing().filter(is_enforced)),

@@ -78,6 +78,10 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         Some(field) => (Some(authentication::demand(&field, sink)?), Some(Spot::from(&field))),
         None => (None, None),
     };
+    if let (Some(spot), Some(Enforcement::DryRun)) = (&authentication_spot, enforcement) {
+        let reason = "cannot be tried only: DryRun is about rules; give it a policy of its own";
+        sink.report(spot.at, &spot.path, reason);
+    }
     let rules = rules(&spec, sink)?;
     Some(Parsed {
         policy: Policy {

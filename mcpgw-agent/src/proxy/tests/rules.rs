@@ -314,6 +314,23 @@ async fn a_catalogue_refuses_what_rules_deny() {
 }
 
 #[tokio::test]
+async fn a_rule_that_names_a_tool_as_the_gateway_does_is_reported() {
+    let server = SessionServer::offering(offers()).await;
+    let mut policy = policy();
+    policy.rules[0].tools = globs(&["a_add", "add", "a_*"]);
+    let mut desired = behind_gateway(&[server.address]);
+    desired.policies = vec![Arc::new(policy)];
+    let proxied = gateway(desired.clone()).await;
+    let offers = proxied.discovery.offers(&desired.servers, &desired.policies);
+    let problem = |glob: &str| {
+        format!(
+            "PrefixedRule: {glob:?} of tools/open#1 matches no tool of the server: rules see its own names, without \"a_\""
+        )
+    };
+    assert_eq!(offers[0].problems, [problem("a_add"), problem("a_*")]);
+}
+
+#[tokio::test]
 async fn a_dry_run_records_what_it_would_deny_and_changes_nothing() {
     let server = SessionServer::offering(offers()).await;
     let trial = Policy {

@@ -126,7 +126,7 @@ impl Agent {
             datapath: datapath.status(),
             offers: Arc::new({
                 let discovery = discovery.clone();
-                move |desired| discovery.offers(&desired.servers)
+                move |desired| discovery.offers(&desired.servers, &desired.policies)
             }),
             audit: Arc::new({
                 let telemetry = telemetry.clone();

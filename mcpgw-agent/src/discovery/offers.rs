@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Catalogue, Discovery, State, names};
 use crate::{
     mcp::version::Revision,
-    resources::{ObjectName, Server},
+    resources::{ObjectName, Pattern, Policy, Server},
 };
 
 /// Problems with names that are told of one server; the others are counted.
@@ -36,13 +36,14 @@ pub struct Offers {
     pub resources: usize,
     /// Number of its resource templates.
     pub templates: usize,
-    /// What is wrong with the names that its tools and prompts get at the gateway: `PrefixConflict: …`.
+    /// What is wrong with the names that its tools and prompts get at the gateway (`PrefixConflict: …`), and with
+    /// those in rules (`PrefixedRule: …`).
     pub problems: Vec<String>,
 }
 
 impl Discovery {
-    /// What these servers offer, in their order.
-    pub fn offers(&self, servers: &[Arc<Server>]) -> Vec<Offers> {
+    /// What these servers offer, in their order; with what is odd about the rules of these policies.
+    pub fn offers(&self, servers: &[Arc<Server>], policies: &[Arc<Policy>]) -> Vec<Offers> {
         let (snapshot, states) = (self.snapshot(), self.states());
         let known = || {
             servers
@@ -76,7 +77,15 @@ impl Discovery {
                 prompts: count(|catalogue| catalogue.prompts.len()),
                 resources: count(|catalogue| catalogue.resources.len()),
                 templates: count(|catalogue| catalogue.templates.len()),
-                problems: told(problems.get(&server.name).map_or(&[], Vec::as_slice)),
+                problems: {
+                    let conflicts = problems
+                        .get(&server.name)
+                        .into_iter()
+                        .flatten()
+                        .map(ToString::to_string);
+                    let odd = catalogue.map(|catalogue| prefixed_rules(server, catalogue, policies));
+                    told(conflicts.chain(odd.unwrap_or_default()).collect())
+                },
             }
         };
         servers.iter().map(offers).collect()
@@ -93,10 +102,34 @@ fn described(state: Option<&State>) -> (String, Option<(String, u64)>) {
     }
 }
 
-fn told(conflicts: &[names::Conflict]) -> Vec<String> {
-    let mut told: Vec<String> = conflicts.iter().take(MAX_PROBLEMS).map(ToString::to_string).collect();
-    if let Some(more) = conflicts.len().checked_sub(MAX_PROBLEMS).filter(|more| *more > 0) {
-        told.push(format!("and {more} more"));
+/// Rules that name a server's tools as the gateway does, and so match none of them.
+fn prefixed_rules(server: &Server, catalogue: &Catalogue, policies: &[Arc<Policy>]) -> Vec<String> {
+    let prefix = &*server.prefix;
+    let mut odd = Vec::new();
+    if prefix.is_empty() {
+        return odd;
     }
-    told
+    for policy in policies.iter().filter(|policy| policy.governs(server)) {
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let matches = |pattern: &Pattern| catalogue.tools.iter().any(|tool| pattern.matches(&tool.name));
+            let prefixed = |pattern: &&Pattern| pattern.as_str().starts_with(prefix) && !matches(pattern);
+            odd.extend(rule.tools.iter().filter(prefixed).map(|pattern| {
+                format!(
+                    "PrefixedRule: {:?} of {}#{} matches no tool of the server: rules see its own names, without {prefix:?}",
+                    pattern.as_str(),
+                    policy.title(),
+                    index + 1
+                )
+            }));
+        }
+    }
+    odd
+}
+
+fn told(mut problems: Vec<String>) -> Vec<String> {
+    if let Some(more) = problems.len().checked_sub(MAX_PROBLEMS).filter(|more| *more > 0) {
+        problems.truncate(MAX_PROBLEMS);
+        problems.push(format!("and {more} more"));
+    }
+    problems
 }

@@ -240,6 +240,12 @@ fn deep_nesting_is_refused_and_long_chains_are_not() {
     }
     assert!(refused(&format!("{}1 == mcp.arguments.a", "1 + ".repeat(500))).contains("nested more than 48 deep"));
     assert!(refused(&format!("mcp.arguments{} == 1", ".a".repeat(1000))).contains("nested more than 48 deep"));
+    for piece in [
+        "!", "-", "a.", "1+", "true?", "x?x:", "a,", "a&&", "'", "\"\"\"", "a in ", "a<b<",
+    ] {
+        let repeated = piece.repeat(MAX_BYTES / piece.len());
+        assert!(Expression::compile(&repeated).is_err(), "{piece}");
+    }
     let chain = vec!["mcp.tool == 'x'"; 100].join(" || ");
     assert!(Expression::compile(&chain).is_ok());
 }

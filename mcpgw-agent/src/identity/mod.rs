@@ -61,7 +61,7 @@ impl Caller {
     }
 
     /// Namespace and name of the ServiceAccount that it is: as the kernel attests it, or else as its token says.
-    pub fn account(&self) -> Option<(&str, &str)> {
+    pub fn account(&self) -> Option<(&Arc<str>, &Arc<str>)> {
         match (&self.workload, &self.token) {
             (Some(workload), _) => Some((&workload.workload.namespace, &workload.service_account)),
             (None, Some(token)) => {

@@ -149,8 +149,8 @@ impl Variables for Facts<'_> {
                 let workload = caller.workload.as_ref();
                 Value::text(workload.map_or_else(String::new, |workload| workload.workload.to_string()))
             }
-            Variable::Namespace => Value::text(account.map_or("", |(namespace, _)| namespace)),
-            Variable::ServiceAccount => Value::text(account.map_or("", |(_, name)| name)),
+            Variable::Namespace => Value::text(account.map_or("", |(namespace, _)| &**namespace)),
+            Variable::ServiceAccount => Value::text(account.map_or("", |(_, name)| &**name)),
             Variable::Principal => Value::text(caller.principal()),
             Variable::Claims => Value::Object(caller.token.as_ref().map_or(&EMPTY, |token| &token.claims)),
             Variable::Executable => {

@@ -49,7 +49,7 @@ impl Looks {
     }
 
     pub(super) fn face(&self, caller: &Caller) -> Face {
-        let own = |(namespace, name): (&str, &str)| (namespace.into(), name.into());
+        let own = |(namespace, name): (&Arc<str>, &Arc<str>)| (Arc::clone(namespace), Arc::clone(name));
         let claim = |path: &Vec<Arc<str>>| match path.is_empty() {
             true => serde_json::to_string(&caller.token.as_ref()?.claims).ok(),
             false => value(path, caller).map(ToString::to_string),

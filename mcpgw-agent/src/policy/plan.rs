@@ -128,11 +128,11 @@ impl Plan {
         match caller.account() {
             None if caller.token.is_none() => true,
             None => *exposed == Expose::Everyone,
-            Some((namespace, _)) if *namespace == *server.name().namespace => true,
+            Some((namespace, _)) if *namespace == server.name().namespace => true,
             Some((namespace, _)) => match exposed {
                 Expose::Own => false,
                 Expose::Everyone => true,
-                Expose::Namespaces(list) => list.iter().any(|known| **known == *namespace),
+                Expose::Namespaces(list) => list.contains(namespace),
             },
         }
     }

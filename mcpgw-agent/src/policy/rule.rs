@@ -113,13 +113,12 @@ fn is_from(from: &resources::Caller, caller: &Caller) -> bool {
         claims,
     } = from;
     let account = caller.account();
-    let in_namespace = namespaces.is_empty()
-        || account.is_some_and(|(namespace, _)| namespaces.iter().any(|known| **known == *namespace));
+    let in_namespace = namespaces.is_empty() || account.is_some_and(|(namespace, _)| namespaces.contains(namespace));
     let as_account = service_accounts.is_empty()
         || account.is_some_and(|(namespace, name)| {
             service_accounts
                 .iter()
-                .any(|known| *known.namespace == *namespace && *known.name == *name)
+                .any(|known| known.namespace == *namespace && known.name == *name)
         });
     let token = caller.token.as_deref();
     let in_group = groups.is_empty()

@@ -86,6 +86,10 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         None => (None, None),
     };
     let limits = spec.optional("limits").map(|field| limit::list(&field, sink));
+    if let (Some(spot), Some(Enforcement::DryRun)) = (&authentication_spot, enforcement) {
+        let reason = "cannot be tried only: DryRun is about rules and limits; give it a policy of its own";
+        sink.report(spot.at, &spot.path, reason);
+    }
     let rules = rules(&spec, sink)?;
     Some(Parsed {
         policy: Policy {

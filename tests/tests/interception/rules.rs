@@ -52,11 +52,7 @@ impl Ways {
 
     /// With the documents of an example.
     fn of_example(file: &str) -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../deploy/examples/policies")
-            .join(file);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Self::new(&[text])
+        Self::new(&[example(file)?])
     }
 
     /// Every way to the server's tools: its URL, and what its tools are called there.
@@ -80,6 +76,7 @@ impl Ways {
                     (Some(text), _) => Got::Result(text.to_owned()),
                     (None, Some(-32602)) => Got::Unknown,
                     (None, Some(4030)) => Got::Arguments,
+                    (None, Some(4290)) => Got::Limited,
                     _ => anyhow::bail!("{tool} at {url} in {era:?}: {answer:?}"),
                 });
             }
@@ -106,12 +103,20 @@ impl Ways {
     }
 }
 
+fn example(file: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy/examples/policies")
+        .join(file);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
 /// What a call got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Got {
     Result(String),
     Unknown,
     Arguments,
+    Limited,
 }
 
 /// The same on every way and in each era.
@@ -155,9 +160,7 @@ fn the_example_for_a_team_lets_it_read_and_nobody_else_do_anything() -> Result<(
     assert_eq!(ways.call("add", &json!({"a": 1, "b": 2}))?, everywhere(Got::Unknown));
     assert_eq!(ways.listed()?, everywhere(Vec::<String>::new()));
     drop(ways);
-    let text = fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/policies/read-only-for-a-team.yaml"),
-    )?;
+    let text = example("read-only-for-a-team.yaml")?;
     let ways = Ways::new(&[text.replace("agents/research", "tools/research")])?;
     assert_eq!(
         ways.call("add", &json!({"a": 1, "b": 2}))?,
@@ -199,5 +202,26 @@ fn the_example_for_arguments_lets_small_numbers_pass_and_refuses_others() -> Res
     );
     assert_eq!(ways.call("get_time", &json!({}))?, everywhere(Got::Unknown));
     assert_eq!(ways.server.executed("add")?, 6);
+    Ok(())
+}
+
+#[test]
+fn the_example_for_fair_shares_gives_one_budget_for_all_ways_together() -> Result<()> {
+    let text = example("fair-share.yaml")?;
+    assert!(text.contains("requests: 100\n") && text.contains("burst: 100\n"));
+    // Four instead, which take fifteen seconds each to come back.
+    let ways = Ways::new(&[text.replace(": 100\n", ": 4\n")])?;
+    let got = ways.call("add", &json!({"a": 1, "b": 2}))?;
+    let (passed, limited) = got.split_at(4);
+    assert_eq!(passed, vec![Got::Result("3".to_owned()); 4], "{got:?}");
+    assert_eq!(limited, [Got::Limited, Got::Limited], "{got:?}");
+    assert_eq!(ways.server.executed("add")?, 4);
+    let metrics = ways.agent.metrics()?;
+    let counted = |path: &str| {
+        metrics
+            .lines()
+            .any(|line| line.starts_with("mcp_tool_calls_total") && line.contains("limited") && line.contains(path))
+    };
+    assert!(counted("path=\"gateway\""), "{metrics}");
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! into the session; and a POST without a sealed one goes nowhere.
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Uri};
+use http::{Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -43,13 +43,15 @@ impl Dialled<'_> {
     /// The session's one stream.
     pub(super) async fn http_sse_stream(&self) -> Result<Response<Body>, Refused> {
         let response = self.send(self.request(Bytes::new(), None), None).await?;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let body = body.without_call_deadline();
         if self.caller.observed || !is_events(&head.headers) {
             return Ok(Response::from_parts(head, Body::relay(Relay::new(body, None))));
         }
         let stream = Nonce::random()
             .map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "no_randomness", error.to_string()))?;
+        // What is sealed or left out has another length.
+        head.headers.remove(CONTENT_LENGTH);
         let rewriter = Rewriter::new(
             &head.headers,
             SealsAddress {

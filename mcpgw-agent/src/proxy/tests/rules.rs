@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     expression::Expression,
-    resources::{Action, Catalog, CatalogServer, Desired, Enforcement, Pattern, Policy, Rule, Server},
+    resources::{Action, Catalog, CatalogServer, Desired, Enforcement, Pattern, Policy, Rule, Server, Transport},
 };
 
 const LISTS: [(&str, &str, &str); 4] = [
@@ -129,6 +129,30 @@ async fn all_but_what_is_taken_out_of_a_list_is_as_the_server_wrote_it() {
     let text = proxied.exchange(post("", list)).await;
     assert!(text.contains(": hello\n\n") && text.contains("id: 7\n"), "{text}");
     assert!(text.contains(&format!("data: {answer}\n\n")), "{text}");
+}
+
+#[tokio::test]
+async fn a_list_that_comes_on_another_stream_is_filtered_too() {
+    let server = SessionServer::offering(Offers {
+        streams: true,
+        ..offers()
+    })
+    .await;
+    for transport in [Transport::StreamableHttp, Transport::Sse] {
+        let mut desired = redirected(&server, policy());
+        Arc::make_mut(&mut desired.servers[0]).transport = transport;
+        let proxied = Proxied::start_with(desired, Some(server.address)).await;
+        let get = "GET /mcp HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n";
+        let text = proxied.exchange(get).await;
+        assert!(
+            text.contains(r#""name":"add""#) && !text.contains(r#""name":"big""#),
+            "{transport:?} {text}"
+        );
+        assert!(
+            text.contains(": hello\n\n") && text.contains("id: 7\n"),
+            "{transport:?} {text}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -311,6 +335,23 @@ async fn a_catalogue_refuses_what_rules_deny() {
     let listed = names(&proxied, through(request("tools/list", json!({}))), "tools", "name").await;
     assert_eq!(listed, ["a_add"]);
     assert!(server.called().is_empty());
+}
+
+#[tokio::test]
+async fn a_rule_that_names_a_tool_as_the_gateway_does_is_reported() {
+    let server = SessionServer::offering(offers()).await;
+    let mut policy = policy();
+    policy.rules[0].tools = globs(&["a_add", "add", "a_*"]);
+    let mut desired = behind_gateway(&[server.address]);
+    desired.policies = vec![Arc::new(policy)];
+    let proxied = gateway(desired.clone()).await;
+    let offers = proxied.discovery.offers(&desired.servers, &desired.policies);
+    let problem = |glob: &str| {
+        format!(
+            "PrefixedRule: {glob:?} of tools/open#1 matches no tool of the server: rules see its own names, without \"a_\""
+        )
+    };
+    assert_eq!(offers[0].problems, [problem("a_add"), problem("a_*")]);
 }
 
 #[tokio::test]

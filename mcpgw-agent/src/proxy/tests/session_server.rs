@@ -38,7 +38,7 @@ pub(super) struct Offers {
     pub(super) prompts: String,
     pub(super) resources: String,
     pub(super) templates: String,
-    /// It answers with event streams.
+    /// It answers with event streams; a stream of its own is one with the list of its tools.
     pub(super) streams: bool,
 }
 
@@ -122,6 +122,10 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     if head.method == Method::DELETE {
         state.sessions.remove(&session.unwrap_or_default());
         return status(StatusCode::OK);
+    }
+    if head.method == Method::GET && state.offers.streams {
+        // As if a client resumed the stream of a list request, or had sent it on another connection.
+        return Ok(state.list(&json!(2), "tools", &state.offers.tools));
     }
     if head.method != Method::POST {
         return status(StatusCode::METHOD_NOT_ALLOWED);

@@ -143,6 +143,10 @@ fn a_rule_that_can_never_match_is_refused() {
 fn rules_claims_and_selectors_that_say_nothing_are_refused() {
     for (spec, problem) in [
         ("{}", "spec.rules: is required"),
+        (
+            "{enforcement: DryRun, authentication: {mode: Attested}, rules: [{action: Deny}]}",
+            "spec.authentication: cannot be tried only",
+        ),
         ("{enforcement: DryRun}", "spec.rules: is required"),
         (
             "{enforcement: Off, rules: [{action: Deny}]}",

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,9 @@ pub struct Load {
     /// The tool that is called.
     #[arg(long, default_value = "tool_000")]
     tool: String,
+    /// A file with a token to show.
+    #[arg(long)]
+    bearer: Option<PathBuf>,
     /// Connections, each with one request at a time.
     #[arg(long, default_value_t = 16)]
     connections: usize,
@@ -52,8 +56,9 @@ impl Load {
         let warm = Instant::now() + Duration::from_millis(self.milliseconds / 10);
         let end = warm + Duration::from_millis(self.milliseconds);
         let mut clients = JoinSet::new();
+        let bearer = self.bearer.as_ref().map(std::fs::read_to_string).transpose()?;
         for _ in 0..self.connections {
-            let client = Client::open(&self).await?;
+            let client = Client::open(&self, bearer.as_deref()).await?;
             clients.spawn(client.ask_until(warm, end));
         }
         let mut micros: Vec<u32> = Vec::new();
@@ -104,7 +109,7 @@ struct Client {
 }
 
 impl Client {
-    async fn open(load: &Load) -> Result<Self> {
+    async fn open(load: &Load, bearer: Option<&str>) -> Result<Self> {
         let stream = TcpStream::connect(load.to).await.context("connect")?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -116,22 +121,25 @@ impl Client {
             sender,
             host: load.to.to_string(),
             session: None,
-            headers: Vec::new(),
+            headers: bearer
+                .map(|token| ("authorization", format!("Bearer {token}")))
+                .into_iter()
+                .collect(),
             before_id: before_id.to_owned(),
             behind_id: behind_id.to_owned(),
         };
         if load.case == Case::CallModern {
-            client.headers = vec![
+            client.headers.extend([
                 ("mcp-protocol-version", "2026-07-28".to_owned()),
                 ("mcp-method", "tools/call".to_owned()),
                 ("mcp-name", load.tool.clone()),
-            ];
+            ]);
             return Ok(client);
         }
         let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"load","version":"1"}}}"#;
         let (session, _) = client.post(initialize.to_owned()).await?;
         client.session = session;
-        client.headers = vec![("mcp-protocol-version", "2025-11-25".to_owned())];
+        client.headers.push(("mcp-protocol-version", "2025-11-25".to_owned()));
         Ok(client)
     }
 

@@ -3,15 +3,17 @@
 //! ```text
 //! upstream  an MCP server whose cost is small and always the same, in both eras
 //! floor     the least that a proxy can do: a pooled connection, and one look at the JSON
+//! issuer    keys of an issuer, and a token that it signed
 //! load      clients that ask as fast as they are answered, and check every answer
 //! ```
 #![warn(missing_docs)]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
 mod floor;
+mod issuer;
 mod load;
 mod upstream;
 
@@ -41,6 +43,12 @@ enum Program {
         #[arg(long)]
         to: SocketAddr,
     },
+    /// Make an issuer's `jwks.json` and a `token` of its own in a directory.
+    Issuer {
+        /// The directory.
+        #[arg(long)]
+        directory: PathBuf,
+    },
     /// Ask, and print one line of JSON.
     Load(load::Load),
 }
@@ -50,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().program {
         Program::Upstream { port, tools } => upstream::serve(port, tools).await,
         Program::Floor { port, to } => floor::serve(port, to).await,
+        Program::Issuer { directory } => issuer::make(&directory),
         Program::Load(load) => load.run().await,
     }
 }

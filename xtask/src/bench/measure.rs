@@ -19,6 +19,8 @@ pub enum Case {
     ListFederated,
     /// A tool call with 64 KiB of arguments.
     Args64k,
+    /// A tool call with a token, decided by conditions on its arguments and claims, and counted by limits.
+    CallFullPolicy,
 }
 
 /// Which way the load takes.
@@ -53,7 +55,13 @@ pub struct Sample {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Call, Self::CallModern, Self::ListFederated, Self::Args64k];
+    pub const ALL: [Self; 5] = [
+        Self::Call,
+        Self::CallModern,
+        Self::ListFederated,
+        Self::Args64k,
+        Self::CallFullPolicy,
+    ];
 
     /// Its name in the JSON.
     pub fn name(self) -> &'static str {
@@ -62,6 +70,7 @@ impl Case {
             Self::CallModern => "call_modern",
             Self::ListFederated => "list_federated",
             Self::Args64k => "args_64k",
+            Self::CallFullPolicy => "call_full_policy",
         }
     }
 
@@ -69,13 +78,15 @@ impl Case {
     pub fn paths(self) -> &'static [Path] {
         match self {
             Self::ListFederated => &[Path::Direct, Path::Floor, Path::Addressed],
+            // The gateway of this scene asks nobody for a token.
+            Self::CallFullPolicy => &[Path::Direct, Path::Floor, Path::Redirected],
             _ => &[Path::Direct, Path::Floor, Path::Redirected, Path::Addressed],
         }
     }
 
     fn load(self) -> &'static str {
         match self {
-            Self::Call => "call",
+            Self::Call | Self::CallFullPolicy => "call",
             Self::CallModern => "call-modern",
             Self::ListFederated => "list",
             Self::Args64k => "args64k",
@@ -103,7 +114,11 @@ impl Scene {
     /// Loads one way for this long.
     pub fn measure(&self, case: Case, path: Path, milliseconds: u64) -> Result<Sample> {
         let large = case == Case::ListFederated;
-        let server = if large { self.large } else { self.server };
+        let server = match case {
+            Case::ListFederated => self.large,
+            Case::CallFullPolicy => self.strict,
+            _ => self.server,
+        };
         let (agent, floor) = self.pids(large);
         let (pod, to, tool, process) = match path {
             Path::Direct => (&self.free, server, "tool_000", None),
@@ -112,7 +127,8 @@ impl Scene {
             Path::Addressed => (&self.governed, self.gateway(), "one_tool_000", Some(agent)),
         };
         let before = process.map(cpu_time).transpose()?.unwrap_or_default();
-        let loaded = load(pod, to, case, tool, milliseconds)
+        let loaded = self
+            .load(pod, to, case, tool, milliseconds)
             .with_context(|| format!("{} {path:?} on {}: the run is void", case.name(), self.name()))?;
         let used = process.map(cpu_time).transpose()?.unwrap_or_default() - before;
         Ok(Sample {
@@ -124,28 +140,31 @@ impl Scene {
             rps: loaded.rps,
         })
     }
-}
 
-fn load(pod: &Pod, to: SocketAddr, case: Case, tool: &str, milliseconds: u64) -> Result<Loaded> {
-    let program = std::env::var_os("MCPGW_TEST_BINARIES").context("the scene is not set")?;
-    let mut command = pod.command(std::path::Path::new(&program).join("mcpgw-bench"))?;
-    command.args(["load", "--to", &to.to_string(), "--case", case.load(), "--tool", tool]);
-    command.args([
-        "--connections",
-        case.connections(),
-        "--milliseconds",
-        &milliseconds.to_string(),
-    ]);
-    let mut process = Process::spawn("load", command)?;
-    let ended = process.wait(Duration::from_millis(milliseconds * 2) + Duration::from_secs(20))?;
-    ensure!(ended.success(), "{}", process.epitaph());
-    let line = process
-        .stdout()
-        .all()
-        .into_iter()
-        .last()
-        .context("the load said nothing")?;
-    Ok(serde_json::from_str(&line)?)
+    fn load(&self, pod: &Pod, to: SocketAddr, case: Case, tool: &str, milliseconds: u64) -> Result<Loaded> {
+        let program = std::env::var_os("MCPGW_TEST_BINARIES").context("the scene is not set")?;
+        let mut command = pod.command(std::path::Path::new(&program).join("mcpgw-bench"))?;
+        command.args(["load", "--to", &to.to_string(), "--case", case.load(), "--tool", tool]);
+        command.args([
+            "--connections",
+            case.connections(),
+            "--milliseconds",
+            &milliseconds.to_string(),
+        ]);
+        if case == Case::CallFullPolicy {
+            command.arg("--bearer").arg(self.token());
+        }
+        let mut process = Process::spawn("load", command)?;
+        let ended = process.wait(Duration::from_millis(milliseconds * 2) + Duration::from_secs(20))?;
+        ensure!(ended.success(), "{}", process.epitaph());
+        let line = process
+            .stdout()
+            .all()
+            .into_iter()
+            .last()
+            .context("the load said nothing")?;
+        Ok(serde_json::from_str(&line)?)
+    }
 }
 
 /// What all threads of a process have used so far, as the scheduler counts it.

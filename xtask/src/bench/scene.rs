@@ -1,8 +1,14 @@
 //! The node: servers, the floor, mcpgw, and the pods that load comes from.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Agent, Node, Pod, Process, resources, until};
 
 /// Port of the servers.
@@ -11,6 +17,24 @@ const SERVER: u16 = 3001;
 /// all servers of the gateway have together.
 const FLOORS: [u16; 2] = [9001, 9002];
 const GATEWAY: u16 = 8080;
+/// The policy of the strict server: a token, rules that read arguments and claims, limits by identity and tool.
+const STRICT: &str = r#"apiVersion: mcpgw.dev/v1alpha1
+kind: MCPPolicy
+metadata: {namespace: tools, name: strict}
+spec:
+  targetRefs: [{kind: MCPServer, name: strict}]
+  authentication: {mode: AttestedAndToken}
+  rules:
+    - action: Allow
+      from: [{groups: [bench], claims: {team: {name: ben*}}}]
+      tools: ["tool_*"]
+      when: size(mcp.arguments.text) < 1000 && identity.namespace == "tools" && jwt.claims.team.name.startsWith("b")
+    - {action: Deny, tools: ["delete_*", "*_purge"]}
+    - {action: Deny, tools: [tool_000], when: mcp.arguments.text.contains("rm -rf")}
+  limits:
+    - {name: often, requests: 1000000, per: 1s, key: [identity, server, tool], scope: Node}
+    - {name: at-a-time, concurrency: 1000, key: [identity], scope: Node}
+"#;
 /// For everything to be up.
 const UP: Duration = Duration::from_secs(20);
 
@@ -27,6 +51,9 @@ pub struct Scene {
     pub server: SocketAddr,
     /// One server with all tools.
     pub large: SocketAddr,
+    /// A server whose callers need a token, and whose policies look at everything.
+    pub strict: SocketAddr,
+    issuer: tempfile::TempDir,
     node: Node,
 }
 
@@ -38,14 +65,24 @@ impl Scene {
         let program = binaries.join("mcpgw-bench");
         let node = Node::new()?;
         let mut servers = Vec::new();
-        for (name, tools) in [("one", "50"), ("two", "50"), ("three", "50"), ("large", "150")] {
+        for (name, tools) in [
+            ("one", "50"),
+            ("two", "50"),
+            ("three", "50"),
+            ("large", "150"),
+            ("strict", "50"),
+        ] {
             let pod = node.pod(name).build()?;
             let mut command = pod.command(&program)?;
             command.args(["upstream", "--port", &SERVER.to_string(), "--tools", tools]);
             servers.push((Process::spawn(name, command)?, pod));
         }
         let address = |index: usize| SocketAddr::from((servers[index].1.ipv4(), SERVER));
-        let (server, large) = (address(0), address(3));
+        let (server, large, strict) = (address(0), address(3), address(4));
+        let issuer = tempfile::tempdir()?;
+        let mut make = Command::new(&program);
+        make.args(["issuer", "--directory"]).arg(issuer.path());
+        ensure!(make.status()?.success(), "no issuer could be made");
         let floor = |index: usize, to: SocketAddr| {
             let mut command = node.command(&program)?;
             command.args(["floor", "--port", &FLOORS[index].to_string(), "--to", &to.to_string()]);
@@ -55,12 +92,18 @@ impl Scene {
         let (governed, free) = (node.pod("governed").build()?, node.pod("free").build()?);
         let gateway = SocketAddr::from((governed.gateway_ipv4(), GATEWAY));
         let mut documents = vec![
-            resources::gateway(gateway),
+            resources::gateway(gateway)
+                + &format!(
+                    "  issuers: [{{issuer: \"https://issuer.bench\", jwks: {{file: {}}}, audiences: [mcpgw]}}]\n",
+                    issuer.path().join("jwks.json").display()
+                ),
             resources::workload("tools", "load", &governed, "enforce"),
         ];
         for (index, (name, _)) in [("one", 0), ("two", 1), ("three", 2)].iter().enumerate() {
             documents.push(resources::mcp_server("tools", name, &[address(index)], "/mcp"));
         }
+        documents.push(resources::mcp_server("tools", "strict", &[strict], "/mcp"));
+        documents.push(STRICT.to_owned());
         node.configure("node.yaml", &documents)?;
         let agent = node.agent()?;
         until(UP, "all servers to be known", || {
@@ -76,8 +119,15 @@ impl Scene {
             free,
             server,
             large,
+            strict,
+            issuer,
             node,
         })
+    }
+
+    /// The file with the token that is good at the strict server.
+    pub fn token(&self) -> PathBuf {
+        self.issuer.path().join("token")
     }
 
     /// Where a floor listens.

@@ -6,7 +6,7 @@
 //! report   medians, ratios, the table and the line of JSON
 //! ```
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf, process::ExitCode};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -30,6 +30,9 @@ pub struct Bench {
     #[arg(long)]
     quick: bool,
 }
+
+/// For mcpgw to give back what starting took.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Builds what is measured in release mode, and the one program of the fixtures that is not; a directory with all of
 /// them.
@@ -62,6 +65,7 @@ impl Bench {
     pub fn run(&self) -> Result<ExitCode> {
         mcpgw_tests::privileges::check().context("the bench needs what the tests on real sockets need")?;
         let scene = Scene::set(&programs()?)?;
+        thread::sleep(SETTLE);
         let idle = scene.resident_megabytes()?;
         let (rounds, milliseconds) = if self.quick { (3, 700) } else { (5, 4_000) };
         let mut samples: Vec<Sample> = Vec::new();

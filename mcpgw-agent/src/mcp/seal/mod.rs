@@ -6,6 +6,7 @@
 //! sealer  bytes → token and back, with the current key and the one before
 //! token   what all tokens have in common: owner, age, errors
 //! tokens  what each kind of token holds
+//! memo    tokens that were opened before
 //! ```
 //!
 //! A token is base64url without padding of
@@ -19,11 +20,13 @@
 //! with it, so that a token for one purpose is none for another.
 
 mod key;
+mod memo;
 mod sealer;
 mod token;
 mod tokens;
 
 pub use key::{InvalidKey, KEY_BYTES, Key, KeyId};
+pub use memo::Memo;
 pub use sealer::{Keys, SealError, Sealer, Unsealed};
 pub use token::{Owner, Token, TokenError};
 pub use tokens::{

@@ -326,3 +326,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_token_that_is_remembered_is_opened_as_strictly_as_a_new_one() {
+    let sealer = sealer();
+    let memo = Memo::<GatewaySession>::default();
+    let (owner, other) = (Owner::of("a"), Owner::of("b"));
+    let session = GatewaySession {
+        owner,
+        revision: "2025-11-25".to_owned(),
+        client_info: None,
+        capabilities: None,
+        catalog: None,
+        issued: 1_000,
+        nonce: Nonce::random().unwrap(),
+    };
+    let text = session.seal(&sealer).unwrap();
+    let open = |owner, now| memo.open(&sealer, &text, owner, now).map(|opened| opened.nonce);
+    assert_eq!(open(other, 1_000), Err(TokenError::Foreign));
+    for _ in 0..2 {
+        assert_eq!(open(owner, 1_000), Ok(session.nonce));
+    }
+    assert_eq!(open(other, 1_000), Err(TokenError::Foreign));
+    assert_eq!(open(owner, 1_000 + 8 * 24 * 3_600), Err(TokenError::Expired));
+    let changed = format!("{}A", &text[..text.len() - 1]);
+    assert!(changed == text || memo.open(&sealer, &changed, owner, 1_000).is_err());
+    assert_eq!(open(owner, 1_000), Ok(session.nonce));
+    sealer.replace(Keys {
+        current: key(2),
+        previous: None,
+    });
+    assert_eq!(open(owner, 1_000), Err(TokenError::Forged), "its key is gone");
+}

@@ -117,13 +117,19 @@ pub trait Token: Serialize + DeserializeOwned {
     fn open(sealer: &Sealer, token: &str, owner: Owner, now: u64) -> Result<Self, TokenError> {
         let content = sealer.open(Self::PURPOSE, token)?;
         let token: Self = serde_json::from_slice(&content).map_err(|_| TokenError::Forged)?;
-        if token.owner() != owner {
+        token.check(owner, now)?;
+        Ok(token)
+    }
+
+    /// Whether it is of use to `owner` at `now`.
+    fn check(&self, owner: Owner, now: u64) -> Result<(), TokenError> {
+        if self.owner() != owner {
             return Err(TokenError::Foreign);
         }
         // One of a node whose clock is ahead has no age yet.
-        match (token.issued(), Self::MAX_AGE) {
+        match (self.issued(), Self::MAX_AGE) {
             (Some(issued), Some(max)) if now.saturating_sub(issued) > max.as_secs() => Err(TokenError::Expired),
-            _ => Ok(token),
+            _ => Ok(()),
         }
     }
 }

@@ -40,6 +40,12 @@ impl Nonce {
         rand::fill(&mut bytes).map_err(|_| TokenError::NoRandomness)?;
         Ok(Self(bytes))
     }
+
+    /// Which of `count` shards it belongs to.
+    pub fn shard(&self, count: usize) -> usize {
+        let [first, second, ..] = self.0;
+        usize::from(u16::from_le_bytes([first, second])) % count
+    }
 }
 
 /// The session of a redirected client with the server that it dialled.

@@ -62,7 +62,7 @@ use crate::{
     identity::Caller,
     mcp::{
         AnswerObserver, headers,
-        seal::{Owner, Sealer},
+        seal::{GatewaySession, Memo, Owner, Sealer},
         version::Era,
     },
     policy::Plan,
@@ -77,6 +77,7 @@ use views::Views;
 /// What the gateway keeps between requests.
 pub(super) struct Gateway {
     pub(super) sealer: Sealer,
+    opened: Memo<GatewaySession>,
     sessions: Sessions,
     ended: Ended,
     views: Views,
@@ -86,6 +87,7 @@ impl Gateway {
     pub(super) fn new(sealer: Sealer) -> Self {
         Self {
             sealer,
+            opened: Memo::default(),
             sessions: Sessions::default(),
             ended: Ended::default(),
             views: Views::default(),

@@ -307,7 +307,7 @@ impl Gateway {
         let opened = id
             .to_str()
             .ok()
-            .and_then(|id| GatewaySession::open(&self.sealer, id, owner, now()).ok());
+            .and_then(|id| self.opened.open(&self.sealer, id, owner, now()).ok());
         let sealed = opened
             .filter(|sealed| sealed.catalog.as_deref() == catalog && !self.ended.contains(&sealed.nonce))
             .ok_or_else(Refused::no_session)?;

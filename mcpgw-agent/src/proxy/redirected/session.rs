@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::{
         Envelope,
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         message,
-        seal::{self, Nonce, Owner, RedirectedSession, Token as _},
+        seal::{self, Memo, Nonce, Owner, RedirectedSession, Token as _},
         sse::Parser,
         version::Revision,
     },
@@ -36,7 +36,7 @@ use crate::{
 
 /// A session that a request named.
 pub(super) struct Opened {
-    sealed: RedirectedSession,
+    sealed: Arc<RedirectedSession>,
     /// The server's own id of it.
     pub(super) upstream: HeaderValue,
     /// Which of the server's endpoints has it.
@@ -56,7 +56,7 @@ impl Opened {
     /// The same once more: for the next message of a batch.
     pub(super) fn again(&self) -> Self {
         Self {
-            sealed: self.sealed.clone(),
+            sealed: Arc::clone(&self.sealed),
             upstream: self.upstream.clone(),
             endpoint: self.endpoint.clone(),
         }
@@ -64,8 +64,22 @@ impl Opened {
 }
 
 /// What is known of sessions beside what their ids say. Forgotten at a restart, and of too many the oldest.
-#[derive(Default)]
-pub(in crate::proxy) struct Known(Mutex<Table>);
+pub(in crate::proxy) struct Known {
+    opened: Memo<RedirectedSession>,
+    shards: Box<[Mutex<Table>]>,
+}
+
+/// Every request of a session looks here: those of different sessions are not to wait for each other.
+const SHARDS: usize = 64;
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            opened: Memo::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
 
 #[derive(Default)]
 struct Table {
@@ -87,7 +101,7 @@ enum Note {
 impl Known {
     /// Notes that the server knows something about the session that a new one would not.
     pub(super) fn taint(&self, key: &StreamKey) {
-        if let Some(note) = self.lock().notes.get_mut(key)
+        if let Some(note) = self.shard(key).notes.get_mut(key)
             && let Note::Plain(id) = note
         {
             *note = Note::Tainted(id.take());
@@ -100,12 +114,12 @@ impl Known {
     }
 
     fn insert(&self, key: StreamKey, note: Note) {
-        let mut table = self.lock();
+        let mut table = self.shard(&key);
         if table.notes.insert(key, note).is_some() {
             return;
         }
         table.order.push_back(key);
-        if table.order.len() > MAX_KNOWN_SESSIONS
+        if table.order.len() > MAX_KNOWN_SESSIONS / SHARDS
             && let Some(oldest) = table.order.pop_front()
         {
             table.notes.remove(&oldest);
@@ -113,11 +127,12 @@ impl Known {
     }
 
     fn get(&self, key: &StreamKey) -> Option<Note> {
-        self.lock().notes.get(key).cloned()
+        self.shard(key).notes.get(key).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, key: &StreamKey) -> MutexGuard<'_, Table> {
+        let shard = &self.shards[key.shard(SHARDS)];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,10 +149,13 @@ impl Dialled<'_> {
             return Err(Refused::new(StatusCode::BAD_REQUEST, "ambiguous_session", message));
         }
         let owner = Owner::of(&self.caller.session_owner());
-        let sealed = id
-            .to_str()
-            .ok()
-            .and_then(|id| RedirectedSession::open(&self.shared.gateway.sealer, id, owner, now()).ok());
+        let sealed = id.to_str().ok().and_then(|id| {
+            self.shared
+                .redirected
+                .opened
+                .open(&self.shared.gateway.sealer, id, owner, now())
+                .ok()
+        });
         let sealed = sealed
             .filter(|sealed| sealed.server == self.server.name().to_string())
             .ok_or_else(Refused::no_session)?;

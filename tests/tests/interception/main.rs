@@ -4,6 +4,7 @@ mod bad_input;
 mod configuration;
 mod enrolment;
 mod governed;
+mod hostile;
 mod lifecycle;
 mod machine;
 mod passed_sockets;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, thread};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod crowd;
 mod dial;
 mod pass;
 mod stress;
@@ -60,6 +61,10 @@ enum Command {
     },
     /// Many connections, each with a call that carries a nonce of its own.
     Stress(stress::Stress),
+    /// Many connections that misbehave.
+    Crowd(crowd::Crowd),
+    /// Many sessions.
+    Sessions(crowd::Sessions),
 }
 
 fn main() -> ExitCode {
@@ -91,6 +96,8 @@ fn run(command: Command) -> Result<()> {
         Command::PassSocket { path, ipv6 } => pass::send(&path, ipv6)?,
         Command::ConnectPassed { path, dial } => serde_json::to_value(pass::receive_and_connect(&path, &dial)?)?,
         Command::Stress(stress) => serde_json::to_value(stress.run()?)?,
+        Command::Crowd(crowd) => serde_json::to_value(crowd.run()?)?,
+        Command::Sessions(sessions) => serde_json::to_value(sessions.run()?)?,
     };
     println!("{report}");
     Ok(())

@@ -36,6 +36,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     let Forwarded {
         seen,
         id,
+        headers,
         body,
         mut record,
         share,
@@ -54,7 +55,6 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         Ok(link) => link,
         Err(error) => return refuse(forward::unanswered(server, &error), record),
     };
-    let headers = forward::trace(call.head);
     let mut again = true;
     let (response, sent_id) = loop {
         // Callers that share a session may use the same ids.
@@ -64,6 +64,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         };
         let sent = with_id(&body, id, &sent_id, session.shared);
         if let Some(record) = &mut record {
+            record.sent_to(link.address());
             record.leaving();
         }
         let response = match link.send(sent, &headers, call.behalf()).await {

@@ -72,10 +72,7 @@ impl Web {
             Some(path) => read_authorities(path)?,
             None => system_authorities(),
         };
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = tls(roots)?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(limit));
@@ -132,6 +129,16 @@ impl Web {
     }
 }
 
+/// How TLS is spoken to a service that shows a certificate of these authorities.
+pub(crate) fn tls(authorities: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    Ok(
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(authorities)
+            .with_no_client_auth(),
+    )
+}
+
 /// The URI of a URL that may be asked.
 pub(crate) fn parsed(url: &str) -> Result<Uri, WebError> {
     check_url(url).map_err(|reason| WebError::Url {
@@ -166,7 +173,7 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, WebError> {
 }
 
 /// The system's authorities, as far as they can be read: without any, no certificate is trusted.
-fn system_authorities() -> RootCertStore {
+pub(crate) fn system_authorities() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots

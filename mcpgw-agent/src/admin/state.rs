@@ -11,7 +11,7 @@ use crate::{
     identity::jwt::IssuerStatus,
     resources::Desired,
     source::SourceStatus,
-    telemetry::AuditHealth,
+    telemetry::{AuditHealth, TracesHealth},
 };
 
 /// Where the answers come from.
@@ -35,6 +35,8 @@ pub struct State {
     pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
     /// Tells how the audit log does.
     pub audit: Arc<dyn Fn() -> AuditHealth + Send + Sync>,
+    /// Tells how the export of traces does; `None` where nothing is exported.
+    pub traces: Arc<dyn Fn() -> Option<TracesHealth> + Send + Sync>,
     /// Tells what is known of the issuers.
     pub issuers: Arc<dyn Fn() -> Vec<IssuerStatus> + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
@@ -65,12 +67,15 @@ impl State {
     }
 
     pub(super) fn readiness(&self) -> Readiness {
-        let components = BTreeMap::from([
+        let mut components = BTreeMap::from([
             ("source".to_owned(), self.source_component()),
             ("datapath".to_owned(), self.datapath_component()),
             ("plan".to_owned(), self.plan_component()),
             ("audit".to_owned(), self.audit_component()),
         ]);
+        if let Some(health) = (self.traces)() {
+            components.insert("traces".to_owned(), traces_component(health));
+        }
         Readiness {
             ready: components.values().all(|component| component.ready),
             components,
@@ -118,4 +123,22 @@ impl State {
             generation => Component::new(true, format!("generation {generation} decides calls")),
         }
     }
+}
+
+/// A collector that is down doesn't make the agent unready: calls go on without it.
+fn traces_component(health: TracesHealth) -> Component {
+    let TracesHealth {
+        target,
+        protocol,
+        waiting,
+        exported,
+        lost,
+        error,
+    } = health;
+    let mut message = match error {
+        Some(error) => format!("cannot be exported to {target} by {protocol}: {error}"),
+        None => format!("are exported to {target} by {protocol}"),
+    };
+    message.push_str(&format!("; {exported} spans exported, {waiting} wait, {lost} lost"));
+    Component::new(true, message)
 }

@@ -94,7 +94,7 @@ pub struct CatalogStatus {
 pub struct Readiness {
     /// Whether every component is ready.
     pub ready: bool,
-    /// `source`, `datapath`, `plan` and `audit`.
+    /// `source`, `datapath`, `plan` and `audit`; `traces` where they are exported.
     pub components: BTreeMap<String, Component>,
 }
 

@@ -79,6 +79,7 @@ fn agent() -> Agent {
             move || health.borrow().clone()
         }),
         issuers: Arc::new(Vec::new),
+        traces: Arc::new(|| None),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {

@@ -132,6 +132,10 @@ impl Agent {
                 let telemetry = telemetry.clone();
                 move || telemetry.audit_health()
             }),
+            traces: Arc::new({
+                let telemetry = telemetry.clone();
+                move || telemetry.traces_health()
+            }),
             issuers: Arc::new({
                 let issuers = issuers.clone();
                 move || issuers.status()
@@ -214,6 +218,9 @@ impl Agent {
         // Blocks, for a bounded time: there is nothing left that it could hold up.
         if !telemetry.shutdown() {
             warn!("some audit lines could not be written in time");
+        }
+        if !telemetry.end_traces() {
+            warn!("some spans could not be exported in time");
         }
         // Last, so that an operator can look on.
         drop(admin);

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     datapath::NodeOptions,
     source::FileSource,
-    telemetry::{AuditSink, Telemetry, TelemetryOptions},
+    telemetry::{AuditSink, ExportSettings, Telemetry, TelemetryOptions},
 };
 
 /// How long threads that are still busy may hold up the end, after everything was closed.
@@ -25,6 +25,9 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 ///
 /// Reads the resources in DIR, governs the workloads that they name, and follows changes of the files. A
 /// change that is not valid is refused as a whole; the last good one stays in force.
+///
+/// Traces are exported by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a
+/// collector; the other standard OTEL_* variables say how.
 ///
 /// On SIGTERM or SIGINT the agent ends; the programs in the kernel stay in force, and refuse governed
 /// connections until an agent runs again. `mcpgw uninstall` removes them.
@@ -117,6 +120,7 @@ impl Run {
                 return Ok(ExitCode::from(BAD_CONFIGURATION));
             }
         };
+        let traces = ExportSettings::of_traces()?;
         allow_descriptors();
         // Two runtimes, so that neither calls nor control can starve the other.
         let control = runtime::Builder::new_current_thread()
@@ -136,6 +140,7 @@ impl Run {
             let telemetry = Telemetry::new(TelemetryOptions {
                 node: options.node.clone(),
                 audit,
+                traces,
             })?;
             let mut agent = Agent::start(options, self.config, initial, self.metrics_address, telemetry, &data).await?;
             agent.until_told_to_stop().await;

@@ -75,6 +75,7 @@ impl Handoffs {
         Ok(Caller {
             workload: Some(identity.clone()),
             destination: unmapped(origin.destination.into()),
+            client: stream.peer_addr().ok(),
             process: Some(Process {
                 pid: origin.pid,
                 executable: executable_of(origin.pid, origin.connected_at),

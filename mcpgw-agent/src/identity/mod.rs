@@ -43,6 +43,8 @@ pub struct Caller {
     pub token: Option<Arc<Token>>,
     /// Where it meant to go: never the address of a workload's listener, never a claim of the client.
     pub destination: SocketAddr,
+    /// The other end of its connection, in the network namespace that it dialled from. Describes, never authorizes.
+    pub client: Option<SocketAddr>,
     /// The dialling process. Describes, never authorizes.
     pub process: Option<Process>,
     /// Whether it is only observed: nothing changes what its calls get.

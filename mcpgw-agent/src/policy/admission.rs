@@ -111,6 +111,7 @@ mod tests {
                 })
             }),
             destination: "10.0.0.1:1".parse().unwrap(),
+            client: None,
             process: None,
             observed: false,
         }

@@ -21,7 +21,7 @@ use crate::{
         version::Era,
     },
     policy::{Ask, Because, Decision, Plan, Server},
-    telemetry::{CallStart, Path, Record, Telemetry, Verdict},
+    telemetry::{CallStart, Carried, Path, Record, Telemetry, Verdict},
 };
 
 /// The rule that is named where a catalog leaves a tool out.
@@ -46,6 +46,8 @@ pub(super) struct Asked<'a> {
     pub(super) request_bytes: usize,
     /// A catalog hides it, whatever the rules say.
     pub(super) left_out: bool,
+    /// What may say which trace it is part of.
+    pub(super) carried: Carried<'a>,
 }
 
 /// What a request gets.
@@ -91,6 +93,7 @@ pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided
         verdict,
         rule,
         spent,
+        carried: asked.carried,
     });
     if let Some(limited) = limited {
         return Decided::Denied(limit::refusal(&limited, asked.id, &mut record));
@@ -117,6 +120,7 @@ pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided
     };
     let answer: Bytes = error::body(asked.id, code, &message, Some(&data));
     record.status(status.as_u16());
+    record.error_code(code);
     record.add_response_bytes(answer.len() as u64);
     Decided::Denied(json(status, answer))
 }

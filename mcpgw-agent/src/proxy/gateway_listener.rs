@@ -45,6 +45,7 @@ impl Proxy {
                 Ok(Caller {
                     workload: None,
                     destination,
+                    client: stream.peer_addr().ok(),
                     process: None,
                     token: None,
                     observed: false,

@@ -68,6 +68,7 @@ pub(super) fn refusal(limited: &Limited, id: Option<&RawValue>, record: &mut Rec
     let message = format!("Too many requests: try again in {seconds} s");
     let body: Bytes = error::body(id, code::LIMITED, &message, Some(&data));
     record.status(StatusCode::OK.as_u16());
+    record.error_code(code::LIMITED);
     record.add_response_bytes(body.len() as u64);
     let mut response = json(StatusCode::OK, body);
     let rate_limit = format!("\"{}\";r=0;t={seconds}", limited.limit);

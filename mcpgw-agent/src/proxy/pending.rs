@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use super::{
     limits::{MAX_EVENT_BYTES, MAX_PENDING_PER_STREAM, MAX_PENDING_STREAMS, PENDING_TIME},
-    relay::outcome,
+    relay::settle,
 };
 use crate::{
     mcp::{AnswerObserver, Kind, message::Peek, seal::Nonce, sse::Parser},
@@ -97,8 +97,7 @@ impl Pending {
         observer.feed(message);
         let answer = observer.finish();
         record.add_response_bytes(message.len() as u64);
-        let (outcome, is_error) = outcome(StatusCode::OK, answer);
-        record.outcome(outcome, is_error);
+        settle(&mut record, StatusCode::OK, answer);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamKey, Waiting>> {

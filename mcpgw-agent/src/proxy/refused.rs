@@ -190,6 +190,7 @@ impl Refused {
         let response = self.response();
         record.status(self.status.as_u16());
         record.outcome(Outcome::Error, None);
+        record.error_code(self.code);
         record.add_response_bytes(http_body::Body::size_hint(response.body()).lower());
         response
     }

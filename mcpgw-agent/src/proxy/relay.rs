@@ -226,9 +226,8 @@ impl Watch {
     }
 
     fn settle(&mut self, answer: Answer) {
-        let (outcome, is_error) = outcome(self.status, answer);
         if let Some(record) = &mut self.record {
-            record.outcome(outcome, is_error);
+            settle(record, self.status, answer);
         }
     }
 }
@@ -245,8 +244,17 @@ impl Drop for Watch {
     }
 }
 
+/// Notes what became of a call.
+pub(super) fn settle(record: &mut Record, status: StatusCode, answer: Answer) {
+    let (outcome, is_error) = outcome(status, answer);
+    record.outcome(outcome, is_error);
+    if let Answer::Error { code: Some(code) } = answer {
+        record.error_code(code);
+    }
+}
+
 /// The outcome of a call, and whether its result says `isError`.
-pub(super) fn outcome(status: StatusCode, answer: Answer) -> (Outcome, Option<bool>) {
+fn outcome(status: StatusCode, answer: Answer) -> (Outcome, Option<bool>) {
     match answer {
         _ if !status.is_success() => (Outcome::Error, None),
         Answer::Result { is_error: true } => (Outcome::ToolError, Some(true)),

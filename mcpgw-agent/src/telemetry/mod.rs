@@ -1,4 +1,4 @@
-//! What is remembered: metrics and the audit log. Every call is one [`Record`], written once.
+//! What is remembered: metrics, traces and the audit log. Every call is one [`Record`], written once.
 //!
 //! ```text
 //! record    the record of one call, from its decision to its end
@@ -6,6 +6,7 @@
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
 //! datapath  instruments that read the datapath's status
+//! traces    spans of requests, exported by OTLP
 //! audit     the audit log: its lines, and the thread that writes them
 //! ```
 
@@ -15,6 +16,7 @@ mod issuers;
 mod labels;
 mod metrics;
 mod record;
+mod traces;
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -31,6 +33,7 @@ pub use audit::{AuditError, AuditHealth, AuditSink, FLUSH_INTERVAL, FLUSH_TIMEOU
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
 pub use record::{CallStart, Outcome, Path, Record, Verdict};
+pub use traces::{Carried, EXPORT_TIMEOUT, ExportSettings, ExportSettingsError, Propagated, TracesError, TracesHealth};
 
 use crate::{
     datapath::status::DatapathStatus,
@@ -40,6 +43,7 @@ use crate::{
 use audit::Audit;
 use labels::ToolLabels;
 use metrics::Metrics;
+use traces::Traces;
 
 /// What the telemetry needs to know.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct TelemetryOptions {
     pub node: String,
     /// Where the audit log goes.
     pub audit: AuditSink,
+    /// Where traces go; `None` if nowhere.
+    pub traces: Option<ExportSettings>,
 }
 
 /// Why the telemetry cannot start.
@@ -59,25 +65,38 @@ pub enum TelemetryError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
 }
 
-/// Metrics and audit log of this agent.
+/// Metrics, traces and audit log of this agent.
 pub struct Telemetry {
     metrics: Metrics,
     labels: ToolLabels,
     audit: Audit,
+    /// Where a collector is named.
+    traces: Option<Traces>,
     decisions: DecisionIds,
 }
 
 impl Telemetry {
-    /// Starts the audit writer and creates the instruments.
+    /// Starts the audit writer and the export of traces, and creates the instruments.
     pub fn new(options: TelemetryOptions) -> Result<Arc<Self>, TelemetryError> {
         let audit = Audit::start(&options.node, &options.audit)?;
         let metrics = Metrics::new(audit.lost())?;
+        let traces = match &options.traces {
+            Some(settings) => Some(Traces::start(&options.node, settings)?),
+            None => None,
+        };
+        if let Some(traces) = &traces {
+            traces.observe(metrics.meter());
+        }
         Ok(Arc::new(Self {
             metrics,
             labels: ToolLabels::default(),
             audit,
+            traces,
             decisions: DecisionIds::new(),
         }))
     }
@@ -170,6 +189,11 @@ impl Telemetry {
         self.audit.health()
     }
 
+    /// How the export of traces does; `None` where nothing is exported.
+    pub fn traces_health(&self) -> Option<TracesHealth> {
+        self.traces.as_ref().map(Traces::health)
+    }
+
     /// Waits until the audit log has room for the lines of a request; `false` if it stays full.
     pub async fn room(&self) -> bool {
         self.audit.room().await
@@ -179,6 +203,12 @@ impl Telemetry {
     /// [`FLUSH_TIMEOUT`]; `false` if lines were still waiting then.
     pub fn shutdown(&self) -> bool {
         self.audit.shutdown()
+    }
+
+    /// Exports the spans that wait, and ends the export of traces. Blocks for at most [`EXPORT_TIMEOUT`]; `false` if
+    /// spans were lost.
+    pub fn end_traces(&self) -> bool {
+        self.traces.as_ref().is_none_or(Traces::shutdown)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The record of one call, or of another request that was decided.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 use super::{
     Telemetry,
     audit::{ToolCall, bounded, bounded_id},
+    traces::{CallSpans, Carried, Ended, Opened, Propagated},
 };
 use crate::{identity::Caller, mcp::governed::Kind, policy::limits::Taken, resources::ObjectName};
 
@@ -122,6 +124,8 @@ pub struct CallStart<'a> {
     pub rule: Option<Arc<str>>,
     /// What it spent of the limits that count it.
     pub spent: Option<Taken>,
+    /// What came with it, and may say which trace it is part of.
+    pub carried: Carried<'a>,
 }
 
 /// The record of one call: open from the decision to the end of the answer, written once when it is dropped.
@@ -153,6 +157,10 @@ pub struct Record {
     status: Option<u16>,
     outcome: Outcome,
     is_error: Option<bool>,
+    /// The code of the JSON-RPC error that the client gets.
+    error_code: Option<i64>,
+    /// Where it is traced.
+    spans: Option<Box<CallSpans>>,
 }
 
 /// A finished call, as the metrics see it.
@@ -187,18 +195,37 @@ impl Record {
             verdict,
             rule,
             spent,
+            carried,
         } = start;
         telemetry.metrics.decision(verdict.name(), rule.clone());
+        let (method, name) = (bounded(method), bounded(name));
+        let request_id = request_id.and_then(bounded_id);
+        let decision_id = telemetry.decisions.next();
+        let spans = telemetry.traces.as_ref().and_then(|traces| {
+            traces.open(Opened {
+                carried,
+                caller: &caller,
+                path,
+                server,
+                method: &method,
+                kind,
+                name: &name,
+                request_id: request_id.as_deref(),
+                received,
+                decision: verdict.name(),
+                rule: rule.as_deref(),
+                decision_id: &decision_id,
+            })
+        });
         Self {
-            caller,
             path,
             server: server.clone(),
-            method: bounded(method).into_owned(),
+            method: method.into_owned(),
             kind,
-            name: bounded(name).into_owned(),
+            name: name.into_owned(),
             called_as: bounded(called_as).into_owned(),
             tool_is_named,
-            request_id: request_id.and_then(bounded_id),
+            request_id,
             time: SystemTime::now(),
             received,
             request_bytes,
@@ -206,7 +233,7 @@ impl Record {
             verdict,
             rule,
             _spent: spent,
-            decision_id: telemetry.decisions.next(),
+            decision_id,
             overhead: Duration::ZERO,
             own_since: Some(read),
             status: None,
@@ -216,6 +243,9 @@ impl Record {
                 Verdict::Allow | Verdict::WouldDeny => Outcome::Cancelled,
             },
             is_error: None,
+            error_code: None,
+            spans,
+            caller,
             telemetry,
         }
     }
@@ -230,8 +260,29 @@ impl Record {
         self.status = Some(status);
     }
 
+    /// What the server is to be told of the trace, at once before the request leaves; `None` where it goes as it
+    /// came.
+    pub fn propagated(&mut self) -> Option<Propagated> {
+        self.spans.as_mut()?.propagated()
+    }
+
+    /// Notes which address the request goes to.
+    pub fn sent_to(&mut self, upstream: SocketAddr) {
+        if let Some(spans) = &mut self.spans {
+            spans.sent_to(upstream);
+        }
+    }
+
+    /// Notes the code of the JSON-RPC error that the client gets.
+    pub fn error_code(&mut self, code: i64) {
+        self.error_code = Some(code);
+    }
+
     /// The request leaves for the server: from here on the time is the server's.
     pub fn leaving(&mut self) {
+        if let Some(spans) = &mut self.spans {
+            spans.leave();
+        }
         if let Some(since) = self.own_since.take() {
             self.overhead += since.elapsed();
         }
@@ -259,12 +310,21 @@ impl Drop for Record {
         let duration = self.received.elapsed();
         let proven = self.tool_is_named || self.is_error == Some(false);
         let label = || self.telemetry.labels.label(&self.server, &self.name, proven);
+        let tool_label = (self.kind == Kind::Tool).then(label);
+        let trace_id = self.spans.as_ref().map(|spans| spans.trace_id());
+        if let Some(spans) = self.spans.take() {
+            spans.end(&Ended {
+                tool_label: tool_label.as_deref(),
+                outcome: self.outcome,
+                code: self.error_code,
+            });
+        }
         self.telemetry.metrics.call(&Finished {
             caller: &self.caller,
             path: self.path,
             server: &self.server,
             method: &self.method,
-            tool_label: (self.kind == Kind::Tool).then(label),
+            tool_label,
             status: self.status,
             outcome: self.outcome,
             duration,
@@ -290,6 +350,7 @@ impl Drop for Record {
             overhead: self.overhead,
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
+            trace_id,
         });
     }
 }

@@ -27,6 +27,7 @@ fn caller() -> Arc<Caller> {
     Arc::new(Caller {
         workload: Some(workload()),
         destination: SocketAddr::from(([10, 0, 0, 1], 80)),
+        client: None,
         process: Some(Process {
             pid: 42,
             executable: Some("/usr/bin/agent".into()),
@@ -49,6 +50,7 @@ impl Bench {
         let telemetry = Telemetry::new(TelemetryOptions {
             node: "node-1".to_owned(),
             audit,
+            traces: None,
         })
         .unwrap();
         Self { telemetry, dir }
@@ -56,6 +58,7 @@ impl Bench {
 
     fn call(&self, tool: &str, allowed: bool) -> Record {
         let id = RawValue::from_string("\"r1\"".to_owned()).unwrap();
+        let headers = http::HeaderMap::new();
         self.telemetry.call(CallStart {
             spent: None,
             path: Path::Redirected,
@@ -75,6 +78,11 @@ impl Bench {
                 false => Verdict::Deny,
             },
             rule: Some("tools/p#1".into()),
+            carried: Carried {
+                headers: &headers,
+                version: http::Version::HTTP_11,
+                meta: &crate::mcp::params::Meta::default(),
+            },
         })
     }
 

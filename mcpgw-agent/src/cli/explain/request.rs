@@ -177,6 +177,7 @@ fn caller(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Caller> 
         token,
         // Nothing is decided by it.
         destination: SocketAddr::from(([0, 0, 0, 0], 0)),
+        client: None,
         process: None,
         observed: false,
     })

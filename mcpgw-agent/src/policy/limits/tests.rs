@@ -33,6 +33,7 @@ fn stranger() -> Caller {
         workload: None,
         token: None,
         destination: "10.0.0.1:80".parse().unwrap(),
+        client: None,
         process: None,
         observed: false,
     }

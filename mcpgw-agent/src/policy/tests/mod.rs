@@ -47,6 +47,7 @@ fn nobody() -> Caller {
         workload: None,
         token: None,
         destination: "10.0.0.1:80".parse().unwrap(),
+        client: None,
         process: None,
         observed: false,
     }

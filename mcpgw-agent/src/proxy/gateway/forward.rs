@@ -28,7 +28,7 @@ use crate::{
         version::Era,
     },
     resources::ObjectName,
-    telemetry::{Path, Record},
+    telemetry::{Carried, Path, Propagated, Record},
     upstream::UpstreamError,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) method: &'a str,
     /// What the server calls what is asked for: the value of `Mcp-Name`.
     pub(super) subject: Option<&'a str>,
+    /// Headers that go on to every server.
+    pub(super) headers: HeaderMap,
     /// The body, with the server's own names.
     pub(super) body: Bytes,
     /// Open where it was decided.
@@ -58,6 +60,7 @@ pub(super) async fn request(
     let mut subject = envelope.subject();
     let mut body = call.body.clone();
     let mut record = None;
+    let mut traced = None;
     let seen = match governed(envelope) {
         Some(asked) => {
             let Found { seen, own, left_out } =
@@ -75,9 +78,9 @@ pub(super) async fn request(
                 Decided::Allowed(open) => record = Some(open),
                 Decided::Denied(answer) => return Ok(answer),
             }
-            if let Some(name) = renamable(envelope, asked) {
-                body = renamed(body, name, own);
-            }
+            let name = renamable(envelope, asked).filter(|name| ***name != *own);
+            traced = record.as_mut().and_then(Record::propagated);
+            body = changed(body, envelope, name.map(|name| (name, own)), traced.as_ref());
             subject = subject.map(|_| own);
             seen
         }
@@ -96,6 +99,7 @@ pub(super) async fn request(
         id,
         method: text,
         subject,
+        headers: headers(call.head, traced.as_ref()),
         body,
         record,
         share,
@@ -176,6 +180,11 @@ pub(super) fn decided(
             read: call.read,
             request_bytes: call.body.len(),
             left_out,
+            carried: Carried {
+                headers: &call.head.headers,
+                version: call.head.version,
+                meta: &envelope.params.meta,
+            },
         },
     )
 }
@@ -197,23 +206,33 @@ fn renamable<'e>(envelope: &'e Envelope<'_>, asked: Governed<'_>) -> Option<&'e 
     }
 }
 
-/// The body with the server's own name in place of the gateway's.
-fn renamed(body: Bytes, name: &Text<'_>, own: &str) -> Bytes {
-    if name.value == own {
-        return body;
-    }
+/// The body with the server's own name in place of the gateway's, and with what the server is told of the trace.
+fn changed(
+    body: Bytes,
+    envelope: &Envelope<'_>,
+    name: Option<(&Text<'_>, &str)>,
+    traced: Option<&Propagated>,
+) -> Bytes {
     let mut splice = Splice::new(&body);
-    splice.replace(name.span.clone(), json_string(own));
+    if let Some((name, own)) = name {
+        splice.replace(name.span.clone(), json_string(own));
+    }
+    if let Some(traced) = traced {
+        traced.write_meta(envelope, &mut splice);
+    }
     splice.finish()
 }
 
-/// Headers of the caller that go on to every server: the trace.
-pub(super) fn trace(head: &http::request::Parts) -> HeaderMap {
+/// Headers that go on to every server: the trace, as the gateway tells it, or else as the caller does.
+fn headers(head: &http::request::Parts, traced: Option<&Propagated>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for name in ["traceparent", "tracestate", "baggage"] {
         if let Some(value) = head.headers.get(name) {
             headers.insert(name, value.clone());
         }
+    }
+    if let Some(traced) = traced {
+        traced.write_headers(&mut headers);
     }
     headers
 }

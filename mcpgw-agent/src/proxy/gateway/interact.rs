@@ -31,7 +31,7 @@ use crate::{
         version::Revision,
     },
     telemetry::{Outcome, Record},
-    upstream::{Behalf, Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// Asks a modern server on behalf of a legacy client.
@@ -45,6 +45,7 @@ pub(super) async fn ask(
         id,
         method,
         subject,
+        mut headers,
         body,
         mut record,
         share,
@@ -58,7 +59,6 @@ pub(super) async fn ask(
         return refuse(Refused::gone(server), record);
     };
     let session = call.session();
-    let mut headers = forward::trace(call.head);
     modern::route(&mut headers, method, subject);
     if let Some(entry) = envelope.tool().and_then(|tool| call.view.tools.get(tool))
         && let Some(parameters) = &seen.catalogue.tools[entry.item].param_headers
@@ -75,10 +75,15 @@ pub(super) async fn ask(
         body: introduced(&body, &session),
         id: id.to_owned(),
     };
+    let endpoint = match asked.upstream.pick() {
+        Ok(endpoint) => endpoint,
+        Err(error) => return refuse(forward::unreachable(server, &error), record),
+    };
     if let Some(record) = &mut record {
+        record.sent_to(endpoint.address());
         record.leaving();
     }
-    let response = match asked.send(0, &[]).await {
+    let response = match asked.send(&endpoint, 0, &[]).await {
         Ok(response) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };
@@ -124,7 +129,12 @@ struct Asked {
 
 impl Asked {
     /// Sends it; the `round`th time with these members in `params`, and under another id, as the protocol wants it.
-    async fn send(&self, round: usize, members: &[(&str, &[u8])]) -> Result<Response<UpstreamBody>, UpstreamError> {
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        round: usize,
+        members: &[(&str, &[u8])],
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let mut body = self.body.clone();
         if round > 0
             && let Ok(envelope) = Envelope::parse(&self.body)
@@ -147,9 +157,8 @@ impl Asked {
             }
             body = splice.finish();
         }
-        let endpoint = self.upstream.pick()?;
         let request = link::post(&self.upstream, body, &self.headers, self.behalf.clone());
-        self.upstream.send(&endpoint, request).await
+        self.upstream.send(endpoint, request).await
     }
 }
 
@@ -315,9 +324,10 @@ impl Conversation<'_> {
         if let Some(state) = questions.result.request_state {
             members.push(("requestState", state.get().as_bytes()));
         }
+        let endpoint = self.asked.upstream.pick().map_err(|error| error.explain())?;
         let response = self
             .asked
-            .send(round, &members)
+            .send(&endpoint, round, &members)
             .await
             .map_err(|error| error.explain())?;
         if is_events(response.headers()) {

@@ -45,6 +45,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     let Forwarded {
         seen,
         id,
+        headers,
         body,
         mut record,
         share,
@@ -63,7 +64,6 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         Ok(link) => link,
         Err(error) => return refuse(forward::unanswered(server, &error), record),
     };
-    let headers = forward::trace(call.head);
     let mut again = true;
     let (response, sent_id) = loop {
         // Callers that share a session may use the same ids.
@@ -76,6 +76,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             false => body.clone(),
         };
         if let Some(record) = &mut record {
+            record.sent_to(link.address());
             record.leaving();
         }
         let response = match link.send(sent, &headers, call.behalf()).await {

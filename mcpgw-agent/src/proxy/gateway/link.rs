@@ -1,6 +1,7 @@
 //! A session at a legacy server, opened on behalf of one session at the gateway.
 
 use std::{
+    net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -151,6 +152,11 @@ impl Link {
     /// The server.
     pub(super) fn server(&self) -> &ObjectName {
         &self.upstream.server().name
+    }
+
+    /// Which of the server's addresses has it.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.endpoint.address()
     }
 
     /// An id that no other request of this session has.

@@ -251,10 +251,9 @@ fn prefers_events(head: &Parts) -> bool {
 fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) {
     let mut observer = AnswerObserver::of_json(Some(id));
     observer.feed(body);
-    let (outcome, is_error) = super::relay::outcome(status, observer.finish());
     record.status(status.as_u16());
     record.add_response_bytes(body.len() as u64);
-    record.outcome(outcome, is_error);
+    super::relay::settle(record, status, observer.finish());
 }
 
 #[cfg(test)]

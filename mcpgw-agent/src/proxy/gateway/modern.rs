@@ -28,11 +28,11 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         id,
         method,
         subject,
+        mut headers,
         body,
         record,
         share,
     } = forwarded;
-    let mut headers = forward::trace(call.head);
     route(&mut headers, method, subject);
     let parameters = |(name, _): &(&HeaderName, &HeaderValue)| name.as_str().starts_with(MCP_PARAM);
     for (name, value) in call.head.headers.iter().filter(parameters) {
@@ -46,17 +46,17 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     let Some(upstream) = call.shared.upstreams.get(server) else {
         return refuse(Refused::gone(server), record);
     };
+    let endpoint = match upstream.pick() {
+        Ok(endpoint) => endpoint,
+        Err(error) => return refuse(forward::unreachable(server, &error), record),
+    };
     let mut record = record;
     if let Some(record) = &mut record {
+        record.sent_to(endpoint.address());
         record.leaving();
     }
-    let sent = async {
-        let endpoint = upstream.pick()?;
-        upstream
-            .send(&endpoint, link::post(&upstream, body, &headers, call.behalf()))
-            .await
-    };
-    let response = match sent.await {
+    let request = link::post(&upstream, body, &headers, call.behalf());
+    let response = match upstream.send(&endpoint, request).await {
         Ok(response) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };

@@ -16,6 +16,7 @@ use crate::{
         headers::{self, MCP_PROTOCOL_VERSION},
         method::Method,
         modern,
+        splice::Splice,
         version::{Era, Revision, era},
     },
     policy::Plan,
@@ -29,8 +30,11 @@ use crate::{
         relay::{Relay, Watch},
     },
     resources::Transport,
-    telemetry::{Outcome, Path, Record},
+    telemetry::{Carried, Outcome, Path, Propagated, Record},
 };
+
+/// Headers that say what the body is, byte for byte.
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
 /// A message that may go to the server.
 pub(super) struct Judged<'b> {
@@ -163,6 +167,11 @@ impl Dialled<'_> {
             read: self.read,
             request_bytes: body.len(),
             left_out: false,
+            carried: Carried {
+                headers: &self.head.headers,
+                version: self.head.version,
+                meta: &envelope.params.meta,
+            },
         };
         decide(self.shared, self.plan, &asked)
     }
@@ -182,10 +191,17 @@ impl Dialled<'_> {
         {
             self.shared.redirected.taint(&session.key());
         }
+        let traced = record.as_mut().and_then(|record| self.traced(record));
+        let body = match &traced {
+            Some(traced) => &told(&envelope, body, traced),
+            None => body,
+        };
         if let Some(record) = &mut record {
+            let endpoint = session.as_ref().map_or(&self.endpoint, |session| &session.endpoint);
+            record.sent_to(endpoint.address());
             record.leaving();
         }
-        let answered = self.ask(body, session).await;
+        let answered = self.ask(body, session, traced.as_ref()).await;
         let (mut response, session) = match (answered, record.take()) {
             (Ok(answered), open) => {
                 record = open;
@@ -203,23 +219,32 @@ impl Dialled<'_> {
         self.answer(response, read, record, envelope.id, session, filter)
     }
 
+    /// What the server is told of the trace. Nothing, where the body must be what the caller says that it is.
+    fn traced(&self, record: &mut Record) -> Option<Propagated> {
+        let is_bound = DIGESTS.iter().any(|name| self.head.headers.contains_key(*name));
+        record.propagated().filter(|_| !is_bound)
+    }
+
     /// Asks the server; once more in a new session, where it has lost the one that was named.
     async fn ask(
         &self,
         body: &Bytes,
         session: Option<Opened>,
+        traced: Option<&Propagated>,
     ) -> Result<(Response<crate::upstream::UpstreamBody>, Option<Opened>), Refused> {
-        let response = self
-            .send(self.request(body.clone(), session.as_ref()), session.as_ref())
-            .await?;
+        let request = |session: Option<&Opened>| {
+            let mut request = self.request(body.clone(), session);
+            if let Some(traced) = traced {
+                traced.write_headers(request.headers_mut());
+            }
+            request
+        };
+        let response = self.send(request(session.as_ref()), session.as_ref()).await?;
         let Some(lost) = session.as_ref().filter(|_| response.status() == StatusCode::NOT_FOUND) else {
             return Ok((response, session));
         };
         match self.replace(lost).await {
-            Some(session) => {
-                let request = self.request(body.clone(), Some(&session));
-                Ok((self.send(request, Some(&session)).await?, Some(session)))
-            }
+            Some(session) => Ok((self.send(request(Some(&session)), Some(&session)).await?, Some(session))),
             None => Ok((response, session)),
         }
     }
@@ -263,6 +288,13 @@ impl Dialled<'_> {
         let relay = Relay::new(body, watch).rewriting(rewriter).beginning_with(read);
         Ok(Response::from_parts(head, Body::relay(relay)))
     }
+}
+
+/// The body with what the server is told of the trace.
+fn told(envelope: &Envelope<'_>, body: &Bytes, traced: &Propagated) -> Bytes {
+    let mut splice = Splice::new(body);
+    traced.write_meta(envelope, &mut splice);
+    splice.finish()
 }
 
 /// Passes a request on as it is, for a caller that is only observed, to the endpoint that it dialled.

@@ -84,6 +84,7 @@ impl Proxied {
         let telemetry = Telemetry::new(TelemetryOptions {
             node: "n".to_owned(),
             audit,
+            traces: None,
         })
         .unwrap();
         let upstreams = Upstreams::new(tokio::runtime::Handle::current());
@@ -140,10 +141,11 @@ impl Proxied {
         let accept = Accept {
             listeners: Arc::clone(&listeners),
             workload: identity.clone(),
-            origin: move |_: &TcpStream| {
+            origin: move |stream: &TcpStream| {
                 Ok(Caller {
                     workload: identity.clone(),
                     destination: destination.ok_or("no_entry")?,
+                    client: stream.peer_addr().ok(),
                     process: Some(Process {
                         pid: 1,
                         executable: None,

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use opentelemetry::trace::TraceId;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -47,6 +48,8 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) overhead: Duration,
     pub(in crate::telemetry) request_bytes: u64,
     pub(in crate::telemetry) response_bytes: u64,
+    /// Of a call that is traced.
+    pub(in crate::telemetry) trace_id: Option<TraceId>,
 }
 
 /// A request or connection that was refused before any decision about a tool.
@@ -132,6 +135,8 @@ struct ToolCallLine<'a> {
     request_bytes: u64,
     response_bytes: u64,
     destination: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 impl<'a> ToolCallLine<'a> {
@@ -165,6 +170,7 @@ impl<'a> ToolCallLine<'a> {
             request_bytes: call.request_bytes,
             response_bytes: call.response_bytes,
             destination: call.caller.destination,
+            trace_id: call.trace_id.map(|id| id.to_string()),
         }
     }
 }

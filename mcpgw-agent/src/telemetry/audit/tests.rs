@@ -41,6 +41,7 @@ fn call(number: usize) -> ToolCall {
             workload: None,
             token: None,
             destination: "10.0.0.1:80".parse().unwrap(),
+            client: None,
             process: None,
             observed: false,
         }),
@@ -64,6 +65,7 @@ fn call(number: usize) -> ToolCall {
         overhead: Duration::ZERO,
         request_bytes: 0,
         response_bytes: 0,
+        trace_id: None,
     }
 }
 

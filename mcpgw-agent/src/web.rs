@@ -151,7 +151,7 @@ fn host(uri: &Uri) -> String {
     uri.authority().map(ToString::to_string).unwrap_or_default()
 }
 
-fn read_authorities(path: &Path) -> Result<RootCertStore, WebError> {
+pub(crate) fn read_authorities(path: &Path) -> Result<RootCertStore, WebError> {
     let failed = |source| WebError::Authorities {
         path: path.to_owned(),
         source,

@@ -14,17 +14,40 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
+use tokio_rustls::client::TlsStream;
+
+use super::{
+    error::UpstreamError,
+    limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES},
+    secure::Secure,
+};
 
 /// A connection to a server.
 ///
 /// It is closed by a reset, never by an orderly end: whoever ends a TCP connection first keeps its port for
 /// a minute, and callers that abandon call after call could use up the node's ports. Nothing is lost by it:
 /// we end connections only between two exchanges, or where the exchange is abandoned.
+#[derive(Debug)]
 pub(super) struct Connection(TcpStream);
 
-/// Dials.
-pub(super) async fn tcp(address: SocketAddr) -> io::Result<Connection> {
+/// A connection, as HTTP has it.
+pub(super) enum Stream {
+    /// As it is.
+    Plain(Connection),
+    /// Over TLS.
+    Secure(Box<TlsStream<Connection>>),
+}
+
+/// Dials, and agrees on TLS where the server wants it.
+pub(super) async fn open(address: SocketAddr, secure: Option<&Secure>) -> Result<Stream, UpstreamError> {
+    let connection = tcp(address).await.map_err(UpstreamError::Unreachable)?;
+    Ok(match secure {
+        None => Stream::Plain(connection),
+        Some(secure) => Stream::Secure(Box::new(secure.secure(connection).await?)),
+    })
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<Connection> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -71,5 +94,47 @@ impl AsyncWrite for Connection {
     /// Leaves the end to the reset.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The same question to either kind of stream.
+macro_rules! either {
+    ($stream:expr, $inner:ident => $answer:expr) => {
+        match $stream {
+            Stream::Plain($inner) => $answer,
+            Stream::Secure($inner) => $answer,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, inner => Pin::new(inner).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(&mut *self, inner => Pin::new(inner).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut *self, inner => Pin::new(inner).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, inner => inner.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, inner => Pin::new(inner).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, inner => Pin::new(inner).poll_shutdown(cx))
     }
 }

@@ -4,13 +4,13 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
-use super::pool::Pool;
+use super::{limits::EJECTION, pool::Pool, secure::Secure};
 
 /// One address of a server: where a call goes. Clones are the same endpoint, with the same connections.
 #[derive(Clone)]
@@ -22,6 +22,11 @@ struct State {
     in_flight: AtomicUsize,
     /// It is no longer the server's.
     gone: AtomicBool,
+    /// How often in a row it could not be reached.
+    failures: AtomicU32,
+    /// Until when it is left alone, in milliseconds since `made`.
+    ejected_until: AtomicU64,
+    made: Instant,
 }
 
 /// What is known of an endpoint.
@@ -31,15 +36,20 @@ pub struct EndpointStatus {
     pub address: SocketAddr,
     /// Calls in flight: sent, and not answered to the end.
     pub in_flight: usize,
+    /// For how long it is left alone because it could not be reached, in milliseconds; 0 if it is not.
+    pub ejected_for: u64,
 }
 
 impl Endpoint {
-    pub(super) fn new(address: SocketAddr, runtime: &Handle) -> Self {
+    pub(super) fn new(address: SocketAddr, secure: Option<Arc<Secure>>, runtime: &Handle) -> Self {
         Self(Arc::new(State {
             address,
-            pool: Pool::new(address, runtime),
+            pool: Pool::new(address, secure, runtime),
             in_flight: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            made: Instant::now(),
         }))
     }
 
@@ -59,6 +69,46 @@ impl Endpoint {
 
     pub(super) fn is_gone(&self) -> bool {
         self.0.gone.load(Relaxed)
+    }
+
+    /// For how long it is left alone, in milliseconds; 0 if it may be dialled.
+    pub(super) fn ejected_for(&self) -> u64 {
+        self.0.ejected_until.load(Relaxed).saturating_sub(self.age())
+    }
+
+    /// A call is about to go there. Where it could not be reached before, this call tries, and others stay away until
+    /// it is known what became of it.
+    pub(super) fn picked(&self) {
+        if self.0.failures.load(Relaxed) > 0 {
+            self.eject();
+        }
+    }
+
+    /// It could not be reached.
+    pub(super) fn failed(&self) {
+        self.0.failures.fetch_add(1, Relaxed);
+        self.eject();
+    }
+
+    /// It answered.
+    pub(super) fn reached(&self) {
+        if self.0.failures.swap(0, Relaxed) > 0 {
+            self.0.ejected_until.store(0, Relaxed);
+        }
+    }
+
+    fn eject(&self) {
+        let (first, last) = EJECTION;
+        let doublings = self.0.failures.load(Relaxed).saturating_sub(1).min(16);
+        let time = (first * 2_u32.pow(doublings)).min(last);
+        let until = self
+            .age()
+            .saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.0.ejected_until.store(until, Relaxed);
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.0.made.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Takes it away from its server: calls in flight end as they would, no others begin.
@@ -81,6 +131,7 @@ impl Endpoint {
         EndpointStatus {
             address: self.address(),
             in_flight: self.in_flight(),
+            ejected_for: self.ejected_for(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{error::Error, io, time::Duration};
 
 use http::StatusCode;
 
-use super::credential::CredentialError;
+use super::{credential::CredentialError, secure::TlsError};
 
 /// Why a server gave no answer. The texts follow the server's name.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum UpstreamError {
     /// No connection.
     #[error("cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
+    /// No secure connection.
+    #[error("cannot be spoken to over TLS: {0}")]
+    Tls(#[from] TlsError),
     /// No connection in this time.
     #[error("cannot be reached within {} s", .0.as_secs_f64())]
     ConnectTimeout(Duration),
@@ -48,12 +51,19 @@ impl UpstreamError {
             Self::Unreachable(_) | Self::Address(_) | Self::NoAddress => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable")
             }
+            Self::Tls(TlsError::Certificate(_)) => (StatusCode::BAD_GATEWAY, "upstream_certificate"),
+            Self::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream_tls"),
             Self::Credential(_) => (StatusCode::BAD_GATEWAY, "upstream_credential"),
             Self::Gone => (StatusCode::BAD_GATEWAY, "not_governed"),
             Self::Closed(_) | Self::Switched => (StatusCode::BAD_GATEWAY, "upstream_closed"),
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "upstream_busy"),
         }
+    }
+
+    /// Whether it says that the server cannot be reached at this endpoint: another one may do.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::Tls(_))
     }
 
     /// The text for the client: what happened, and the innermost cause.

@@ -22,6 +22,18 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which a connection is lost.
 pub const KEEPALIVE_PROBES: u32 = 4;
 
+/// How long what DNS said is good at least, whatever it says itself.
+pub const DNS_MIN_TTL: Duration = Duration::from_secs(5);
+/// How long at most.
+pub const DNS_MAX_TTL: Duration = Duration::from_secs(300);
+/// When DNS is asked again that did not answer.
+pub const DNS_RETRY: Duration = Duration::from_secs(5);
+/// Addresses of one host that are dialled.
+pub const MAX_ADDRESSES_PER_HOST: usize = 32;
+
+/// How long an endpoint that could not be reached is left alone; twice as long each time, up to the second.
+pub const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// For an authorization server to answer.
 pub const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an authorization server that gave no token is not asked again.

@@ -5,6 +5,8 @@
 //! endpoint  one address of a server: what is in flight to it
 //! pool      keep-alive connections to one endpoint, and how many there may be
 //! connect   opens one
+//! secure    TLS on it
+//! resolve   where servers with names are
 //! credential  what a server is shown in place of what the caller showed
 //! body      the body of an answer, with its deadlines
 //! hop       headers that end at each connection
@@ -20,33 +22,60 @@ mod error;
 mod hop;
 pub mod limits;
 mod pool;
+mod resolve;
+mod secure;
 mod server;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use arc_swap::ArcSwap;
+use hickory_resolver::TokioResolver;
 use tokio::{runtime::Handle, sync::watch, time::interval};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use body::{BodyError, UpstreamBody};
 pub use credential::{Behalf, CredentialError, OwnCredentials};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::UpstreamError;
+pub use resolve::Resolution;
+pub use secure::TlsError;
 pub use server::{Upstream, UpstreamStatus};
 
-use crate::resources::{ObjectName, Server};
+use crate::resources::{Backend, ObjectName, Server};
+
+/// A host that is asked for.
+struct Resolving {
+    known: Resolution,
+    _task: Option<AbortOnDropHandle<()>>,
+}
+
+fn host_of(server: &Server) -> Option<Host> {
+    match &server.backend {
+        Backend::Host { name, port, .. } => Some((Arc::clone(name), *port)),
+        Backend::Addresses { .. } => None,
+    }
+}
 
 /// Where the names of [`Backend::Host`](crate::resources::Backend::Host) servers are: addresses by name and port.
 pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
 
+/// A name that DNS knows, and the port there.
+type Host = (Arc<str>, u16);
+
 /// The servers of this node, with their connections.
 pub struct Upstreams {
+    /// For itself.
+    this: Weak<Self>,
     runtime: Handle,
+    resolver: Option<TokioResolver>,
+    /// What is known of hosts, and the tasks that keep it current.
+    resolving: Mutex<HashMap<Host, Resolving>>,
     in_force: ArcSwap<HashMap<ObjectName, Arc<Upstream>>>,
     /// Held while servers change, so that two changes do not lose each other.
     changing: Mutex<()>,
@@ -57,7 +86,18 @@ impl Upstreams {
     /// No servers yet. Everything runs on `runtime`, whose threads must be in the node's network namespace: the
     /// servers are dialled from there.
     pub fn new(runtime: Handle) -> Arc<Self> {
-        let upstreams = Arc::new(Self {
+        let resolver = resolve::of_system();
+        if let Err(error) = &resolver {
+            tracing::warn!(%error, "servers with names cannot be found: the system's resolver is not set up");
+        }
+        Self::resolving_by(resolver.ok(), runtime)
+    }
+
+    fn resolving_by(resolver: Option<TokioResolver>, runtime: Handle) -> Arc<Self> {
+        let upstreams = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            resolver,
+            resolving: Mutex::default(),
             runtime,
             in_force: ArcSwap::default(),
             changing: Mutex::default(),
@@ -79,13 +119,15 @@ impl Upstreams {
     /// to speak to it have not changed.
     pub fn put_in_force(&self, servers: &[Arc<Server>]) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.resolve(servers);
         let before = self.in_force.load_full();
+        let hosts = self.hosts.borrow().clone();
         let after: HashMap<_, _> = servers
             .iter()
             .map(|server| {
                 let upstream = match before.get(&server.name) {
                     Some(same) if same.server() == server => Arc::clone(same),
-                    other => Arc::new(Upstream::new(server, other.map(Arc::as_ref), &self.runtime)),
+                    other => Arc::new(Upstream::new(server, other.map(Arc::as_ref), &hosts, &self.runtime)),
                 };
                 (server.name.clone(), upstream)
             })
@@ -95,6 +137,62 @@ impl Upstreams {
         for (name, upstream) in before.iter() {
             upstream.leave_all_but(after.get(name).map(Arc::as_ref));
         }
+    }
+
+    /// Asks for the hosts of these servers, and no longer for others.
+    fn resolve(&self, servers: &[Arc<Server>]) {
+        let wanted: HashSet<Host> = servers.iter().filter_map(|server| host_of(server)).collect();
+        let mut resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
+        resolving.retain(|host, _| wanted.contains(host));
+        self.hosts.send_if_modified(|hosts| {
+            let some_are_gone = hosts.keys().any(|host| !wanted.contains(host));
+            if some_are_gone {
+                Arc::make_mut(hosts).retain(|host, _| wanted.contains(host));
+            }
+            some_are_gone
+        });
+        for host in wanted {
+            resolving.entry(host).or_insert_with_key(|host| {
+                let task = self.resolver.clone().map(|resolver| {
+                    let task = resolve::follow(Weak::clone(&self.this), host.clone(), resolver);
+                    AbortOnDropHandle::new(self.runtime.spawn(task))
+                });
+                let error = task
+                    .is_none()
+                    .then(|| "DNS: the system's resolver is not set up".to_owned());
+                Resolving {
+                    known: Resolution {
+                        addresses: Vec::new(),
+                        error,
+                    },
+                    _task: task,
+                }
+            });
+        }
+    }
+
+    /// Takes over what was found.
+    fn found(&self, host: &Host, resolution: &Resolution) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = resolving.get_mut(host) else { return };
+        known.known = resolution.clone();
+        drop(resolving);
+        for upstream in self.in_force.load().values() {
+            if host_of(upstream.server()).as_ref() == Some(host) {
+                upstream.is_at(&resolution.addresses, &self.runtime);
+            }
+        }
+        self.hosts.send_modify(|hosts| {
+            Arc::make_mut(hosts).insert(host.clone(), resolution.addresses.clone());
+        });
+    }
+
+    /// What is known of the host of a server; `None` for one that is at addresses.
+    pub fn resolution(&self, server: &Server) -> Option<Resolution> {
+        let host = host_of(server)?;
+        let resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
+        resolving.get(&host).map(|resolving| resolving.known.clone())
     }
 
     /// The server of this name, as it is now. Endpoints of one that has changed or gone answer with

@@ -24,6 +24,7 @@ use super::{
     connect,
     error::UpstreamError,
     limits::{MAX_CALLS_PER_ENDPOINT, POOL_IDLE_TIMEOUT, POOL_MAX_IDLE_PER_ENDPOINT, READ_BUFFER},
+    secure::Secure,
 };
 
 type Sender = http1::SendRequest<Full<Bytes>>;
@@ -31,6 +32,7 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 /// The connections to one endpoint.
 pub(super) struct Pool {
     address: SocketAddr,
+    secure: Option<Arc<Secure>>,
     runtime: Handle,
     idle: Mutex<Vec<Idle>>,
     room: Arc<Semaphore>,
@@ -56,9 +58,10 @@ struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(address: SocketAddr, runtime: &Handle) -> Arc<Self> {
+    pub(super) fn new(address: SocketAddr, secure: Option<Arc<Secure>>, runtime: &Handle) -> Arc<Self> {
         Arc::new(Self {
             address,
+            secure,
             runtime: runtime.clone(),
             idle: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_CALLS_PER_ENDPOINT)),
@@ -103,10 +106,9 @@ impl Pool {
         if let Some(sender) = self.take_idle() {
             return Ok(Lease { sender, reused: true });
         }
-        let connection = timeout(connect, connect::tcp(self.address))
+        let connection = timeout(connect, connect::open(self.address, self.secure.as_deref()))
             .await
-            .map_err(|_| UpstreamError::ConnectTimeout(connect))?
-            .map_err(UpstreamError::Unreachable)?;
+            .map_err(|_| UpstreamError::ConnectTimeout(connect))??;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(connection))

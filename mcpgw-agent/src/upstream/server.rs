@@ -18,11 +18,13 @@ use tokio::{
 };
 
 use super::{
+    HostAddresses,
     body::UpstreamBody,
     credential::{Behalf, OwnCredentials, Shown},
     endpoint::{Endpoint, EndpointStatus},
     error::UpstreamError,
     hop,
+    secure::Secure,
 };
 use crate::resources::{Backend, ObjectName, Server};
 
@@ -47,7 +49,7 @@ pub struct UpstreamStatus {
 
 impl Upstream {
     /// Keeps the endpoints of `before` that are still right.
-    pub(super) fn new(server: &Arc<Server>, before: Option<&Self>, runtime: &Handle) -> Self {
+    pub(super) fn new(server: &Arc<Server>, before: Option<&Self>, hosts: &HostAddresses, runtime: &Handle) -> Self {
         let shown = server.credential.as_ref().map(|credential| {
             let same = before.filter(|before| before.server.credential.as_ref() == Some(credential));
             let kept = same.and_then(|before| before.shown.clone());
@@ -56,11 +58,18 @@ impl Upstream {
         let before = before.filter(|before| before.speaks_like(server));
         let endpoint = |address: &SocketAddr| {
             let kept = before.and_then(|before| before.endpoint(*address).ok());
-            kept.unwrap_or_else(|| Endpoint::new(*address, runtime))
+            kept.unwrap_or_else(|| new_endpoint(server, *address, runtime))
+        };
+        let addresses = match &server.backend {
+            Backend::Addresses { addresses, .. } => addresses.as_slice(),
+            Backend::Host { name, port, .. } => {
+                let found = hosts.get(&(Arc::clone(name), *port));
+                found.map(Vec::as_slice).unwrap_or_default()
+            }
         };
         Self {
             server: Arc::clone(server),
-            endpoints: ArcSwap::from_pointee(server.addresses().iter().map(endpoint).collect()),
+            endpoints: ArcSwap::from_pointee(addresses.iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
             shown,
         }
@@ -71,15 +80,33 @@ impl Upstream {
         &self.server
     }
 
-    /// The least loaded endpoint.
+    /// Takes over where its host is now. Connections to addresses that it still has stay.
+    pub(super) fn is_at(&self, addresses: &[SocketAddr], runtime: &Handle) {
+        let before = self.endpoints.load_full();
+        let endpoint = |address: &SocketAddr| {
+            let kept = before.iter().find(|endpoint| endpoint.address() == *address).cloned();
+            kept.unwrap_or_else(|| new_endpoint(&self.server, *address, runtime))
+        };
+        self.endpoints.store(Arc::new(addresses.iter().map(endpoint).collect()));
+        for endpoint in before
+            .iter()
+            .filter(|endpoint| !addresses.contains(&endpoint.address()))
+        {
+            endpoint.leave();
+        }
+    }
+
+    /// The least loaded endpoint of those that can be reached, as far as is known; where none can, the one that
+    /// could be reached last.
     pub fn pick(&self) -> Result<Endpoint, UpstreamError> {
         let endpoints = self.endpoints.load();
         let (behind, first) = endpoints.split_at(self.turn.fetch_add(1, Relaxed) % endpoints.len().max(1));
         first
             .iter()
             .chain(behind)
-            .min_by_key(|endpoint| endpoint.in_flight())
+            .min_by_key(|endpoint| (endpoint.ejected_for(), endpoint.in_flight()))
             .cloned()
+            .inspect(Endpoint::picked)
             .ok_or(UpstreamError::NoAddress)
     }
 
@@ -118,7 +145,13 @@ impl Upstream {
         let sent = Instant::now();
         let limit = timeouts.first_byte.min(timeouts.call);
         let answer = timeout(limit, endpoint.pool().send(request, timeouts.connect)).await;
-        let mut response = answer.map_err(|_| UpstreamError::FirstByteTimeout(limit))??;
+        let answer = answer.unwrap_or(Err(UpstreamError::FirstByteTimeout(limit)));
+        match &answer {
+            Ok(_) => endpoint.reached(),
+            Err(error) if error.is_of_the_way() => endpoint.failed(),
+            Err(_) => {}
+        }
+        let mut response = answer?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched);
         }
@@ -157,7 +190,11 @@ impl Upstream {
     /// What the server is called where the caller does not say.
     fn host(&self, endpoint: &Endpoint) -> String {
         match &self.server.backend {
-            Backend::Host { name, port, .. } => format!("{name}:{port}"),
+            Backend::Host { name, port, .. } => match (port, self.server.tls.is_some()) {
+                // The scheme's own port goes without saying.
+                (443, true) | (80, false) => name.to_string(),
+                _ => format!("{name}:{port}"),
+            },
             // Without the scope of an IPv6 address, which no URI can hold.
             Backend::Addresses { .. } => {
                 let address = endpoint.address();
@@ -171,7 +208,12 @@ impl Upstream {
         let h2c = |backend: &Backend| match backend {
             Backend::Addresses { h2c, .. } | Backend::Host { h2c, .. } => *h2c,
         };
-        self.server.tls == other.tls && h2c(&self.server.backend) == h2c(&other.backend)
+        let host = |backend: &Backend| match backend {
+            Backend::Addresses { .. } => None,
+            Backend::Host { name, .. } => Some(Arc::clone(name)),
+        };
+        let same_name = host(&self.server.backend) == host(&other.backend);
+        self.server.tls == other.tls && same_name && h2c(&self.server.backend) == h2c(&other.backend)
     }
 
     /// Leaves the endpoints that its successor did not take over.
@@ -199,4 +241,15 @@ impl Upstream {
             endpoints: self.endpoints.load().iter().map(Endpoint::status).collect(),
         }
     }
+}
+
+fn new_endpoint(server: &Server, address: SocketAddr, runtime: &Handle) -> Endpoint {
+    let secure = server.tls.as_ref().map(|wanted| {
+        let name = match &server.backend {
+            Backend::Host { name, .. } => name.to_string(),
+            Backend::Addresses { .. } => address.ip().to_string(),
+        };
+        Arc::new(Secure::new(wanted, &name))
+    });
+    Endpoint::new(address, secure, runtime)
 }

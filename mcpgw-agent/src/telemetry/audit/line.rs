@@ -22,6 +22,7 @@ use crate::{
 const MAX_TEXT: usize = 512;
 
 /// A line to write.
+#[allow(clippy::large_enum_variant, reason = "events are boxed, and nearly all are calls")]
 pub(super) enum Event {
     ToolCall(ToolCall),
     Refused(Refusal),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{PacketCounter, Pod, PodBuilder, Process, binary, http, tools, wait};
@@ -24,6 +25,8 @@ pub enum McpPeer {
     /// Everything that the conformance suite asks for, made with rmcp, both eras; for clients that know it as
     /// `localhost` or by its address.
     Conformance,
+    /// The same, in the modern era only.
+    Modern,
     /// npm's `server-everything` (legacy era); `cargo xtask setup` installs it.
     Everything,
     /// The Python SDK's `MCPServer`, both eras; `cargo xtask setup` installs it.
@@ -47,6 +50,7 @@ pub struct Server {
     process: Process,
     counter: PacketCounter,
     pod: Pod,
+    peer: McpPeer,
 }
 
 impl Server {
@@ -57,6 +61,7 @@ impl Server {
             process: spawn(&pod, peer)?,
             counter,
             pod,
+            peer,
         };
         server.listening()?;
         Ok(server)
@@ -100,6 +105,18 @@ impl Server {
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Kills it in whatever it is doing.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait(LIMIT).map(drop)
+    }
+
+    /// Starts it again after it was killed, at the same address, and waits until it listens.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = spawn(&self.pod, self.peer)?;
+        self.listening()
     }
 
     /// How often each tool was executed ([`McpPeer::Rmcp`] only), asked over its own loopback.
@@ -148,9 +165,10 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.args(["--port", &port]);
             command
         }
-        McpPeer::Conformance => {
+        McpPeer::Conformance | McpPeer::Modern => {
             let mut command = pod.command(binary("conformance-server")?)?;
             command.args(["--port", &port, "--host", &pod.ipv4().to_string()]);
+            command.args((peer == McpPeer::Modern).then_some("--modern"));
             command
         }
         McpPeer::Everything => {

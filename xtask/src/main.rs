@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod project;
 mod setup;
+mod soak;
 mod test;
 mod ui;
 mod versions;
@@ -36,6 +37,8 @@ enum Task {
     Stress(test::Stress),
     /// Measures what a call costs, beside a bare reverse proxy.
     Bench(bench::Bench),
+    /// Runs many clients for minutes while servers are killed and restarted.
+    Soak(soak::Soak),
     /// Fuzzes the parsers for a bounded time.
     Fuzz(fuzz::Fuzz),
     /// Shows one tool call on its way through the kernel, the proxy and the policy.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.run(),
         Task::Stress(stress) => stress.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Soak(soak) => soak.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Demo(demo) => demo.run(),
     };

@@ -93,11 +93,24 @@ pub(super) enum FetchError {
     CursorLoop(&'static str),
 }
 
+impl FetchError {
+    /// Whether the server did not say anything.
+    fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Upstream(_) | Self::Broken(_))
+    }
+}
+
 /// Asks a server what it offers. It is asked in both eras: what it lists is taken from the modern one, where it speaks
 /// that.
 pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
-    let modern = discover(upstream).await;
-    let legacy = initialize(upstream).await;
+    let mut modern = discover(upstream).await;
+    let mut legacy = initialize(upstream).await;
+    // A server that was restarted between the two questions is not one that speaks one era only.
+    match (&modern, &legacy) {
+        (Err(error), Ok(_)) if error.is_of_the_way() => modern = discover(upstream).await,
+        (Ok(_), Err(error)) if error.is_of_the_way() => legacy = initialize(upstream).await,
+        _ => {}
+    }
     let mut tongues = Vec::new();
     let mut speaks = Speaks::default();
     let (mut features, mut instructions, mut ttl) = (Capabilities::default(), None, None);

@@ -40,7 +40,7 @@ fn steps(server: &str, era: Era) -> Value {
             json!({"do": "prompt", "name": "args-prompt", "arguments": {"city": "Kyiv"}}),
             json!({"do": "read", "uri": "demo://resource/static/document/architecture.md"}),
         ],
-        "rmcp" => vec![
+        "rmcp" | "modern" => vec![
             call("test_simple_text", json!({})),
             call("test_multiple_content_types", json!({})),
             call("test_audio_content", json!({})),
@@ -85,7 +85,7 @@ fn steps(server: &str, era: Era) -> Value {
             call("test_sampling", json!({"prompt": "größe"})),
             call("test_elicitation", json!({"message": "größe"})),
         ],
-        ("rmcp", Era::Modern) => vec![
+        ("rmcp", Era::Modern) | ("modern", _) => vec![
             call("test_input_required_result_multiple_inputs", json!({})),
             call("test_input_required_result_multi_round", json!({})),
         ],
@@ -229,11 +229,11 @@ fn rows(scene: &Scene, index: usize) -> Result<Vec<Row>> {
     eras.map(|(client, era)| row(scene, client, era, index)).collect()
 }
 
-#[test]
-fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
-    let scene = Scene::new(&PEERS)?;
+/// Prints the table of these servers, and fails with what differs.
+fn run(peers: &[(&'static str, McpPeer)]) -> Result<()> {
+    let scene = Scene::new(peers)?;
     let rows: Vec<Row> = thread::scope(|scope| {
-        let of_servers: Vec<_> = (0..PEERS.len())
+        let of_servers: Vec<_> = (0..peers.len())
             .map(|index| {
                 scope.spawn({
                     let scene = &scene;
@@ -271,4 +271,15 @@ fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
         .collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     Ok(())
+}
+
+#[test]
+fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
+    run(&PEERS)
+}
+
+/// Alone on its node: it has the names and URIs of another.
+#[test]
+fn legacy_clients_use_a_server_that_speaks_the_modern_era_only() -> Result<()> {
+    run(&[("modern", McpPeer::Modern)])
 }

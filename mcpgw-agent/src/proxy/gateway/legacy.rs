@@ -1,6 +1,6 @@
 //! Requests to servers that know sessions.
 
-use std::sync::Arc;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
@@ -22,14 +22,23 @@ use super::{
     settle,
 };
 use crate::mcp::{
-    AnswerObserver, Kind,
+    AnswerObserver, Envelope, Kind,
     error::code,
     message::Peek,
+    params::MetaKey,
     seal::{Owner, Sealer, ServerRequest, Token as _},
     splice::{Splice, json_string},
     sse::Line,
     version::Era,
 };
+
+/// Members of `_meta` that a server of the legacy era learns when a session is opened.
+const OF_THE_MODERN_ERA: [MetaKey; 4] = [
+    MetaKey::ProtocolVersion,
+    MetaKey::ClientInfo,
+    MetaKey::ClientCapabilities,
+    MetaKey::LogLevel,
+];
 
 /// Asks a server in the session that it has with this client.
 pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Response<Body>, Refused> {
@@ -62,7 +71,10 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             true => raw(link.next_id()),
             false => id.to_owned(),
         };
-        let sent = with_id(&body, id, &sent_id, session.shared);
+        let sent = match session.shared {
+            true => adapted(&body, &sent_id, call.era),
+            false => body.clone(),
+        };
         if let Some(record) = &mut record {
             record.leaving();
         }
@@ -142,19 +154,25 @@ fn raw(id: u64) -> Box<RawValue> {
     serde_json::value::to_raw_value(&id).unwrap_or_default()
 }
 
-/// The body with another id.
-fn with_id(body: &Bytes, id: &RawValue, other: &RawValue, changes: bool) -> Bytes {
-    if !changes {
-        return body.clone();
-    }
-    // The name was spliced since the envelope was read, so that the id is sought again.
-    let Ok(envelope) = crate::mcp::Envelope::parse(body) else {
+/// The body with another id, and without what the modern era says of the client in every request: a server that
+/// knows that era too would take the request for one of it, and ask the client what only the gateway would hear.
+fn adapted(body: &Bytes, id: &RawValue, era: Era) -> Bytes {
+    // The name was spliced since the envelope was read, so that the places are sought again.
+    let Ok(envelope) = Envelope::parse(body) else {
         return body.clone();
     };
-    debug_assert_eq!(envelope.id.map(RawValue::get), Some(id.get()));
     let mut splice = Splice::new(body);
     if let Some(span) = envelope.id_span() {
-        splice.replace(span, other.get());
+        splice.replace(span, id.get());
+    }
+    if era == Era::Modern
+        && let Some(meta) = envelope.params.meta.whole
+        && let Ok(mut members) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(meta.get())
+    {
+        for key in OF_THE_MODERN_ERA {
+            members.remove(key.as_str());
+        }
+        splice.replace(meta.span(), serde_json::to_vec(&members).unwrap_or_default());
     }
     splice.finish()
 }
@@ -300,5 +318,28 @@ impl Rewrite for Changes {
             true => super::listen::event_id(self.link.server(), id).map_or(EventId::None, EventId::Other),
             false => EventId::None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapted(body: &'static str, era: Era) -> String {
+        let id: Box<RawValue> = serde_json::from_str("7").unwrap();
+        let body = super::adapted(&Bytes::from_static(body.as_bytes()), &id, era);
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_the_modern_era_says_of_a_client_does_not_reach_a_session_and_all_else_does() {
+        let body = r#"{"id":"a","method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"p","io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"v":[1, 2],"io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/logLevel":"info"}}}"#;
+        assert_eq!(
+            adapted(body, Era::Modern),
+            r#"{"id":7,"method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"progressToken":"p","v":[1, 2]}}}"#
+        );
+        assert_eq!(adapted(body, Era::Legacy), body.replace(r#""a""#, "7"));
+        let bare = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
+        assert_eq!(adapted(bare, Era::Modern), bare.replace(":1", ":7"));
     }
 }

@@ -40,6 +40,9 @@ struct Arguments {
     /// A name by which clients may know this server, beside `localhost`.
     #[arg(long)]
     host: Vec<String>,
+    /// Speak the modern era only.
+    #[arg(long)]
+    modern: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -50,7 +53,13 @@ async fn main() -> Result<()> {
     let shared = Arc::new(state::Shared::new()?);
     let server = {
         let sessions = Arc::clone(&sessions);
-        move || Ok(Conformance::new(Arc::clone(&shared), Arc::clone(&sessions)))
+        move || {
+            Ok(Conformance::new(
+                Arc::clone(&shared),
+                Arc::clone(&sessions),
+                arguments.modern,
+            ))
+        }
     };
     let mut config = StreamableHttpServerConfig::default();
     config.allowed_hosts.extend(arguments.host);

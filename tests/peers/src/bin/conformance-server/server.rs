@@ -1,6 +1,7 @@
 //! Which method goes where.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,9 +12,9 @@ use rmcp::{
         CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams, CompleteResult,
         CompletionInfo, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult,
         Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-        LoggingLevel, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-        ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
-        UnsubscribeRequestParams, UpdateTaskParams,
+        LoggingLevel, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
+        ReadResourceResult, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
+        SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{RequestContext, SubscriptionContext},
     transport::streamable_http_server::session::local::LocalSessionManager,
@@ -39,6 +40,7 @@ pub struct Conformance {
     pub shared: Arc<Shared>,
     pub sessions: Arc<LocalSessionManager>,
     session: Arc<Mutex<Session>>,
+    modern: bool,
 }
 
 /// What a session of the legacy era has said.
@@ -49,11 +51,13 @@ struct Session {
 }
 
 impl Conformance {
-    pub fn new(shared: Arc<Shared>, sessions: Arc<LocalSessionManager>) -> Self {
+    /// `modern`: it speaks no other era.
+    pub fn new(shared: Arc<Shared>, sessions: Arc<LocalSessionManager>, modern: bool) -> Self {
         Self {
             shared,
             sessions,
             session: Arc::default(),
+            modern,
         }
     }
 
@@ -88,6 +92,13 @@ impl ServerHandler for Conformance {
         ServerConfig::new(abilities)
             .with_server_info(Implementation::new("conformance", "1.0.0"))
             .with_instructions("Everything that the conformance suite asks for.")
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Borrowed(match self.modern {
+            true => &[ProtocolVersion::V_2026_07_28],
+            false => ProtocolVersion::KNOWN_VERSIONS,
+        })
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {

@@ -9,9 +9,10 @@ use crate::{
     datapath::{Explanation, status::DatapathStatus},
     discovery::Offers,
     identity::jwt::IssuerStatus,
-    resources::Desired,
+    resources::{Desired, Server},
     source::SourceStatus,
     telemetry::{AuditHealth, TracesHealth},
+    upstream::Reach,
 };
 
 /// Where the answers come from.
@@ -33,6 +34,8 @@ pub struct State {
     /// Tells what the servers offer.
     #[allow(clippy::type_complexity, reason = "one closure, used once")]
     pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
+    /// Tells how a server can be reached.
+    pub reach: Arc<dyn Fn(&Server) -> Reach + Send + Sync>,
     /// Tells how the audit log does.
     pub audit: Arc<dyn Fn() -> AuditHealth + Send + Sync>,
     /// Tells how the export of traces does; `None` where nothing is exported.
@@ -58,7 +61,7 @@ impl State {
             datapath: self.datapath.borrow().clone(),
             gateway: gateway(&desired),
             restart_needed: self.restart_needed.borrow().iter().map(ToString::to_string).collect(),
-            servers: servers(&desired),
+            servers: servers(&desired, |server| (self.reach)(server)),
             offers: (self.offers)(&desired),
             catalogs: catalogs(&desired),
             issuers: (self.issuers)(),

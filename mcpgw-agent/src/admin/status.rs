@@ -10,6 +10,7 @@ use crate::{
     identity::jwt::IssuerStatus,
     resources::{Catalog, Desired, Expose, Server},
     source::SourceStatus,
+    upstream::Reach,
 };
 
 /// Everything that `mcpgw status` shows.
@@ -51,6 +52,10 @@ pub struct ServerStatus {
     pub name: String,
     /// Its addresses, as `ip:port`; for a host the one `name:port`.
     pub addresses: Vec<String>,
+    /// Where its host is now, as `ip:port`; none for a server that is at addresses.
+    pub found: Vec<String>,
+    /// What is wrong with the way there, a sentence each.
+    pub problems: Vec<String>,
     /// HTTP path of its MCP endpoint.
     pub path: String,
     /// `StreamableHTTP` or `SSE`.
@@ -116,10 +121,12 @@ impl Component {
     }
 }
 
-pub(super) fn servers(desired: &Desired) -> Vec<ServerStatus> {
-    let status = |server: &Server| ServerStatus {
+pub(super) fn servers(desired: &Desired, reach: impl Fn(&Server) -> Reach) -> Vec<ServerStatus> {
+    let status = |server: &Server, Reach { found, problems }| ServerStatus {
         name: server.name.to_string(),
         addresses: server.places(),
+        found,
+        problems,
         path: server.path.to_string(),
         transport: server.transport.as_str().to_owned(),
         prefix: server.prefix.to_string(),
@@ -136,7 +143,11 @@ pub(super) fn servers(desired: &Desired) -> Vec<ServerStatus> {
             .map(|policy| policy.title())
             .collect(),
     };
-    desired.servers.iter().map(|server| status(server)).collect()
+    desired
+        .servers
+        .iter()
+        .map(|server| status(server, reach(server)))
+        .collect()
 }
 
 pub(super) fn catalogs(desired: &Desired) -> Vec<CatalogStatus> {

@@ -79,6 +79,10 @@ fn agent() -> Agent {
             move || health.borrow().clone()
         }),
         issuers: Arc::new(Vec::new),
+        reach: Arc::new(|_| crate::upstream::Reach {
+            found: vec![],
+            problems: vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
+        }),
         traces: Arc::new(|| None),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
@@ -192,6 +196,8 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
     let expected = ServerStatus {
         name: "tools/calculator".to_owned(),
         addresses: vec!["10.0.0.5:8080".to_owned()],
+        found: vec![],
+        problems: vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
         path: "/mcp".to_owned(),
         transport: "StreamableHTTP".to_owned(),
         prefix: "calc_".to_owned(),

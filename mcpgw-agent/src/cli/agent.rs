@@ -128,6 +128,10 @@ impl Agent {
                 let discovery = discovery.clone();
                 move |desired| discovery.offers(&desired.servers, &desired.policies)
             }),
+            reach: Arc::new({
+                let upstreams = upstreams.clone();
+                move |server| upstreams.reach(server)
+            }),
             audit: Arc::new({
                 let telemetry = telemetry.clone();
                 move || telemetry.audit_health()

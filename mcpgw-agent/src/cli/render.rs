@@ -59,6 +59,7 @@ pub(super) fn running(status: &Status) -> String {
         &servers(&status.servers),
         "no servers: there are no governed addresses",
     );
+    out.push_str(&unreached(&status.servers));
     if status.gateway.is_some() && !status.offers.is_empty() {
         section(&mut out, &offers(&status.offers), "");
         out.push_str(&troubles(&status.offers));
@@ -184,6 +185,17 @@ fn troubles(offers: &[Offers]) -> String {
     text
 }
 
+/// What is wrong with the way to servers, a line each.
+fn unreached(servers: &[ServerStatus]) -> String {
+    let mut text = String::new();
+    for server in servers {
+        for problem in &server.problems {
+            let _ = writeln!(text, "{}: {problem}", server.name);
+        }
+    }
+    text
+}
+
 fn servers(servers: &[ServerStatus]) -> Table {
     let mut table = Table::new(&["SERVER", "PREFIX", "PATH", "CAPTURE", "POLICIES", "ADDRESSES"]);
     for server in servers {
@@ -197,7 +209,7 @@ fn servers(servers: &[ServerStatus]) -> Table {
             server.path.clone(),
             server.capture.clone(),
             policies,
-            server.addresses.join("\n"),
+            [&server.addresses[..], &server.found[..]].concat().join("\n"),
         ]);
     }
     table

@@ -107,6 +107,11 @@ fn status() -> Status {
     let server = |name: &str, addresses: &[&str], policies: &[&str]| ServerStatus {
         name: name.to_owned(),
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+        found: vec![],
+        problems: match name {
+            "tools/calculator" => vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
+            _ => vec![],
+        },
         path: "/mcp".to_owned(),
         transport: "StreamableHTTP".to_owned(),
         prefix: format!("{}_", name.trim_start_matches("tools/")),

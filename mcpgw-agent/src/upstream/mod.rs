@@ -49,6 +49,15 @@ pub use server::{Upstream, UpstreamStatus};
 
 use crate::resources::{Backend, ObjectName, Server};
 
+/// How a server can be reached, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Where its host is, as `ip:port`; none for a server that is at addresses.
+    pub found: Vec<String>,
+    /// What is wrong with the way there, a sentence each.
+    pub problems: Vec<String>,
+}
+
 /// A host that is asked for.
 struct Resolving {
     known: Resolution,
@@ -193,6 +202,32 @@ impl Upstreams {
         let host = host_of(server)?;
         let resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
         resolving.get(&host).map(|resolving| resolving.known.clone())
+    }
+
+    /// How a server can be reached, for people.
+    pub fn reach(&self, server: &Server) -> Reach {
+        let resolution = self.resolution(server);
+        let mut reach = Reach {
+            found: resolution
+                .iter()
+                .flat_map(|known| &known.addresses)
+                .map(ToString::to_string)
+                .collect(),
+            problems: resolution.and_then(|known| known.error).into_iter().collect(),
+        };
+        let endpoints = self.get(&server.name).map(|upstream| upstream.status().endpoints);
+        for endpoint in endpoints
+            .into_iter()
+            .flatten()
+            .filter(|endpoint| endpoint.ejected_for > 0)
+        {
+            let seconds = endpoint.ejected_for.div_ceil(1_000);
+            reach.problems.push(format!(
+                "{} could not be reached: left alone for {seconds} s",
+                endpoint.address
+            ));
+        }
+        reach
     }
 
     /// The server of this name, as it is now. Endpoints of one that has changed or gone answer with

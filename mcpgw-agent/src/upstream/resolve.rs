@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hickory_resolver::{TokioResolver, config::LookupIpStrategy, net::NetError};
+use hickory_resolver::{
+    TokioResolver,
+    config::{LookupIpStrategy, ResolverOpts},
+    net::NetError,
+};
 use tokio::time::sleep;
 
 use super::{
@@ -28,9 +32,15 @@ pub struct Resolution {
 /// The resolver of this system: `/etc/resolv.conf`, `/etc/hosts`.
 pub(super) fn of_system() -> Result<TokioResolver, NetError> {
     let mut builder = TokioResolver::builder_tokio()?;
-    // A node without a way to IPv6 would lose every other call to a host that has both.
-    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    configure(builder.options_mut());
     builder.build()
+}
+
+pub(super) fn configure(options: &mut ResolverOpts) {
+    // A node without a way to IPv6 would lose every other call to a host that has both.
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    // What was found is kept here, and nowhere else.
+    options.cache_size = 0;
 }
 
 /// Keeps what is known of a host current, until the servers have gone.

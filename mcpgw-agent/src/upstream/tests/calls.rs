@@ -233,3 +233,61 @@ async fn a_server_that_is_silent_within_its_answer_or_takes_too_long_in_all_ends
         }
     }
 }
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_is_left_alone_until_one_call_has_tried_it() {
+    let (good, dead) = (Scripted::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let gone = dead.local_addr().unwrap();
+    drop(dead);
+    let (upstreams, upstream) = with(server(&[gone, good.address]));
+    let serve = async {
+        loop {
+            let mut stream = good.accept().await;
+            read_until(&mut stream, "body").await;
+            answer(&mut stream, "done").await;
+        }
+    };
+    let client = async {
+        let mut failed = 0;
+        for _ in 0..20 {
+            failed += u32::from(ask(&upstream, post("body")).await.is_err());
+        }
+        assert_eq!(failed, 1, "the first to go there, and nobody after that");
+        let reach = upstreams.reach(upstream.server());
+        assert_eq!(reach.problems.len(), 1);
+        assert!(
+            reach.problems[0].starts_with(&format!("{gone} could not be reached")),
+            "{reach:?}"
+        );
+        // It has come back: of the calls after its time, one tries it, and then it is one of the two.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let first = upstream.pick().unwrap();
+        let second = upstream.pick().unwrap();
+        assert_eq!((first.address(), second.address()), (gone, good.address));
+        let back = TcpListener::bind(gone).await.unwrap();
+        let served = async {
+            let (mut stream, _) = back.accept().await.unwrap();
+            read_until(&mut stream, "body").await;
+            answer(&mut stream, "back").await;
+        };
+        let (answered, ()) = tokio::join!(upstream.send(&first, post("body")), served);
+        assert_eq!(text(answered.unwrap().into_body()).await, "back");
+        assert_eq!(upstreams.reach(upstream.server()).problems, [""; 0]);
+    };
+    tokio::select! {
+        () = client => {}
+        () = serve => {}
+    }
+}
+
+#[tokio::test]
+async fn where_no_endpoint_can_be_reached_one_is_tried_all_the_same() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = dead.local_addr().unwrap();
+    drop(dead);
+    let (_upstreams, upstream) = with(server(&[gone]));
+    for _ in 0..3 {
+        let error = ask(&upstream, post("body")).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Unreachable(_)), "{error:?}");
+    }
+}

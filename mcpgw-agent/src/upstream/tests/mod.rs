@@ -1,6 +1,8 @@
 //! On real sockets, on loopback.
 
 mod calls;
+mod hosts;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 

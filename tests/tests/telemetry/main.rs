@@ -1,0 +1,6 @@
+//! What is remembered, as others read it: a real OpenTelemetry collector, and Prometheus' own tool.
+
+mod collector;
+mod failures;
+mod scene;
+mod traces;

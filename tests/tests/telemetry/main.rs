@@ -2,5 +2,6 @@
 
 mod collector;
 mod failures;
+mod metrics;
 mod scene;
 mod traces;

@@ -27,6 +27,11 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
+    /// Of what was received on a connection that has ended.
+    pub fn parse(received: &str) -> Result<Self> {
+        parse(received)
+    }
+
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));

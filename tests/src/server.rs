@@ -126,6 +126,13 @@ impl Server {
         serde_json::from_str(&answer.body).context("parse /executions")
     }
 
+    /// The last tool calls as they came ([`McpPeer::Rmcp`] only): `{traceparent, tracestate, baggage, body}`.
+    pub fn seen(&self) -> Result<Vec<Value>> {
+        let answer = http::get(self.pod.netns(), (Ipv4Addr::LOCALHOST, PORT).into(), "/seen")?;
+        ensure!(answer.status == 200, "/seen answered {}", answer.status);
+        serde_json::from_str(&answer.body).context("parse /seen")
+    }
+
     /// Executions of one tool.
     pub fn executed(&self, tool: &str) -> Result<u64> {
         Ok(self.executions()?.get(tool).copied().unwrap_or(0))

@@ -40,6 +40,14 @@ pub fn node22() -> Result<PathBuf> {
     })
 }
 
+/// The OpenTelemetry collector, if `cargo xtask setup` has built it.
+pub fn collector() -> Result<PathBuf> {
+    Ok(directory()?.join(format!("otelcol-{COLLECTOR_VERSION}/otelcol")))
+}
+
+/// The version of the OpenTelemetry collector: as `xtask/versions.toml` has it.
+pub const COLLECTOR_VERSION: &str = "0.158.0";
+
 /// The lock file of the npm peers.
 pub const NPM_LOCK: &str = include_str!("../peers/npm/package-lock.json");
 /// The manifest of the npm peers.

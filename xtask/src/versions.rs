@@ -16,6 +16,8 @@ pub struct Versions {
     pub cargo: BTreeMap<String, String>,
     /// Where the standard library's source comes from.
     pub rust_src: RustSrc,
+    /// The OpenTelemetry collector.
+    pub collector: Collector,
     /// Package by program.
     pub debian: BTreeMap<String, String>,
 }
@@ -28,6 +30,15 @@ pub struct RustSrc {
     /// Package version by rustc version.
     #[serde(flatten)]
     pub packages: BTreeMap<String, String>,
+}
+
+/// The OpenTelemetry collector.
+#[derive(Deserialize)]
+pub struct Collector {
+    /// Of its components and of what builds it.
+    pub version: String,
+    /// Of what reads its configuration.
+    pub providers: String,
 }
 
 impl Versions {

@@ -12,7 +12,10 @@ use opentelemetry::{
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
 
-use super::{labels::OTHER, record::Finished};
+use super::{
+    labels::OTHER,
+    record::{Finished, Outcome},
+};
 use crate::mcp::governed::METHODS;
 
 /// Series of one call metric; calls beyond are counted in one series with the label `otel_metric_overflow`.
@@ -20,11 +23,17 @@ const MAX_CALL_SERIES: usize = 20_000;
 const CALLS: &str = "mcp_tool_calls";
 const REQUESTS: &str = "mcp_requests";
 const DURATION: &str = "mcp_tool_call_duration_seconds";
+/// As the OpenTelemetry conventions for MCP name and bound it; the exporter adds the unit.
+const OPERATION: &str = "mcp.server.operation.duration";
 const OVERHEAD: &str = "mcpgw_overhead_seconds";
 
 /// Buckets of a whole call, in seconds.
 const DURATION_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+];
+/// Buckets of an operation, in seconds, as the conventions have them.
+const OPERATION_BUCKETS: [f64; 14] = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 /// Buckets of our own part in a call, in seconds: from 10 µs.
 const OVERHEAD_BUCKETS: [f64; 13] = [
@@ -42,6 +51,7 @@ pub(super) struct Metrics {
     meter: Meter,
     calls: Counter<u64>,
     duration: Histogram<f64>,
+    operation: Histogram<f64>,
     overhead: Histogram<f64>,
     refused: Counter<u64>,
     would_refuse: Counter<u64>,
@@ -81,6 +91,12 @@ impl Metrics {
                 "Time from a tool call's request headers to the end of its answer.",
                 &DURATION_BUCKETS,
             ),
+            operation: meter
+                .f64_histogram(OPERATION)
+                .with_unit("s")
+                .with_description("Time from the headers of a decided request to the end of its answer.")
+                .with_boundaries(OPERATION_BUCKETS.to_vec())
+                .build(),
             overhead: histogram(
                 OVERHEAD,
                 "Time that the gateway adds to a tool call: from its complete body to the request to the server, plus \
@@ -190,9 +206,11 @@ impl Metrics {
             .map_or("none".into(), |status| opentelemetry::Value::from(i64::from(status)));
         // A method that is nobody's is the caller's word, and no label.
         let method = || METHODS.iter().find(|(known, _)| *known == call.method);
+        let method = method().map_or(OTHER, |(known, _)| known);
+        self.operation(call, method);
         let about = match &call.tool_label {
             Some(tool) => KeyValue::new("tool_name", Arc::clone(tool)),
-            None => KeyValue::new("mcp_method_name", method().map_or(OTHER, |(known, _)| known)),
+            None => KeyValue::new("mcp_method_name", method),
         };
         let server = [
             KeyValue::new("mcp_server_namespace", Arc::clone(&call.server.namespace)),
@@ -220,6 +238,19 @@ impl Metrics {
         }
     }
 
+    fn operation(&self, call: &Finished<'_>, method: &'static str) {
+        let method = KeyValue::new("mcp.method.name", method);
+        let tool = call.tool_label.as_ref();
+        let tool = tool.map(|tool| KeyValue::new("gen_ai.tool.name", Arc::clone(tool)));
+        let error = (call.outcome != Outcome::Ok).then(|| KeyValue::new("error.type", call.outcome.name()));
+        let record = |labels: &[KeyValue]| self.operation.record(call.duration.as_secs_f64(), labels);
+        match (tool, error) {
+            (None, None) => record(&[method]),
+            (Some(only), None) | (None, Some(only)) => record(&[method, only]),
+            (Some(tool), Some(error)) => record(&[method, tool, error]),
+        }
+    }
+
     pub(super) fn render(&self) -> String {
         let mut text = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
@@ -230,7 +261,7 @@ impl Metrics {
 }
 
 fn bound_series(instrument: &Instrument) -> Option<Stream> {
-    let calls = matches!(instrument.name(), CALLS | REQUESTS | DURATION);
+    let calls = matches!(instrument.name(), CALLS | REQUESTS | DURATION | OPERATION);
     calls
         .then(|| Stream::builder().with_cardinality_limit(MAX_CALL_SERIES).build().ok())
         .flatten()

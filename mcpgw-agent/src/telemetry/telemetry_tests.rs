@@ -145,6 +145,7 @@ fn metrics_have_exactly_their_names() {
     for line in [
         r#"mcp_tool_calls_total{mcp_server_name="calc",mcp_server_namespace="tools",outcome="ok",path="redirected",source_namespace="agents",source_service_account="ci",status_code="200",tool_name="add"} 1"#,
         r#"mcp_tool_call_duration_seconds_count{mcp_server_name="calc",mcp_server_namespace="tools",tool_name="add"} 1"#,
+        r#"mcp_server_operation_duration_seconds_bucket{gen_ai_tool_name="add",mcp_method_name="tools/call",le="300"} 1"#,
         r#"mcpgw_overhead_seconds_bucket{le="0.00001"} 1"#,
         r#"mcpgw_requests_refused_total{reason="tls"} 1"#,
         r#"mcpgw_policy_decisions_total{action="allow",rule="tools/p#1"} 1"#,

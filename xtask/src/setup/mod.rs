@@ -12,6 +12,7 @@ use clap::Args;
 use crate::{command, ui, versions::Versions};
 
 pub mod cargo_tools;
+mod collector;
 mod debian;
 mod npm;
 mod python;
@@ -42,7 +43,7 @@ struct Item {
 
 const WITHOUT_BPF: &str = "`cargo xtask bpf` cannot build; the lint suite checks the committed object by digest only";
 
-const ITEMS: [Item; 11] = [
+const ITEMS: [Item; 14] = [
     Item {
         name: "C compiler",
         without: "nothing links",
@@ -111,6 +112,27 @@ const ITEMS: [Item; 11] = [
         required: true,
         check: |_| python::check(),
         install: |_| python::install(),
+    },
+    Item {
+        name: "Go",
+        without: "the OpenTelemetry collector cannot be built",
+        required: false,
+        check: |_| Ok(collector::go()),
+        install: |versions| debian::install_programs(versions, &["go"]),
+    },
+    Item {
+        name: "collector",
+        without: "tests of traces fail",
+        required: true,
+        check: |_| collector::check(),
+        install: collector::install,
+    },
+    Item {
+        name: "promtool",
+        without: "the test of the metrics fails",
+        required: true,
+        check: |_| Ok(command::find("promtool").map(|path| path.display().to_string())),
+        install: |versions| debian::install_programs(versions, &["promtool"]),
     },
     Item {
         name: "rust-src",

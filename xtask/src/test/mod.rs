@@ -40,6 +40,8 @@ pub enum Suite {
     Protocol,
     /// Tokens of a real issuer: its keys change, it dies. Needs root.
     Identity,
+    /// Traces and metrics, as a real collector and Prometheus' own tool read them. Needs root.
+    Telemetry,
 }
 
 /// How many tests passed and failed.
@@ -91,6 +93,7 @@ impl Test {
                 Suite::Interception => suites::interception()?,
                 Suite::Protocol => suites::protocol()?,
                 Suite::Identity => suites::identity()?,
+                Suite::Telemetry => suites::telemetry()?,
             };
             total += tally;
             rows.push((name(*suite), Some(tally), started.elapsed()));

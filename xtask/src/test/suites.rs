@@ -33,6 +33,11 @@ pub fn identity() -> Result<Tally> {
     on_real_sockets(&mut cargo(["--test", "identity"]))
 }
 
+/// What is remembered, read back.
+pub fn telemetry() -> Result<Tally> {
+    on_real_sockets(&mut cargo(["--test", "telemetry"]))
+}
+
 /// The stress test alone, with this many connections.
 pub fn stress(connections: u64) -> Result<Tally> {
     let mut command = cargo(["--test", "interception", "--", "stress::", "--nocapture"]);

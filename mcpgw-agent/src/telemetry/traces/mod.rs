@@ -152,3 +152,7 @@ pub(super) fn resource(node: &str) -> Resource {
     }
     builder.build()
 }
+
+#[cfg(test)]
+#[path = "traces_tests.rs"]
+mod tests;

@@ -1,8 +1,8 @@
 //! An MCP server as the rmcp SDK makes it, over bare hyper: safe tools, and a destructive one that counts how
-//! often it really ran. `GET /executions` tells the counts.
+//! often it really ran. `GET /executions` tells the counts, `GET /seen` what tool calls looked like when they came.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use http_body_util::{BodyExt, Either, Full};
-use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{HeaderMap, Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use mcpgw_peers::listen;
 use rmcp::{
@@ -21,6 +21,7 @@ use rmcp::{
     },
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 #[derive(Parser)]
 struct Arguments {
@@ -30,6 +31,12 @@ struct Arguments {
 }
 
 type Executions = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+
+/// Tool calls that are remembered.
+const SEEN: usize = 32;
+
+/// The last tool calls as they came: some of the headers, and the body.
+type Seen = Arc<Mutex<VecDeque<Value>>>;
 
 #[derive(Clone, Default)]
 struct Tools {
@@ -103,18 +110,27 @@ async fn main() -> Result<()> {
         Arc::new(LocalSessionManager::default()),
         StreamableHttpServerConfig::default().disable_allowed_hosts(),
     ));
+    let seen = Seen::default();
     loop {
         let (stream, _) = listener.accept().await.context("accept")?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let (mcp, executions) = (mcp.clone(), executions.clone());
+        let (mcp, executions, seen) = (mcp.clone(), executions.clone(), seen.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (mcp, executions) = (mcp.clone(), executions.clone());
+            let (mcp, executions, seen) = (mcp.clone(), executions.clone(), seen.clone());
             async move {
+                if request.uri().path() == "/seen" {
+                    let body = serde_json::to_vec(&*seen.lock().unwrap_or_else(PoisonError::into_inner))?;
+                    return Ok(Response::new(Either::Left(Full::new(Bytes::from(body)))));
+                }
                 if request.uri().path() == "/executions" {
                     let counts = executions.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let body = serde_json::to_vec(&counts)?;
                     return Ok(Response::new(Either::Left(Full::new(Bytes::from(body)))));
                 }
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                note(&seen, &head.headers, &body);
+                let request = Request::from_parts(head, Full::new(body));
                 let answer = hyper::service::Service::call(&mcp, request).await;
                 let answer = match answer {
                     Ok(answer) => answer,
@@ -130,4 +146,21 @@ async fn main() -> Result<()> {
                 .await;
         });
     }
+}
+
+/// Remembers a tool call.
+fn note(seen: &Seen, headers: &HeaderMap, body: &[u8]) {
+    let text = String::from_utf8_lossy(body);
+    if !text.contains("tools/call") {
+        return;
+    }
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    if seen.len() == SEEN {
+        seen.pop_front();
+    }
+    seen.push_back(json!({
+        "traceparent": header("traceparent"), "tracestate": header("tracestate"), "baggage": header("baggage"),
+        "body": text,
+    }));
 }

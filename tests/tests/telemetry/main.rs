@@ -1,0 +1,7 @@
+//! What is remembered, as others read it: a real OpenTelemetry collector, and Prometheus' own tool.
+
+mod collector;
+mod failures;
+mod metrics;
+mod scene;
+mod traces;

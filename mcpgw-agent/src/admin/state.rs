@@ -34,6 +34,8 @@ pub struct State {
     /// Tells what the servers offer.
     #[allow(clippy::type_complexity, reason = "one closure, used once")]
     pub offers: Arc<dyn Fn(&Desired) -> Vec<Offers> + Send + Sync>,
+    /// Tells why the gateway's certificate, as it stands now, cannot be used; `None` if it is in force.
+    pub certificate: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// Tells how a server can be reached.
     pub reach: Arc<dyn Fn(&Server) -> Reach + Send + Sync>,
     /// Tells how the audit log does.
@@ -59,7 +61,7 @@ impl State {
             uptime_seconds: self.started.elapsed().as_secs(),
             source: self.source.borrow().clone(),
             datapath: self.datapath.borrow().clone(),
-            gateway: gateway(&desired),
+            gateway: gateway(&desired, (self.certificate)()),
             restart_needed: self.restart_needed.borrow().iter().map(ToString::to_string).collect(),
             servers: servers(&desired, |server| (self.reach)(server)),
             offers: (self.offers)(&desired),

@@ -77,6 +77,8 @@ pub struct GatewayStatus {
     pub listen: Vec<String>,
     /// Whether it serves TLS.
     pub tls: bool,
+    /// Why its certificate, as it stands now, cannot be used; `None` if it is in force.
+    pub certificate_error: Option<String>,
     /// How callers prove who they are: `Attested`, `Token`, `AttestedAndToken`, `Any` or `None`.
     pub authentication: String,
     /// Origins of browsers that may call.
@@ -159,11 +161,12 @@ pub(super) fn catalogs(desired: &Desired) -> Vec<CatalogStatus> {
     desired.catalogs.iter().map(|catalog| status(catalog)).collect()
 }
 
-pub(super) fn gateway(desired: &Desired) -> Option<GatewayStatus> {
+pub(super) fn gateway(desired: &Desired, certificate_error: Option<String>) -> Option<GatewayStatus> {
     let gateway = desired.settings.gateway.as_ref()?;
     Some(GatewayStatus {
         listen: gateway.listen.iter().map(ToString::to_string).collect(),
         tls: gateway.tls.is_some(),
+        certificate_error,
         authentication: gateway.authentication.as_str().to_owned(),
         allowed_origins: gateway.allowed_origins.iter().map(ToString::to_string).collect(),
     })

@@ -79,6 +79,7 @@ fn agent() -> Agent {
             move || health.borrow().clone()
         }),
         issuers: Arc::new(Vec::new),
+        certificate: Arc::new(|| None),
         reach: Arc::new(|_| crate::upstream::Reach {
             found: vec![],
             problems: vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
@@ -215,6 +216,7 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
     let gateway = GatewayStatus {
         listen: vec!["10.0.0.1:8080".to_owned()],
         tls: false,
+        certificate_error: None,
         authentication: "Attested".to_owned(),
         allowed_origins: vec!["https://console.example".to_owned()],
     };

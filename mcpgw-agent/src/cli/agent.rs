@@ -109,6 +109,7 @@ impl Agent {
             Some(gateway) => Some(proxy.listen(gateway)?),
             None => None,
         };
+        let (listening, tls) = listening.map_or((None, None), |open| (Some(open.guard), open.tls));
         let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
@@ -128,6 +129,7 @@ impl Agent {
                 let discovery = discovery.clone();
                 move |desired| discovery.offers(&desired.servers, &desired.policies)
             }),
+            certificate: Arc::new(move || tls.as_ref().and_then(|tls| tls.error())),
             reach: Arc::new({
                 let upstreams = upstreams.clone();
                 move |server| upstreams.reach(server)

@@ -37,6 +37,16 @@ pub(super) fn running(status: &Status) -> String {
             ),
         );
     }
+    let certificate = status
+        .gateway
+        .as_ref()
+        .and_then(|gateway| gateway.certificate_error.as_ref());
+    if let Some(error) = certificate {
+        line(
+            &mut out,
+            &format!("CERTIFICATE: {error}; the gateway keeps the last good one"),
+        );
+    }
     for field in &status.restart_needed {
         line(
             &mut out,

@@ -136,6 +136,7 @@ fn status() -> Status {
         gateway: Some(GatewayStatus {
             listen: vec!["10.0.0.1:8080".to_owned(), "127.0.0.1:8080".to_owned()],
             tls: true,
+            certificate_error: Some("there is no private key in /etc/mcpgw/tls.key".to_owned()),
             authentication: "Attested".to_owned(),
             allowed_origins: vec![],
         }),

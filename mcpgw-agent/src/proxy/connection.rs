@@ -10,7 +10,7 @@ use std::{
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -19,15 +19,15 @@ use super::{
     Shared,
     body::BodyBudget,
     exchange,
-    limits::{HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER},
-    preface,
+    limits::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER},
+    preface::{self, First},
 };
 use crate::{
     identity::Caller,
     telemetry::{Path, Refusal, Who},
 };
 
-/// Serves a connection of this caller until it ends. Dropping the future breaks it off.
+/// Serves a connection of this caller until it ends; over TLS at an address of the gateway that has a certificate. Dropping the future breaks it off.
 pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBudget, shared: Arc<Shared>) {
     let refuse = |reason| {
         let who = Who::Caller(Arc::clone(&caller));
@@ -44,11 +44,18 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBu
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
+    let at_gateway = shared.plan.load().gateway_at(caller.destination).is_some();
+    let tls = shared.tls.get().filter(|_| at_gateway);
     let first = timeout(HEADER_TIMEOUT, preface::first(&stream));
     let Some(first) = shared.draining.run_until_cancelled(first).await else {
         return;
     };
     match first {
+        Ok(Ok(First::Tls)) if tls.is_some() => {}
+        Ok(Ok(First::Http)) if tls.is_some() => {
+            refuse("plain_http");
+            return refuse_plain(stream).await;
+        }
         Ok(Ok(first)) => {
             if let Some(reason) = first.refusal() {
                 refuse(reason);
@@ -64,7 +71,28 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBu
             return close(stream).await;
         }
     }
-    match serve_http(stream, &caller, &bodies, &shared).await {
+    match tls {
+        None => serve_on(stream, &caller, &bodies, &shared, &refuse).await,
+        Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve_on(stream, &caller, &bodies, &shared, &refuse).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                refuse("tls_handshake");
+            }
+            Err(_) => refuse("tls_timeout"),
+        },
+    }
+}
+
+/// Serves HTTP on a stream until it ends.
+async fn serve_on(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    caller: &Arc<Caller>,
+    bodies: &BodyBudget,
+    shared: &Arc<Shared>,
+    refuse: &impl Fn(&'static str),
+) {
+    match serve_http(stream, caller, bodies, shared).await {
         Ended::Whole(stream) => close(stream).await,
         Ended::Refused(stream, reason) => {
             refuse(reason);
@@ -74,18 +102,32 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBu
     }
 }
 
+/// Tells a client that speaks plain HTTP to a listener of TLS what is wrong.
+async fn refuse_plain(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 41\r\n\
+        connection: close\r\n\r\nThis port speaks TLS: begin with https://\n";
+    if timeout(LINGER_TIMEOUT, stream.write_all(ANSWER)).await.is_ok() {
+        close(stream).await;
+    }
+}
+
 /// How HTTP ended on a connection.
-enum Ended {
+enum Ended<S> {
     /// After a complete exchange.
-    Whole(TcpStream),
+    Whole(S),
     /// By something that is no HTTP request, or none in time.
-    Refused(TcpStream, &'static str),
+    Refused(S, &'static str),
     /// In the midst of an exchange: the client has gone, or its answer could not be completed. The
     /// connection is dropped, so that the client cannot take what it got for a whole answer.
     Broken,
 }
 
-async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, bodies: &BodyBudget, shared: &Arc<Shared>) -> Ended {
+async fn serve_http<S: AsyncRead + AsyncWrite + Send + Unpin>(
+    stream: S,
+    caller: &Arc<Caller>,
+    bodies: &BodyBudget,
+    shared: &Arc<Shared>,
+) -> Ended<S> {
     let service = service_fn(|request| {
         Box::pin(exchange::serve(
             Arc::clone(shared),
@@ -129,7 +171,7 @@ async fn serve_http(stream: TcpStream, caller: &Arc<Caller>, bodies: &BodyBudget
 
 /// Ends a connection so that the client can read what was sent to it: closing with unread input would reset
 /// the connection and destroy that on its way.
-async fn close(mut stream: TcpStream) {
+async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }

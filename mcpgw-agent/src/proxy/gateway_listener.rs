@@ -6,15 +6,31 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Proxy, Stop, listener::Accept};
+use super::{CertificateError, Proxy, Stop, Tls, listener::Accept};
 use crate::{datapath::ServeGuard, identity::Caller, resources::Gateway};
 
 /// Why a listener of the gateway cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the gateway cannot listen on {address} (spec.gateway.listen of ClusterMCPSettings): {source}")]
-pub struct ListenError {
-    address: SocketAddr,
-    source: io::Error,
+pub enum ListenError {
+    /// Its address.
+    #[error("the gateway cannot listen on {address} (spec.gateway.listen of ClusterMCPSettings): {source}")]
+    Address {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Its certificate.
+    #[error("the gateway has no certificate (spec.gateway.tls of ClusterMCPSettings): {0}")]
+    Certificate(#[from] CertificateError),
+}
+
+/// The gateway's listeners, open.
+pub struct Listening {
+    /// Dropped, they close.
+    pub guard: ServeGuard,
+    /// What TLS is spoken with; `None`: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Proxy {
@@ -22,20 +38,25 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When an address is taken, or is none of this node: then nothing is opened.
-    pub fn listen(&self, gateway: &Gateway) -> Result<ServeGuard, ListenError> {
+    /// When an address is taken, or is none of this node, or the certificate cannot be used: then nothing is opened.
+    pub fn listen(&self, gateway: &Gateway) -> Result<Listening, ListenError> {
+        let tls = gateway.tls.as_ref().map(Tls::open).transpose()?;
         let _entered = self.runtime.enter();
         let open = |address: &SocketAddr| {
             let opened = std::net::TcpListener::bind(address).and_then(|listener| {
                 listener.set_nonblocking(true)?;
                 TcpListener::from_std(listener)
             });
-            opened.map_err(|source| ListenError {
+            opened.map_err(|source| ListenError::Address {
                 address: *address,
                 source,
             })
         };
         let listeners: Arc<[TcpListener]> = gateway.listen.iter().map(open).collect::<Result<_, _>>()?;
+        if let Some(tls) = &tls {
+            // The gateway's TLS is the one that the agent starts with.
+            let _ = self.shared.tls.set(Arc::clone(tls));
+        }
         let stop = CancellationToken::new();
         let accept = Accept {
             listeners: Arc::clone(&listeners),
@@ -56,9 +77,12 @@ impl Proxy {
             stop: stop.clone(),
         };
         self.tasks.spawn_on(accept.run(), &self.runtime);
-        Ok(ServeGuard::new(Stop {
-            listeners,
-            _connections: stop.drop_guard(),
-        }))
+        Ok(Listening {
+            guard: ServeGuard::new(Stop {
+                listeners,
+                _connections: stop.drop_guard(),
+            }),
+            tls,
+        })
     }
 }

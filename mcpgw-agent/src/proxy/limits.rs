@@ -19,6 +19,8 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// answer. More wait; after [`BODY_TIMEOUT`] that is HTTP 503.
 pub const MAX_BODIES_PER_WORKLOAD: usize = 64 * 1024 * 1024;
 
+/// For a client to complete the TLS handshake that it has begun.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the connection, or the answer before, to complete request headers.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// From complete headers to the complete body: later is HTTP 408.

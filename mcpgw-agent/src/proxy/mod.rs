@@ -5,6 +5,7 @@
 //! gateway_listener  the gateway's own listeners
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection
+//! tls         TLS at the gateway's addresses
 //! exchange    one request: which of the two paths it is on
 //! authenticate  what the request's token adds to what the kernel saw
 //! challenge   what clients without a good token are told
@@ -41,10 +42,11 @@ mod relay;
 mod request;
 mod rewrite;
 mod route;
+mod tls;
 
 use std::{
     net::Shutdown,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -81,6 +83,8 @@ struct Shared {
     discovery: Arc<Discovery>,
     tokens: Arc<dyn Authenticator>,
     gateway: Gateway,
+    /// What TLS is spoken with at the gateway's addresses; not set: plain HTTP.
+    tls: OnceLock<Arc<Tls>>,
     /// Sessions on the redirected path.
     redirected: redirected::Known,
     pending: Arc<Pending>,
@@ -123,6 +127,7 @@ impl Shared {
             discovery,
             tokens,
             gateway: Gateway::new(sealer),
+            tls: OnceLock::new(),
             redirected: redirected::Known::default(),
             pending: Arc::default(),
             budgets: Arc::default(),
@@ -248,6 +253,9 @@ fn refuse_from_now_on(listeners: &[TcpListener]) {
         }
     }
 }
+
+pub use gateway_listener::{ListenError, Listening};
+pub use tls::{CertificateError, Tls};
 
 use gateway::Gateway;
 use pending::Pending;

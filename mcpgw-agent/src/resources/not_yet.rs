@@ -30,14 +30,6 @@ pub fn not_yet(desired: &Desired) -> Vec<Problem> {
     {
         report(format!("Workload {}", workload.name), "spec.mode: observe");
     }
-    if desired
-        .settings
-        .gateway
-        .as_ref()
-        .is_some_and(|gateway| gateway.tls.is_some())
-    {
-        report("ClusterMCPSettings default".to_owned(), "spec.gateway.tls");
-    }
     problems
 }
 

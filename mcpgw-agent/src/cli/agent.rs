@@ -84,6 +84,7 @@ impl Agent {
             Err(error) => return Err(why_taken(error, &socket).await),
         };
 
+        telemetry.set_audit(&initial.settings.audit);
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
@@ -166,7 +167,6 @@ impl Agent {
                 return Err(error.into());
             }
         };
-        telemetry.set_audit(&running.audit);
         let publish = Publish {
             running,
             telemetry: telemetry.clone(),

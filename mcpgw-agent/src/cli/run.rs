@@ -27,7 +27,8 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// change that is not valid is refused as a whole; the last good one stays in force.
 ///
 /// Traces are exported by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a
-/// collector; the other standard OTEL_* variables say how.
+/// collector; the other standard OTEL_* variables say how. So are audit lines, besides, where the settings have
+/// `audit.sink: OTLP`.
 ///
 /// On SIGTERM or SIGINT the agent ends; the programs in the kernel stay in force, and refuse governed
 /// connections until an agent runs again. `mcpgw uninstall` removes them.
@@ -120,7 +121,7 @@ impl Run {
                 return Ok(ExitCode::from(BAD_CONFIGURATION));
             }
         };
-        let traces = ExportSettings::of_traces()?;
+        let (audit_export, traces) = (ExportSettings::of_logs()?, ExportSettings::of_traces()?);
         allow_descriptors();
         // Two runtimes, so that neither calls nor control can starve the other.
         let control = runtime::Builder::new_current_thread()
@@ -140,6 +141,7 @@ impl Run {
             let telemetry = Telemetry::new(TelemetryOptions {
                 node: options.node.clone(),
                 audit,
+                audit_export,
                 traces,
             })?;
             let mut agent = Agent::start(options, self.config, initial, self.metrics_address, telemetry, &data).await?;

@@ -6,8 +6,8 @@ use super::{
 };
 
 const AUDIT: Schema = Schema {
-    known: &["onFull", "maxMegabytes", "keep"],
-    later: &["sink"],
+    known: &["sink", "onFull", "maxMegabytes", "keep"],
+    later: &[],
 };
 const MEGABYTE: u64 = 1_000_000;
 /// Largest file, in megabytes.
@@ -18,6 +18,10 @@ const MAX_KEEP: u64 = 1_000;
 pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<AuditSettings> {
     let fields = field.fields(&AUDIT, sink)?;
     let default = AuditSettings::default();
+    let exported = match fields.optional("sink") {
+        Some(field) => field.choice(&[("Local", false), ("OTLP", true)], &[], sink),
+        None => Some(default.exported),
+    };
     let on_full = match fields.optional("onFull") {
         Some(field) => field.choice(&[("Count", OnFull::Count), ("Block", OnFull::Block)], &[], sink),
         None => Some(default.on_full),
@@ -33,6 +37,7 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<AuditSettings> {
         None => Some(default.keep),
     };
     Some(AuditSettings {
+        exported: exported?,
         on_full: on_full?,
         max_size: max_size?,
         keep: keep?,

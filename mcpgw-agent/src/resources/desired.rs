@@ -57,6 +57,8 @@ pub struct Settings {
 /// How the audit log is kept; changes while it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
+    /// Whether lines go to the OpenTelemetry collector too.
+    pub exported: bool,
     /// What becomes of a line for which there is no room.
     pub on_full: OnFull,
     /// Size of a file at which the next one is begun, in bytes.
@@ -68,6 +70,7 @@ pub struct AuditSettings {
 impl Default for AuditSettings {
     fn default() -> Self {
         Self {
+            exported: false,
             on_full: OnFull::default(),
             max_size: 100_000_000,
             keep: 5,

@@ -6,6 +6,7 @@
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
 //! datapath  instruments that read the datapath's status
+//! otlp      how a collector is reached
 //! traces    spans of requests, exported by OTLP
 //! audit     the audit log: its lines, and the thread that writes them
 //! ```
@@ -15,6 +16,7 @@ mod datapath;
 mod issuers;
 mod labels;
 mod metrics;
+mod otlp;
 mod record;
 mod traces;
 
@@ -32,8 +34,9 @@ use tokio::sync::watch;
 pub use audit::{AuditError, AuditHealth, AuditSink, FLUSH_INTERVAL, FLUSH_TIMEOUT, ROOM_TIMEOUT, Refusal, Who};
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
+pub use otlp::{ExportError, ExportSettings, ExportSettingsError};
 pub use record::{CallStart, Outcome, Path, Record, Verdict};
-pub use traces::{Carried, EXPORT_TIMEOUT, ExportSettings, ExportSettingsError, Propagated, TracesError, TracesHealth};
+pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
 
 use crate::{
     datapath::status::DatapathStatus,
@@ -52,6 +55,8 @@ pub struct TelemetryOptions {
     pub node: String,
     /// Where the audit log goes.
     pub audit: AuditSink,
+    /// Where audit lines go besides, once settings ask for it; `None` if nowhere.
+    pub audit_export: Option<ExportSettings>,
     /// Where traces go; `None` if nowhere.
     pub traces: Option<ExportSettings>,
 }
@@ -65,9 +70,9 @@ pub enum TelemetryError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The traces.
+    /// The export.
     #[error(transparent)]
-    Traces(#[from] TracesError),
+    Export(#[from] ExportError),
 }
 
 /// Metrics, traces and audit log of this agent.
@@ -83,7 +88,7 @@ pub struct Telemetry {
 impl Telemetry {
     /// Starts the audit writer and the export of traces, and creates the instruments.
     pub fn new(options: TelemetryOptions) -> Result<Arc<Self>, TelemetryError> {
-        let audit = Audit::start(&options.node, &options.audit)?;
+        let audit = Audit::start(&options.node, &options.audit, options.audit_export)?;
         let metrics = Metrics::new(audit.lost())?;
         let traces = match &options.traces {
             Some(settings) => Some(Traces::start(&options.node, settings)?),

@@ -50,6 +50,7 @@ impl Bench {
         let telemetry = Telemetry::new(TelemetryOptions {
             node: "node-1".to_owned(),
             audit,
+            audit_export: None,
             traces: None,
         })
         .unwrap();

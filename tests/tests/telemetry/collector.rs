@@ -64,12 +64,40 @@ impl Collector {
         })
     }
 
+    /// What it wrote so far; a line that is being written is not read yet.
+    fn written(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(&self.output).context("read what the collector wrote")?;
+        Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
+    }
+
+    /// The audit lines that it received so far, each with its record.
+    pub fn audit(&self) -> Result<Vec<(Value, Value)>> {
+        let mut lines = Vec::new();
+        for line in self.written()? {
+            for of_resource in array(&line["resourceLogs"]) {
+                for of_scope in array(&of_resource["scopeLogs"]) {
+                    for record in array(&of_scope["logRecords"]) {
+                        let body = record["body"]["stringValue"]
+                            .as_str()
+                            .context("a record without a body")?;
+                        lines.push((
+                            serde_json::from_str(body).context("parse a record's body")?,
+                            record.clone(),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(lines)
+    }
+
     /// The spans that it received so far.
     pub fn spans(&self) -> Result<Vec<Span>> {
-        let text = fs::read_to_string(&self.output).context("read what the collector wrote")?;
         let mut spans = Vec::new();
-        // A line that is being written is not read yet.
-        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        for line in self.written()? {
             for of_resource in array(&line["resourceSpans"]) {
                 for of_scope in array(&of_resource["scopeSpans"]) {
                     let span = |span: &Value| Span {

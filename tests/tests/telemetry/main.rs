@@ -1,5 +1,6 @@
 //! What is remembered, as others read it: a real OpenTelemetry collector, and Prometheus' own tool.
 
+mod audit;
 mod collector;
 mod failures;
 mod metrics;

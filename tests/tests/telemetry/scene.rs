@@ -46,11 +46,16 @@ impl Scene {
     /// On this node, with an agent in this environment. The pod's ServiceAccount may call all tools but those that
     /// begin with `delete_`; `get_time` once an hour.
     pub fn new(node: &Node, environment: Vec<(String, String)>) -> Result<Self> {
+        Self::with_settings(node, environment, "")
+    }
+
+    /// With this in the settings besides.
+    pub fn with_settings(node: &Node, environment: Vec<(String, String)>, settings: &str) -> Result<Self> {
         let server = node.server("calc", McpPeer::Rmcp)?;
         let pod = node.pod("agent").build()?;
         let gateway = SocketAddr::from((pod.gateway_ipv4(), 8080));
         let documents = [
-            resources::gateway(gateway),
+            resources::gateway(gateway) + settings,
             format!(
                 "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: calc, namespace: tools}}\nspec:\n  \
                  backend: {{addresses: [\"{}\"]}}\n  exposeTo: {{namespaces: [\"*\"]}}\n",

@@ -84,6 +84,7 @@ impl Proxied {
         let telemetry = Telemetry::new(TelemetryOptions {
             node: "n".to_owned(),
             audit,
+            audit_export: None,
             traces: None,
         })
         .unwrap();

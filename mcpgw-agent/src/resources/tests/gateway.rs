@@ -199,6 +199,7 @@ fn the_file_of_session_keys_is_an_absolute_path() {
 fn the_audit_log_is_kept_as_the_settings_say() {
     assert_eq!(settings("{}").audit, AuditSettings::default());
     let expected = AuditSettings {
+        exported: false,
         on_full: OnFull::Block,
         max_size: 5_000_000,
         keep: 0,

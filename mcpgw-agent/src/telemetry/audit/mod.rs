@@ -2,14 +2,16 @@
 //! call; what it cannot keep up with is counted, or makes new requests wait, never lost in silence.
 //!
 //! ```text
-//! line    what a line says
-//! queue   the lines that wait, and what becomes of those for which there is no room
-//! writer  the thread that writes them
-//! sink    where they go: standard output or a file that is rotated
+//! line      what a line says
+//! queue     the lines that wait, and what becomes of those for which there is no room
+//! writer    the thread that writes them
+//! sink      where they go: standard output or a file that is rotated
+//! exported  … and an OpenTelemetry collector, where settings ask for it
 //! ```
 //!
 //! A crash costs at most the lines of the last [`FLUSH_INTERVAL`].
 
+mod exported;
 mod line;
 mod queue;
 mod sink;
@@ -18,7 +20,11 @@ mod writer;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
@@ -28,11 +34,13 @@ pub(super) use line::{ToolCall, bounded, bounded_id};
 pub use queue::ROOM_TIMEOUT;
 pub use writer::{FLUSH_INTERVAL, FLUSH_TIMEOUT};
 
+use exported::{Exported, Nowhere};
 use line::Event;
 use queue::Queue;
 use sink::{Rotated, Rotation, Sink, Stdout};
 use writer::Writer;
 
+use super::otlp::ExportSettings;
 use crate::resources::{AuditSettings, OnFull};
 
 /// Where the audit log goes.
@@ -71,15 +79,38 @@ pub enum AuditError {
     Thread(#[source] io::Error),
 }
 
-/// The audit log.
+/// The audit log. A collector has a queue and a thread of its own, so that one that is down takes nothing from the
+/// lines that are written here.
 pub(super) struct Audit {
-    queue: Queue,
-    writer: Writer,
+    node: String,
+    local: Outlet,
+    /// Begun when settings ask for it first.
+    exported: OnceLock<Outlet>,
+    /// Whether they ask for it now.
+    exports: AtomicBool,
+    /// The collector, where the environment names one.
+    collector: Option<ExportSettings>,
     rotation: Arc<Rotation>,
 }
 
+/// One of the places that lines go to.
+struct Outlet {
+    queue: Queue,
+    writer: Writer,
+}
+
+impl Outlet {
+    fn start(node: &str, place: &'static str, sink: Box<dyn Sink>, lost: Arc<AtomicU64>) -> Result<Self, AuditError> {
+        let (queue, lines, state) = Queue::new(lost);
+        Ok(Self {
+            queue,
+            writer: Writer::start(node.to_owned(), place, sink, lines, state)?,
+        })
+    }
+}
+
 impl Audit {
-    pub(super) fn start(node: &str, sink: &AuditSink) -> Result<Self, AuditError> {
+    pub(super) fn start(node: &str, sink: &AuditSink, collector: Option<ExportSettings>) -> Result<Self, AuditError> {
         let rotation = Arc::<Rotation>::default();
         let sink: Box<dyn Sink> = match sink {
             AuditSink::Stdout => Box::new(Stdout),
@@ -91,14 +122,19 @@ impl Audit {
                 })?)
             }
         };
-        Self::over(node, sink, rotation)
+        Ok(Self {
+            collector,
+            ..Self::over(node, sink, rotation)?
+        })
     }
 
     fn over(node: &str, sink: Box<dyn Sink>, rotation: Arc<Rotation>) -> Result<Self, AuditError> {
-        let (queue, lines, state) = Queue::new();
         Ok(Self {
-            queue,
-            writer: Writer::start(node.to_owned(), sink, lines, state)?,
+            node: node.to_owned(),
+            local: Outlet::start(node, "local", sink, Arc::default())?,
+            exported: OnceLock::new(),
+            exports: AtomicBool::new(false),
+            collector: None,
             rotation,
         })
     }
@@ -106,35 +142,85 @@ impl Audit {
     /// Puts settings in force.
     pub(super) fn set(&self, settings: &AuditSettings) {
         self.rotation.set(settings.max_size, settings.keep);
-        self.queue.set_blocks(settings.on_full == OnFull::Block);
+        if settings.exported && self.exported.get().is_none() {
+            match self.begin_export() {
+                // Set by nobody else meanwhile: settings are put in force one after the other.
+                Ok(outlet) => drop(self.exported.set(outlet)),
+                Err(error) => tracing::error!(%error, "audit lines cannot be exported"),
+            }
+        }
+        self.exports.store(settings.exported, Ordering::Relaxed);
+        let blocks = settings.on_full == OnFull::Block;
+        self.local.queue.set_blocks(blocks);
+        if let Some(exported) = self.exported.get() {
+            exported.queue.set_blocks(blocks && settings.exported);
+        }
+    }
+
+    fn begin_export(&self) -> Result<Outlet, AuditError> {
+        let sink: Box<dyn Sink> = match &self.collector {
+            Some(collector) => match Exported::start(&self.node, collector) {
+                Ok(exported) => Box::new(exported),
+                Err(error) => Box::new(Nowhere(error.to_string())),
+            },
+            None => Box::new(Nowhere::no_collector()),
+        };
+        Outlet::start(&self.node, "collector", sink, self.lost())
+    }
+
+    /// Where lines are exported to, if they are.
+    fn exporting(&self) -> Option<&Outlet> {
+        self.exported.get().filter(|_| self.exports.load(Ordering::Relaxed))
     }
 
     pub(super) fn tool_call(&self, call: ToolCall) {
-        self.queue.push(Box::new(Event::ToolCall(call)));
+        self.push(Event::ToolCall(call));
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {
-        self.queue.push(Box::new(Event::Refused(refusal)));
+        self.push(Event::Refused(refusal));
+    }
+
+    fn push(&self, event: Event) {
+        let event = Arc::new(event);
+        if let Some(exported) = self.exporting() {
+            exported.queue.push(Arc::clone(&event));
+        }
+        self.local.queue.push(event);
     }
 
     /// Waits until a request may begin; `false` if the log stays full.
     pub(super) async fn room(&self) -> bool {
-        self.queue.room().await
+        let Some(exported) = self.exporting() else {
+            return self.local.queue.room().await;
+        };
+        let (here, there) = tokio::join!(self.local.queue.room(), exported.queue.room());
+        here && there
     }
 
     /// Lines that could not be written.
     pub(super) fn lost(&self) -> Arc<AtomicU64> {
-        self.queue.lost()
+        self.local.queue.lost()
     }
 
     pub(super) fn health(&self) -> AuditHealth {
-        self.queue.health()
+        let here = self.local.queue.health();
+        let Some(exported) = self.exporting() else { return here };
+        let there = exported.queue.health();
+        AuditHealth {
+            waiting: here.waiting + there.waiting,
+            error: here.error.or(there.error),
+            // Of both.
+            lost: here.lost,
+        }
     }
 
     /// Writes what is queued and ends; `false` if that was not done in time.
     pub(super) fn shutdown(&self) -> bool {
-        self.queue.close();
-        self.writer.wait()
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        let outlets = || std::iter::once(&self.local).chain(self.exported.get());
+        outlets().for_each(|outlet| outlet.queue.close());
+        outlets().fold(true, |done, outlet| outlet.writer.wait(deadline) && done)
     }
 }
 

@@ -28,7 +28,7 @@ pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// The sending side.
 pub(super) struct Queue {
     /// Emptied at shutdown: the thread ends when it has written what is queued.
-    lines: ArcSwapOption<Sender<Box<Event>>>,
+    lines: ArcSwapOption<Sender<Arc<Event>>>,
     state: Arc<State>,
 }
 
@@ -46,9 +46,13 @@ pub(super) struct State {
 }
 
 impl Queue {
-    pub(super) fn new() -> (Self, Receiver<Box<Event>>, Arc<State>) {
+    /// Counts the lines that are lost in `lost`.
+    pub(super) fn new(lost: Arc<AtomicU64>) -> (Self, Receiver<Arc<Event>>, Arc<State>) {
         let (sender, receiver) = channel();
-        let state = Arc::<State>::default();
+        let state = Arc::new(State {
+            lost,
+            ..State::default()
+        });
         let queue = Self {
             lines: ArcSwapOption::from_pointee(sender),
             state: Arc::clone(&state),
@@ -58,7 +62,7 @@ impl Queue {
 
     /// Queues a line. Where there is no room it is counted as lost; but where requests wait for room, those that
     /// had begun before it ran out get their lines, which are no more than there are requests at a time.
-    pub(super) fn push(&self, event: Box<Event>) {
+    pub(super) fn push(&self, event: Arc<Event>) {
         let state = &*self.state;
         if matches!(*event, Event::Refused(_)) && state.refusals.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
             state.refusals.fetch_sub(1, Ordering::Relaxed);

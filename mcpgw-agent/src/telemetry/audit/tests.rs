@@ -140,6 +140,7 @@ fn a_flood_of_refusals_leaves_room_for_calls() {
 async fn where_none_may_be_lost_new_requests_wait_until_there_is_room() {
     let (audit, began, release) = stuck();
     audit.set(&AuditSettings {
+        exported: false,
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
@@ -168,6 +169,7 @@ async fn a_log_that_stays_full_refuses_requests_after_a_while() {
         audit.tool_call(call(number));
     }
     audit.set(&AuditSettings {
+        exported: false,
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
@@ -181,7 +183,7 @@ async fn a_log_that_stays_full_refuses_requests_after_a_while() {
 /// The kernel's own full disk.
 #[test]
 fn a_full_disk_is_told_and_its_lines_are_counted_or_kept() {
-    let full = || Audit::start("n", &AuditSink::File("/dev/full".into())).unwrap();
+    let full = || Audit::start("n", &AuditSink::File("/dev/full".into()), None).unwrap();
     let audit = full();
     audit.tool_call(call(1));
     until(|| audit.health().lost == 1);
@@ -190,6 +192,7 @@ fn a_full_disk_is_told_and_its_lines_are_counted_or_kept() {
 
     let audit = full();
     audit.set(&AuditSettings {
+        exported: false,
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
@@ -208,8 +211,9 @@ fn a_full_disk_is_told_and_its_lines_are_counted_or_kept() {
 fn a_full_file_becomes_the_first_of_the_kept_ones_and_no_line_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.jsonl");
-    let audit = Audit::start("n", &AuditSink::File(path.clone())).unwrap();
+    let audit = Audit::start("n", &AuditSink::File(path.clone()), None).unwrap();
     audit.set(&AuditSettings {
+        exported: false,
         max_size: 1_000,
         keep: 2,
         ..AuditSettings::default()
@@ -231,7 +235,7 @@ fn a_full_file_becomes_the_first_of_the_kept_ones_and_no_line_is_lost() {
 fn a_file_that_was_renamed_or_removed_is_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.jsonl");
-    let audit = Audit::start("n", &AuditSink::File(path.clone())).unwrap();
+    let audit = Audit::start("n", &AuditSink::File(path.clone()), None).unwrap();
     let old = directory.path().join("old");
     for number in 0..3 {
         audit.tool_call(call(number));
@@ -264,4 +268,24 @@ fn until(done: impl Fn() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(30), "never");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn lines_that_are_to_be_exported_and_cannot_be_are_lost_there_and_written_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let audit = Audit::start("n", &AuditSink::File(path.clone()), None).unwrap();
+    audit.set(&AuditSettings {
+        exported: true,
+        ..AuditSettings::default()
+    });
+    audit.tool_call(call(1));
+    assert!(audit.shutdown());
+    assert_eq!(lines(&fs::read(&path).unwrap()), 1);
+    let health = audit.health();
+    assert_eq!((health.waiting, health.lost), (0, 1));
+    assert!(health.error.unwrap().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    // What is no longer wanted is no longer said.
+    audit.set(&AuditSettings::default());
+    assert_eq!(audit.health().error, None);
 }

@@ -6,7 +6,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -32,13 +32,15 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         node: String,
+        place: &'static str,
         sink: Box<dyn Sink>,
-        lines: Receiver<Box<Event>>,
+        lines: Receiver<Arc<Event>>,
         state: Arc<State>,
     ) -> Result<Self, AuditError> {
         let (done, ended) = sync_channel(1);
         let write = Write {
             node,
+            place,
             sink,
             lines,
             state: Arc::clone(&state),
@@ -57,19 +59,21 @@ impl Writer {
         })
     }
 
-    /// Waits for the end of the thread, whose queue is closed; `false` if it has not come within
-    /// [`FLUSH_TIMEOUT`].
-    pub(super) fn wait(&self) -> bool {
+    /// Waits for the end of the thread, whose queue is closed; `false` if it has not come until `deadline`.
+    pub(super) fn wait(&self, deadline: Instant) -> bool {
+        let limit = deadline.saturating_duration_since(Instant::now());
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(ended.recv_timeout(FLUSH_TIMEOUT), Err(RecvTimeoutError::Timeout))
+        !matches!(ended.recv_timeout(limit), Err(RecvTimeoutError::Timeout))
     }
 }
 
 /// The thread, from inside.
 struct Write {
     node: String,
+    /// Where lines go, as messages call it.
+    place: &'static str,
     sink: Box<dyn Sink>,
-    lines: Receiver<Box<Event>>,
+    lines: Receiver<Arc<Event>>,
     state: Arc<State>,
 }
 
@@ -88,7 +92,7 @@ impl Write {
     }
 
     /// Fills a batch, from this line on; the line that had no room in it.
-    fn gather(&self, first: Option<Box<Event>>, batch: &mut Batch) -> Option<Box<Event>> {
+    fn gather(&self, first: Option<Arc<Event>>, batch: &mut Batch) -> Option<Arc<Event>> {
         *batch = Batch {
             bytes: std::mem::take(&mut batch.bytes),
             ..Batch::default()
@@ -122,7 +126,7 @@ impl Write {
             let is_news = self.state.set_error(error.as_ref().map(ToString::to_string));
             let Some(error) = error else {
                 if is_news {
-                    tracing::info!("the audit log can be written to again");
+                    tracing::info!(place = self.place, "the audit log can be written to again");
                 }
                 break;
             };
@@ -133,7 +137,7 @@ impl Write {
                 } else {
                     "lines are being lost"
                 };
-                tracing::error!(%error, "cannot write to the audit log; {then}");
+                tracing::error!(place = self.place, %error, "cannot write to the audit log; {then}");
             }
             if !waits {
                 self.state.lose(batch.lines);

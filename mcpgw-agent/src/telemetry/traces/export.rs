@@ -9,28 +9,16 @@ use std::{
     time::Duration,
 };
 
-use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry::Context;
-use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_otlp::{
-    ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
-    tonic_types::transport::ClientTlsConfig,
-};
+use opentelemetry_otlp::SpanExporter as OtlpExporter;
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
     trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor},
 };
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 
-use super::{
-    TracesError,
-    settings::{ExportSettings, Protocol},
-};
-use crate::web;
-
-/// How long one request to a collector may take over HTTP. `OTEL_EXPORTER_OTLP_TIMEOUT` bounds all its tries.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::telemetry::otlp::{ExportError, ExportSettings, Worker, span_exporter};
 
 /// What became of spans.
 #[derive(Debug, Default)]
@@ -85,35 +73,6 @@ impl Counts {
     }
 }
 
-/// The thread on which exporters talk to their collector: neither calls nor control wait for it.
-#[derive(Debug)]
-pub(super) struct Worker(Option<Runtime>);
-
-impl Worker {
-    pub(super) fn start() -> Result<Self, TracesError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("mcpgw-otlp")
-            .enable_all()
-            .build()
-            .map_err(TracesError::Thread)?;
-        Ok(Self(Some(runtime)))
-    }
-
-    pub(super) fn handle(&self) -> Option<Handle> {
-        self.0.as_ref().map(|runtime| runtime.handle().clone())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Waits for nothing: it may be dropped where waiting is not allowed.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 /// Exports on the worker, and counts.
 #[derive(Debug)]
 struct Exporter {
@@ -154,21 +113,20 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
-    pub(super) fn new(settings: &ExportSettings, worker: &Worker, counts: &Arc<Counts>) -> Result<Self, TracesError> {
-        let handle = worker.handle().ok_or(TracesError::Stopped)?;
+    pub(super) fn new(settings: &ExportSettings, worker: &Worker, counts: &Arc<Counts>) -> Result<Self, ExportError> {
         let exporter = Exporter {
-            inner: Arc::new(otlp(settings, &handle)?),
-            worker: handle,
+            inner: Arc::new(span_exporter(settings, worker)?),
+            worker: worker.handle().clone(),
             counts: Arc::clone(counts),
         };
         // Twice the room, since the SDK gives up a batch's places a moment after we do.
         let config = BatchConfigBuilder::default()
-            .with_max_queue_size(2 * settings.queue)
+            .with_max_queue_size(2 * settings.queue())
             .build();
         let inner = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
         Ok(Self {
             inner,
-            room: settings.queue,
+            room: settings.queue(),
             counts: Arc::clone(counts),
         })
     }
@@ -197,29 +155,4 @@ impl SpanProcessor for Bounded {
     fn set_resource(&mut self, resource: &Resource) {
         self.inner.set_resource(resource);
     }
-}
-
-fn otlp(settings: &ExportSettings, worker: &Handle) -> Result<OtlpExporter, TracesError> {
-    // Connections belong to the runtime that is entered while they are made.
-    let _on_worker = worker.enter();
-    let built: Result<_, ExporterBuildError> = match settings.protocol {
-        Protocol::Grpc => OtlpExporter::builder()
-            .with_tonic()
-            .with_tls_config(ClientTlsConfig::new().with_enabled_roots())
-            .build(),
-        Protocol::HttpProtobuf => {
-            let tls = web::tls(web::system_authorities()).map_err(TracesError::Tls)?;
-            let connector = HttpsConnectorBuilder::new()
-                .with_tls_config(tls)
-                .https_or_http()
-                .enable_http1()
-                .build();
-            OtlpExporter::builder()
-                .with_http()
-                .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-                .with_http_client(HyperClient::new(connector, REQUEST_TIMEOUT, None))
-                .build()
-        }
-    };
-    built.map_err(|error| TracesError::Exporter(error.to_string()))
 }

@@ -2,52 +2,30 @@
 //! names a collector.
 //!
 //! ```text
-//! settings  what the OTEL_* variables say
-//! context   the trace that a request is part of, as the caller tells it and as the server is told
-//! call      the spans of one request
-//! export    the way of spans to the collector
+//! context  the trace that a request is part of, as the caller tells it and as the server is told
+//! call     the spans of one request
+//! export   the way of spans to the collector
 //! ```
 
 mod call;
 mod context;
 mod export;
-mod settings;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, metrics::Meter, trace::TracerProvider as _};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SdkTracer, SdkTracerProvider},
-};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use serde::{Deserialize, Serialize};
 
 pub use context::{Carried, Propagated};
-pub use settings::{ExportSettings, ExportSettingsError};
 
 pub(super) use call::{CallSpans, Ended, Opened};
 
-use export::{Bounded, Counts, Worker};
+use super::otlp::{ExportError, ExportSettings, Worker, resource};
+use export::{Bounded, Counts};
 
 /// How long a shutdown waits for the spans that wait.
 pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Why traces cannot be exported.
-#[derive(Debug, thiserror::Error)]
-pub enum TracesError {
-    /// The exporter's thread.
-    #[error("cannot start the thread that exports traces: {0}")]
-    Thread(#[source] io::Error),
-    /// It has ended already.
-    #[error("the thread that exports traces has ended")]
-    Stopped,
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS to export traces: {0}")]
-    Tls(#[source] rustls::Error),
-    /// The exporter refused its configuration.
-    #[error("cannot set up the export of traces: {0}")]
-    Exporter(String),
-}
 
 /// How the export of traces does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +54,7 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    pub(super) fn start(node: &str, settings: &ExportSettings) -> Result<Self, TracesError> {
+    pub(super) fn start(node: &str, settings: &ExportSettings) -> Result<Self, ExportError> {
         let worker = Worker::start()?;
         let counts = Arc::<Counts>::default();
         let provider = SdkTracerProvider::builder()
@@ -99,8 +77,8 @@ impl Traces {
 
     pub(super) fn health(&self) -> TracesHealth {
         TracesHealth {
-            target: self.settings.target.clone(),
-            protocol: self.settings.protocol.name().to_owned(),
+            target: self.settings.target().to_owned(),
+            protocol: self.settings.protocol().to_owned(),
             waiting: self.counts.waiting(),
             exported: self.counts.exported(),
             lost: self.counts.no_room() + self.counts.undelivered(),
@@ -132,25 +110,6 @@ impl Traces {
     pub(super) fn shutdown(&self) -> bool {
         self.provider.shutdown_with_timeout(EXPORT_TIMEOUT).is_ok() && self.counts.error().is_none()
     }
-}
-
-/// What the spans are of: this agent on this node. What the environment says beats what is said here.
-pub(super) fn resource(node: &str) -> Resource {
-    let said = Resource::builder().build();
-    let mut builder = Resource::builder();
-    for (key, value) in [
-        ("service.name", "mcpgw"),
-        ("service.version", env!("CARGO_PKG_VERSION")),
-        ("service.instance.id", node),
-        ("host.name", node),
-    ] {
-        let known = said.get(&key.into());
-        let is_said = known.is_some_and(|known| !known.as_str().starts_with("unknown_service"));
-        if !is_said {
-            builder = builder.with_attribute(KeyValue::new(key, value.to_owned()));
-        }
-    }
-    builder.build()
 }
 
 #[cfg(test)]

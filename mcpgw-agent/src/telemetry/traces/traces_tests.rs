@@ -1,7 +1,6 @@
 use std::{net::SocketAddr, time::Instant};
 
 use http::{HeaderMap, HeaderValue, Version};
-use settings::Protocol;
 
 use super::*;
 use crate::{
@@ -15,12 +14,7 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// With a collector that nobody will ever be.
 fn traces(queue: usize) -> Traces {
-    let settings = ExportSettings {
-        protocol: Protocol::HttpProtobuf,
-        target: "http://127.0.0.1:1".to_owned(),
-        queue,
-    };
-    Traces::start("node-1", &settings).unwrap()
+    Traces::start("node-1", &ExportSettings::to_nobody(queue)).unwrap()
 }
 
 fn caller(observed: bool) -> Caller {
@@ -99,12 +93,4 @@ fn spans_beyond_the_queue_are_counted_and_lost() {
     let health = traces.health();
     assert_eq!(health.lost + health.waiting as u64, CALLS);
     assert!(health.lost > 0 && health.waiting <= 4, "{health:?}");
-}
-
-#[test]
-fn the_environment_names_the_service_or_else_we_do() {
-    let named = resource("node-1");
-    let says = |key: &'static str| named.get(&key.into()).map(|value| value.to_string());
-    assert_eq!(says("service.name").as_deref(), Some("mcpgw"));
-    assert_eq!(says("service.instance.id").as_deref(), Some("node-1"));
 }

@@ -17,9 +17,9 @@ const MAX_QUEUE: usize = 65_536;
 pub struct ExportSettings {
     pub(super) protocol: Protocol,
     /// The collector, without what may be secret in its URL.
-    pub(super) target: String,
+    target: String,
     /// Spans that may wait.
-    pub(super) queue: usize,
+    queue: usize,
 }
 
 /// How OTLP is spoken.
@@ -57,7 +57,7 @@ pub enum ExportSettingsError {
 }
 
 impl Protocol {
-    pub(super) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Grpc => "gRPC",
             Self::HttpProtobuf => "HTTP",
@@ -69,6 +69,35 @@ impl ExportSettings {
     /// How traces are exported; `None` where no endpoint is set, or exporting is off.
     pub fn of_traces() -> Result<Option<Self>, ExportSettingsError> {
         Self::read("TRACES", |name| env::var(name).ok())
+    }
+
+    /// How log records are exported; `None` where no endpoint is set, or exporting is off.
+    pub fn of_logs() -> Result<Option<Self>, ExportSettingsError> {
+        Self::read("LOGS", |name| env::var(name).ok())
+    }
+
+    /// The collector, as `http://host:port`.
+    pub(in crate::telemetry) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// How it is spoken to: `gRPC` or `HTTP`.
+    pub(in crate::telemetry) fn protocol(&self) -> &'static str {
+        self.protocol.name()
+    }
+
+    /// Spans that may wait.
+    pub(in crate::telemetry) fn queue(&self) -> usize {
+        self.queue
+    }
+
+    #[cfg(test)]
+    pub(in crate::telemetry) fn to_nobody(queue: usize) -> Self {
+        Self {
+            protocol: Protocol::HttpProtobuf,
+            target: "http://127.0.0.1:1".to_owned(),
+            queue,
+        }
     }
 
     /// How one signal is exported, by the variables that there are.

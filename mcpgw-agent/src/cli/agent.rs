@@ -132,8 +132,12 @@ impl Agent {
             }),
             certificate: Arc::new(move || tls.as_ref().and_then(|tls| tls.error())),
             reach: Arc::new({
-                let upstreams = upstreams.clone();
-                move |server| upstreams.reach(server)
+                let (upstreams, proxy) = (upstreams.clone(), proxy.clone());
+                move |server| {
+                    let mut reach = upstreams.reach(server);
+                    reach.problems.extend(proxy.certificate_error(server));
+                    reach
+                }
             }),
             audit: Arc::new({
                 let telemetry = telemetry.clone();

@@ -155,6 +155,12 @@ impl Plan {
         judgement
     }
 
+    /// Decides a connection to a server whose requests cannot be seen: it is allowed where every request of this
+    /// caller would be.
+    pub fn decide_connection(&self, server: &Server, caller: &Caller) -> Decision {
+        server.enforced.decide_unseen(caller, &server.title, &self.default_deny)
+    }
+
     /// Whether a caller could get something of a server, whatever the arguments: so that lists show it. One that is
     /// only observed sees everything.
     pub fn shows(&self, server: &Server, caller: &Caller, kind: Kind, name: &str) -> bool {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{Ask, ask::Facts};
+use super::{Arguments, Ask, ask::Facts};
 use crate::{
-    expression::{Expression, Failure, Fault},
+    expression::{Expression, Failure, Fault, Variable},
     identity::Caller,
     mcp::governed::Kind,
     resources::{self, Action, Claim, Enforcement, Pattern},
@@ -84,7 +84,7 @@ impl Rule {
         let named = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
         let about = (self.methods.is_empty() || named(&self.methods, ask.method))
             && self.names(ask.kind).is_none_or(|patterns| named(patterns, ask.name))
-            && (self.from.is_empty() || self.from.iter().any(|from| is_from(from, ask.caller)));
+            && self.comes_from(ask.caller);
         if !about {
             return Considered::Other;
         }
@@ -97,6 +97,48 @@ impl Rule {
             Err(Fault::Unknown) => Considered::Open,
             Err(Fault::Failed(failure)) => Considered::Fails(failure),
         }
+    }
+
+    /// Whether it could be about something that this caller asks for.
+    pub(super) fn may_be_about(&self, caller: &Caller, server: &str) -> bool {
+        self.comes_from(caller) && self.is_so_of(caller, server) != Some(false)
+    }
+
+    /// Whether it is about all that this caller can ask for.
+    pub(super) fn is_about_all_of(&self, caller: &Caller, server: &str) -> bool {
+        self.methods.is_empty()
+            && self.names(Kind::Other).is_none()
+            && self.comes_from(caller)
+            && self.is_so_of(caller, server) == Some(true)
+    }
+
+    fn comes_from(&self, caller: &Caller) -> bool {
+        self.from.is_empty() || self.from.iter().any(|from| is_from(from, caller))
+    }
+
+    /// What its condition says of a caller, whatever is asked; `None` where that depends on what is asked, or it
+    /// cannot be evaluated.
+    fn is_so_of(&self, caller: &Caller, server: &str) -> Option<bool> {
+        let Some(when) = &self.when else { return Some(true) };
+        let of_the_request = [
+            Variable::HttpMethod,
+            Variable::Method,
+            Variable::Tool,
+            Variable::Prompt,
+            Variable::Resource,
+            Variable::Arguments,
+        ];
+        if of_the_request.into_iter().any(|variable| when.reads().has(variable)) {
+            return None;
+        }
+        let ask = Ask {
+            caller,
+            method: "",
+            kind: Kind::Other,
+            name: "",
+            arguments: Arguments::unknown(),
+        };
+        when.holds(&Facts { ask: &ask, server }).ok()
     }
 
     /// The tools that it names outright.

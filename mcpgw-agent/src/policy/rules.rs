@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     expression::{Failure, Variable},
+    identity::Caller,
     resources::{Action, Enforcement, Policy},
 };
 
@@ -167,6 +168,27 @@ impl RuleSet {
             }
         }
         deny(default_deny)
+    }
+
+    /// Whether everything is allowed to this caller, whatever it asks for.
+    pub(super) fn decide_unseen(&self, caller: &Caller, server: &str, default_deny: &Arc<str>) -> Decision {
+        if self.is_empty() {
+            return Decision::Allow { rule: None };
+        }
+        let of = |action: Action| self.rules.iter().filter(move |rule| rule.action == action);
+        let deny = |rule: &Arc<str>| Decision::Deny {
+            rule: Arc::clone(rule),
+            because: Because::Hidden,
+        };
+        if let Some(rule) = of(Action::Deny).find(|rule| rule.may_be_about(caller, server)) {
+            return deny(&rule.name);
+        }
+        match of(Action::Allow).find(|rule| rule.is_about_all_of(caller, server)) {
+            Some(rule) => Decision::Allow {
+                rule: Some(Arc::clone(&rule.name)),
+            },
+            None => deny(default_deny),
+        }
     }
 
     /// What each rule says about a request, in their order.

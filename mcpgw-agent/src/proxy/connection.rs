@@ -1,181 +1,204 @@
-//! Serves one connection.
+//! Serves one connection: what is spoken on it, and whether that is spoken here.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_io_timeout::TimeoutStream;
 
 use super::{
     Shared,
-    body::BodyBudget,
-    exchange,
-    limits::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, READ_BUFFER},
+    http_service::{self, Ended},
+    limits::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, WRITE_TIMEOUT},
+    passthrough,
     preface::{self, First},
+    room::Room,
+    tls::{Tls, is_http2},
 };
 use crate::{
     identity::Caller,
+    policy::{Plan, Server},
+    resources::{Backend, ClientTls},
     telemetry::{Path, Refusal, Who},
 };
 
-/// Serves a connection of this caller until it ends; over TLS at an address of the gateway that has a certificate. Dropping the future breaks it off.
-pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, bodies: BodyBudget, shared: Arc<Shared>) {
-    let refuse = |reason| {
-        let who = Who::Caller(Arc::clone(&caller));
-        shared.telemetry.refused(Refusal {
+/// Serves a connection of this caller until it ends. Dropping the future breaks it off.
+pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let first = timeout(HEADER_TIMEOUT, preface::first(&stream));
+    let Some(first) = shared.draining.run_until_cancelled(first).await else {
+        return;
+    };
+    let connection = Connection { caller, room, shared };
+    match first {
+        Ok(Ok(First::Tls)) => connection.serve_tls(stream).await,
+        Ok(Ok(first)) => match first.refusal().or_else(|| connection.needs_tls(first)) {
+            None => connection.serve_http(stream, first == First::Http2).await,
+            Some(reason) => {
+                connection.refuse(reason);
+                if reason == NO_TLS {
+                    return tell_of_tls(stream).await;
+                }
+                close(stream).await;
+            }
+        },
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it began"),
+        Err(_) => {
+            connection.refuse("header_timeout");
+            close(stream).await;
+        }
+    }
+}
+
+/// Why plain HTTP is refused where TLS is spoken.
+const NO_TLS: &str = "plain_http";
+
+/// A connection, and what it takes to serve it.
+struct Connection {
+    caller: Arc<Caller>,
+    room: Room,
+    shared: Arc<Shared>,
+}
+
+/// What becomes of TLS.
+enum Secured {
+    /// It ends here.
+    Here(Arc<Tls>),
+    /// It goes on to this server unread.
+    Through(Arc<Server>, Arc<Plan>),
+    /// It goes on unread, and not to this server, but to what else has its address.
+    Elsewhere(Arc<Server>, String),
+    /// It is refused, for this reason.
+    Refused(&'static str),
+}
+
+impl Connection {
+    fn refuse(&self, reason: &'static str) {
+        self.shared.telemetry.refused(Refusal {
             decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,
             path: Path::Redirected,
-            who,
+            who: Who::Caller(Arc::clone(&self.caller)),
         });
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended before it began");
-        return;
     }
-    let at_gateway = shared.plan.load().gateway_at(caller.destination).is_some();
-    let tls = shared.tls.get().filter(|_| at_gateway);
-    let first = timeout(HEADER_TIMEOUT, preface::first(&stream));
-    let Some(first) = shared.draining.run_until_cancelled(first).await else {
-        return;
-    };
-    match first {
-        Ok(Ok(First::Tls)) if tls.is_some() => {}
-        Ok(Ok(First::Http)) if tls.is_some() => {
-            refuse("plain_http");
-            return refuse_plain(stream).await;
-        }
-        Ok(Ok(first)) => {
-            if let Some(reason) = first.refusal() {
-                refuse(reason);
-                return close(stream).await;
-            }
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a connection ended before it began");
-            return;
-        }
-        Err(_) => {
-            refuse("header_timeout");
-            return close(stream).await;
-        }
-    }
-    match tls {
-        None => serve_on(stream, &caller, &bodies, &shared, &refuse).await,
-        Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_on(stream, &caller, &bodies, &shared, &refuse).await,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                refuse("tls_handshake");
-            }
-            Err(_) => refuse("tls_timeout"),
-        },
-    }
-}
 
-/// Serves HTTP on a stream until it ends.
-async fn serve_on(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
-    caller: &Arc<Caller>,
-    bodies: &BodyBudget,
-    shared: &Arc<Shared>,
-    refuse: &impl Fn(&'static str),
-) {
-    match serve_http(stream, caller, bodies, shared).await {
-        Ended::Whole(stream) => close(stream).await,
-        Ended::Refused(stream, reason) => {
-            refuse(reason);
-            close(stream).await;
+    /// The certificate of the gateway, where the connection was meant for the gateway and it has one.
+    fn gateway_tls(&self) -> Option<&Arc<Tls>> {
+        let at_gateway = self.shared.plan.load().gateway_at(self.caller.destination).is_some();
+        self.shared.tls.get().filter(|_| at_gateway)
+    }
+
+    /// Why this may not go on without TLS; `None` if it may.
+    fn needs_tls(&self, first: First) -> Option<&'static str> {
+        (first != First::End && self.gateway_tls().is_some()).then_some(NO_TLS)
+    }
+
+    async fn serve_tls(&self, stream: TcpStream) {
+        match self.secured(&stream).await {
+            Secured::Through(server, plan) => {
+                passthrough::serve(stream, &server, &plan, &self.caller, &self.shared).await;
+            }
+            Secured::Elsewhere(server, name) => {
+                passthrough::elsewhere(stream, &server, &name, &self.caller, &self.shared).await;
+            }
+            Secured::Refused(reason) => {
+                self.refuse(reason);
+                close(stream).await;
+            }
+            Secured::Here(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let is_http2 = is_http2(&stream);
+                    self.serve_http(stream, is_http2).await;
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a TLS handshake failed");
+                    self.refuse("tls_handshake");
+                }
+                Err(_) => self.refuse("tls_timeout"),
+            },
         }
-        Ended::Broken => {}
+    }
+
+    /// What becomes of a connection that begins with TLS.
+    async fn secured(&self, stream: &TcpStream) -> Secured {
+        if let Some(tls) = self.gateway_tls() {
+            return Secured::Here(Arc::clone(tls));
+        }
+        let plan = self.shared.plan.load_full();
+        // Servers that share an address agree in this.
+        let Some(server) = plan.at(self.caller.destination).first() else {
+            return Secured::Refused("tls");
+        };
+        if let Backend::Host { name, .. } = &server.wanted.backend {
+            // Behind an address that DNS gave for one host may be others, which are none of ours.
+            let named = timeout(HEADER_TIMEOUT, preface::server_name(stream)).await;
+            match named {
+                Ok(Ok(Some(other))) if !other.eq_ignore_ascii_case(name) => {
+                    return Secured::Elsewhere(Arc::clone(server), other);
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return Secured::Refused("tls_timeout"),
+            }
+        }
+        match &server.wanted.client_tls {
+            ClientTls::Refuse => Secured::Refused("tls"),
+            ClientTls::Passthrough => Secured::Through(Arc::clone(server), Arc::clone(&plan)),
+            ClientTls::Terminate(files) => match self.shared.certificates.of(files) {
+                Ok(tls) => Secured::Here(tls),
+                Err(error) => {
+                    tracing::warn!(server = %server.name(), %error, "a server's certificate cannot be used");
+                    Secured::Refused("no_certificate")
+                }
+            },
+        }
+    }
+
+    /// Serves HTTP on a stream until it ends.
+    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, is_http2: bool) {
+        let Self { caller, room, shared } = self;
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let stream = Box::pin(stream);
+        let ended = match is_http2 {
+            true => http_service::two(stream, caller, room, shared).await,
+            false => http_service::one(stream, caller, room, shared).await,
+        };
+        match ended {
+            Ended::Whole(stream) => close(stream).await,
+            Ended::Refused(stream, reason) => {
+                self.refuse(reason);
+                close(stream).await;
+            }
+            Ended::Garbled => self.refuse("bad_http"),
+            Ended::Broken => {}
+        }
     }
 }
 
 /// Tells a client that speaks plain HTTP to a listener of TLS what is wrong.
-async fn refuse_plain(mut stream: TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 41\r\n\
+async fn tell_of_tls(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 42\r\n\
         connection: close\r\n\r\nThis port speaks TLS: begin with https://\n";
     if timeout(LINGER_TIMEOUT, stream.write_all(ANSWER)).await.is_ok() {
         close(stream).await;
     }
 }
 
-/// How HTTP ended on a connection.
-enum Ended<S> {
-    /// After a complete exchange.
-    Whole(S),
-    /// By something that is no HTTP request, or none in time.
-    Refused(S, &'static str),
-    /// In the midst of an exchange: the client has gone, or its answer could not be completed. The
-    /// connection is dropped, so that the client cannot take what it got for a whole answer.
-    Broken,
-}
-
-async fn serve_http<S: AsyncRead + AsyncWrite + Send + Unpin>(
-    stream: S,
-    caller: &Arc<Caller>,
-    bodies: &BodyBudget,
-    shared: &Arc<Shared>,
-) -> Ended<S> {
-    let service = service_fn(|request| {
-        Box::pin(exchange::serve(
-            Arc::clone(shared),
-            Arc::clone(caller),
-            bodies.clone(),
-            request,
-        ))
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(READ_BUFFER)
-        // The end of a client's stream is the end of the client: its call is cancelled.
-        .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut draining = pin!(shared.draining.cancelled());
-    let mut last = false;
-    let result = poll_fn(|cx| {
-        if !last && draining.as_mut().poll(cx).is_ready() {
-            last = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        connection.poll_without_shutdown(cx)
-    })
-    .await;
-    let parts = connection.into_parts();
-    let stream = parts.io.into_inner();
-    match result {
-        Ok(()) => Ended::Whole(stream),
-        Err(error) if error.is_parse_too_large() => Ended::Refused(stream, "headers_too_large"),
-        Err(error) if error.is_parse() => Ended::Refused(stream, "bad_http"),
-        // Between two requests a silent client is no slow one.
-        Err(error) if error.is_timeout() && parts.read_buf.is_empty() => Ended::Whole(stream),
-        Err(error) if error.is_timeout() => Ended::Refused(stream, "header_timeout"),
-        Err(error) => {
-            tracing::debug!(%error, "a connection broke off");
-            Ended::Broken
-        }
-    }
-}
-
 /// Ends a connection so that the client can read what was sent to it: closing with unread input would reset
 /// the connection and destroy that on its way.
 async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
     let drain = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
         let mut discarded = vec![0; 16 * 1024];
         let mut left = MAX_LINGER_BYTES;
         while let Ok(read @ 1..) = stream.read(&mut discarded).await {

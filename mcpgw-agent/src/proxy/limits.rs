@@ -19,6 +19,21 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// answer. More wait; after [`BODY_TIMEOUT`] that is HTTP 503.
 pub const MAX_BODIES_PER_WORKLOAD: usize = 64 * 1024 * 1024;
 
+/// Calls of one workload that are in flight over HTTP/2: more are HTTP 503. Over HTTP/1.1 its connections bound them.
+pub const MAX_STREAMS_PER_WORKLOAD: usize = MAX_CONNECTIONS_PER_WORKLOAD;
+/// Calls that are in flight on one connection of HTTP/2.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 128;
+/// What a client may send on one stream of HTTP/2 that was not asked for yet, in bytes.
+pub const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+/// … on all streams of one connection: as much as HTTP/1.1 reads ahead.
+pub const HTTP2_CONNECTION_WINDOW: u32 = READ_BUFFER as u32;
+/// Of an answer over HTTP/2, what waits for the client to take it, in bytes.
+pub const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// How often a client of HTTP/2 is asked whether it is still there, and for how long it may not answer.
+pub const HTTP2_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// For a client that does not read to take the next bytes: then its connection ends, and its calls with it.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// For a client to complete the TLS handshake that it has begun.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the connection, or the answer before, to complete request headers.
@@ -28,6 +43,10 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that are read and thrown away after a last answer, so that closing does not destroy it on its way.
 pub const MAX_LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// First and longest pause in looking for the rest of a preface of HTTP/2 that came in pieces.
+pub const PREFACE_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+/// A TLS ClientHello that is looked into, in bytes.
+pub const MAX_CLIENT_HELLO: usize = 16 * 1024;
 /// How long they are read.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 

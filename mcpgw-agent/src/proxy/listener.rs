@@ -9,10 +9,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Shared,
-    body::BodyBudget,
-    connection,
+    Shared, connection,
     limits::{ACCEPT_BACKOFF, MAX_CONNECTIONS_PER_WORKLOAD},
+    room::Room,
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
@@ -50,7 +49,7 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
 
     async fn accept_all(self) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_WORKLOAD));
-        let bodies = BodyBudget::new();
+        let room = Room::new(self.tasks.clone());
         let mut wait = ACCEPT_BACKOFF.0;
         // A permit comes first: what may not be served yet stays with the kernel, whose quota then refuses.
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -70,7 +69,7 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
             // Asked at once, while the connection's tuple cannot belong to another.
             match (self.origin)(&stream) {
                 Ok(caller) => {
-                    let serve = connection::serve(stream, Arc::new(caller), bodies.clone(), Arc::clone(&self.shared));
+                    let serve = connection::serve(stream, Arc::new(caller), room.clone(), Arc::clone(&self.shared));
                     let stop = self.stop.clone();
                     self.tasks.spawn(async move {
                         stop.run_until_cancelled(serve).await;

@@ -4,8 +4,11 @@
 //! listener    accepts a workload's connections, no more than it may have
 //! gateway_listener  the gateway's own listeners
 //! preface     tells from the first bytes whether this is HTTP
-//! connection  serves one connection
-//! tls         TLS at the gateway's addresses
+//! connection  serves one connection, by what is spoken on it
+//! http_service  HTTP on it, in either version
+//! tls         TLS that ends here
+//! passthrough  TLS that goes on unread
+//! room        what the connections of one workload share
 //! exchange    one request: which of the two paths it is on
 //! authenticate  what the request's token adds to what the kernel saw
 //! challenge   what clients without a good token are told
@@ -31,9 +34,11 @@ mod connection;
 mod exchange;
 mod gateway;
 mod gateway_listener;
+mod http_service;
 mod limit;
 pub mod limits;
 mod listener;
+mod passthrough;
 mod pending;
 mod preface;
 mod redirected;
@@ -41,6 +46,7 @@ mod refused;
 mod relay;
 mod request;
 mod rewrite;
+mod room;
 mod route;
 mod tls;
 
@@ -64,6 +70,7 @@ use crate::{
     identity::jwt::Authenticator,
     mcp::seal::Sealer,
     policy::{Plan, limits::Budgets},
+    resources::{Certificate, ClientTls, Server},
     telemetry::Telemetry,
     upstream::Upstreams,
 };
@@ -85,6 +92,7 @@ struct Shared {
     gateway: Gateway,
     /// What TLS is spoken with at the gateway's addresses; not set: plain HTTP.
     tls: OnceLock<Arc<Tls>>,
+    certificates: Certificates,
     /// Sessions on the redirected path.
     redirected: redirected::Known,
     pending: Arc<Pending>,
@@ -128,6 +136,7 @@ impl Shared {
             tokens,
             gateway: Gateway::new(sealer),
             tls: OnceLock::new(),
+            certificates: Certificates::default(),
             redirected: redirected::Known::default(),
             pending: Arc::default(),
             budgets: Arc::default(),
@@ -162,6 +171,18 @@ impl Proxy {
                 connections = self.tasks.len(),
                 "still open after {limit:?}; ending them"
             );
+        }
+    }
+
+    /// Why the certificate by which TLS to a server ends here, as it stands now, cannot be used; `None` if it can, or
+    /// the server has none.
+    pub fn certificate_error(&self, server: &Server) -> Option<String> {
+        match &server.client_tls {
+            ClientTls::Terminate(files) => match self.shared.certificates.of(files) {
+                Ok(tls) => tls.error(),
+                Err(error) => Some(error.to_string()),
+            },
+            ClientTls::Refuse | ClientTls::Passthrough => None,
         }
     }
 
@@ -217,6 +238,12 @@ async fn sweep(shared: Weak<Shared>) {
         shared.gateway.sweep();
         shared.pending.sweep();
         shared.budgets.sweep();
+        let plan = shared.plan.load_full();
+        let is_used = |files: &Certificate| {
+            let uses = |server: &Server| matches!(&server.client_tls, ClientTls::Terminate(used) if used == files);
+            plan.servers().iter().any(|server| uses(&server.wanted))
+        };
+        shared.certificates.retain(is_used);
     }
 }
 
@@ -259,6 +286,7 @@ pub use tls::{CertificateError, Tls};
 
 use gateway::Gateway;
 use pending::Pending;
+use tls::Certificates;
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,16 @@
-//! Tells from the first bytes of a connection whether this is HTTP/1.
+//! Tells from the first bytes of a connection what is spoken on it.
 
 use std::io;
 
-use tokio::net::TcpStream;
+use rustls::server::Acceptor;
+use tokio::{net::TcpStream, time::sleep};
+
+use super::limits::{MAX_CLIENT_HELLO, PREFACE_PAUSE};
 
 /// What a client of HTTP/2 without TLS sends first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How it begins; no other protocol's request does.
+const METHOD_OF_PREFACE: &[u8] = b"PRI";
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -28,9 +33,8 @@ impl First {
     /// The word for it in metrics and in the audit log, if it is refused.
     pub(super) fn refusal(self) -> Option<&'static str> {
         match self {
-            Self::Http | Self::End => None,
+            Self::Http | Self::Http2 | Self::End => None,
             Self::Tls => Some("tls"),
-            Self::Http2 => Some("http2"),
             Self::NotHttp => Some("not_http"),
         }
     }
@@ -39,8 +43,42 @@ impl First {
 /// Waits for the first bytes and leaves them where they are.
 pub(super) async fn first(stream: &TcpStream) -> io::Result<First> {
     let mut bytes = [0; HTTP2_PREFACE.len()];
-    let length = stream.peek(&mut bytes).await?;
-    Ok(classify(&bytes[..length]))
+    let mut pause = PREFACE_PAUSE.0;
+    loop {
+        let length = stream.peek(&mut bytes).await?;
+        // Only HTTP/2 begins so; what waits is not told from what has just come, so time passes.
+        let in_pieces = (METHOD_OF_PREFACE.len()..HTTP2_PREFACE.len()).contains(&length);
+        if !in_pieces || !HTTP2_PREFACE.starts_with(&bytes[..length]) {
+            return Ok(classify(&bytes[..length]));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PREFACE_PAUSE.1);
+    }
+}
+
+/// Waits for a whole TLS ClientHello, leaves it where it is, and tells the name that it asks for; `None` where it
+/// names none, or is no good.
+pub(super) async fn server_name(stream: &TcpStream) -> io::Result<Option<String>> {
+    let mut bytes = vec![0; MAX_CLIENT_HELLO];
+    let mut pause = PREFACE_PAUSE.0;
+    loop {
+        let length = stream.peek(&mut bytes).await?;
+        let mut acceptor = Acceptor::default();
+        let mut unread = &bytes[..length];
+        while !unread.is_empty() {
+            acceptor.read_tls(&mut unread)?;
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => return Ok(accepted.client_hello().server_name().map(str::to_owned)),
+                Err(_) => return Ok(None),
+            }
+        }
+        if length == 0 || length == bytes.len() {
+            return Ok(None);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PREFACE_PAUSE.1);
+    }
 }
 
 /// Bytes that could still become a request are left to the HTTP parser, which says no in its turn.

@@ -114,6 +114,12 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit_full", message)
     }
 
+    /// HTTP 503: a workload has as many calls in flight as it may.
+    pub(super) fn no_streams() -> Self {
+        let message = "Too many calls of this workload are in flight; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
+    }
+
     /// HTTP 405.
     pub(super) fn method(reason: &'static str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, reason, "Method not allowed")

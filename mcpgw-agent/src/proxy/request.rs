@@ -9,10 +9,10 @@ use super::{
 
 /// Checks the head of a request.
 pub(super) fn check(head: &Parts) -> Result<(), Refused> {
-    if head.version != Version::HTTP_11 {
+    if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         // HTTP/1.0 ends some answers by closing, where half an answer looks like a whole one.
         let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
-        return Err(Refused::new(status, "http_version", "Only HTTP/1.1 is supported").closing());
+        return Err(Refused::new(status, "http_version", "Only HTTP/1.1 and HTTP/2 are supported").closing());
     }
     if head.headers.len() > MAX_HEADERS || size(head) > MAX_HEADER_BYTES {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;

@@ -1,7 +1,7 @@
-//! TLS at the gateway's addresses: on its own listeners, and for workloads that dial them, which the kernel takes to
-//! their own.
+//! TLS that ends here: at the gateway's addresses, and on the way to servers that name a certificate for that.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -18,8 +18,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::resources::Certificate;
 
-/// What is agreed on with clients.
-const PROTOCOL: &[u8] = b"http/1.1";
+/// What is agreed on with clients, best first.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+const HTTP2: &[u8] = b"h2";
 /// A file with a certificate or a key, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -41,6 +42,34 @@ struct Built {
 
 /// When the two files were changed.
 type Changed = [Option<SystemTime>; 2];
+
+/// The certificates of servers whose clients' TLS ends here.
+#[derive(Debug, Default)]
+pub(super) struct Certificates(Mutex<HashMap<Certificate, Arc<Tls>>>);
+
+impl Certificates {
+    /// The certificate in these files, as it was last good.
+    pub(super) fn of(&self, files: &Certificate) -> Result<Arc<Tls>, CertificateError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls) = known.get(files) {
+            return Ok(Arc::clone(tls));
+        }
+        let tls = Tls::open(files)?;
+        known.insert(files.clone(), Arc::clone(&tls));
+        Ok(tls)
+    }
+
+    /// Forgets those that are no server's any more.
+    pub(super) fn retain(&self, is_used: impl Fn(&Certificate) -> bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|files, _| is_used(files));
+    }
+}
+
+/// Whether HTTP/2 was agreed on.
+pub(super) fn is_http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +131,12 @@ impl Tls {
             built.changed = changed;
             match build(&self.files) {
                 Ok(config) => {
-                    tracing::info!("the gateway's certificate has changed");
+                    tracing::info!(file = %self.files.certificate.display(), "a certificate has changed");
                     built.config = Arc::new(config);
                     built.error = None;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the gateway's certificate cannot be used; the last good one stays in force");
+                    tracing::warn!(%error, "a certificate cannot be used; the last good one stays in force");
                     built.error = Some(error.to_string());
                 }
             }
@@ -138,7 +167,7 @@ fn build(files: &Certificate) -> Result<ServerConfig, CertificateError> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(config)
 }
 

@@ -242,6 +242,15 @@ pub enum Backend {
     },
 }
 
+impl Backend {
+    /// Whether it speaks HTTP/2 without TLS.
+    pub const fn is_h2c(&self) -> bool {
+        match self {
+            Self::Addresses { h2c, .. } | Self::Host { h2c, .. } => *h2c,
+        }
+    }
+}
+
 /// How a server speaks MCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Capture, ClientTls, Desired, Mode, Problem, Server};
+use super::{Backend, Capture, Desired, Mode, Problem, Server};
 
 /// What of these resources cannot be done yet.
 pub fn not_yet(desired: &Desired) -> Vec<Problem> {
@@ -34,16 +34,11 @@ pub fn not_yet(desired: &Desired) -> Vec<Problem> {
 }
 
 fn of_server(server: &Server) -> impl Iterator<Item = &'static str> {
-    let (host, h2c) = match server.backend {
-        Backend::Addresses { h2c, .. } => (false, h2c),
-        Backend::Host { h2c, .. } => (true, h2c),
-    };
+    let host = matches!(server.backend, Backend::Host { .. });
     // What a name resolves to is dialled by the gateway, and not governed yet.
     let captured_host = host && server.capture == Capture::Redirect;
     let found = [
         (captured_host, "spec.capture: Redirect of a host"),
-        (h2c, "spec.backend.appProtocol"),
-        (server.client_tls != ClientTls::Refuse, "spec.clientTLS"),
         (server.capture == Capture::GatewayOnly, "spec.capture: GatewayOnly"),
     ];
     found.into_iter().filter_map(|(asked, field)| asked.then_some(field))

@@ -293,6 +293,11 @@ impl Record {
         self.own_since = Some(Instant::now());
     }
 
+    /// Adds to the size of what was asked, where that is not known when it is decided.
+    pub fn add_request_bytes(&mut self, bytes: u64) {
+        self.request_bytes += bytes;
+    }
+
     /// Adds to the size of the answer's body.
     pub fn add_response_bytes(&mut self, bytes: u64) {
         self.response_bytes += bytes;

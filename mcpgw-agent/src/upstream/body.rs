@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::endpoint::InFlight;
+use super::{endpoint::InFlight, multiplex::Stream};
 use crate::resources::Timeouts;
 
 /// The body of an answer: ends as an error where the server is silent for too long, or takes too long in
@@ -24,7 +24,7 @@ pub struct UpstreamBody {
     waiting: Option<Instant>,
     /// Made when the server first lets us wait.
     timer: Option<Pin<Box<Sleep>>>,
-    _in_flight: InFlight,
+    _in_flight: (InFlight, Option<Stream>),
 }
 
 #[derive(Clone, Copy)]
@@ -48,7 +48,12 @@ pub enum BodyError {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, in_flight: InFlight, sent: Instant, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        in_flight: (InFlight, Option<Stream>),
+        sent: Instant,
+        timeouts: Timeouts,
+    ) -> Self {
         let at = sent + timeouts.call;
         Self {
             body,

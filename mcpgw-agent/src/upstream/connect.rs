@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::{
     error::UpstreamError,
     limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES},
-    secure::Secure,
+    secure::{HTTP2, Secure},
 };
 
 /// A connection to a server.
@@ -36,6 +36,16 @@ pub(super) enum Stream {
     Plain(Connection),
     /// Over TLS.
     Secure(Box<TlsStream<Connection>>),
+}
+
+impl Stream {
+    /// Whether HTTP/2 was agreed on.
+    pub(super) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Secure(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+        }
+    }
 }
 
 /// Dials, and agrees on TLS where the server wants it.

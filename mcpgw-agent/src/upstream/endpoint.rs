@@ -10,7 +10,10 @@ use std::{
 
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{limits::EJECTION, pool::Pool, secure::Secure};
+use super::{
+    limits::EJECTION,
+    pool::{Pool, Speech},
+};
 
 /// One address of a server: where a call goes. Clones are the same endpoint, with the same connections.
 #[derive(Clone)]
@@ -41,10 +44,10 @@ pub struct EndpointStatus {
 }
 
 impl Endpoint {
-    pub(super) fn new(address: SocketAddr, secure: Option<Arc<Secure>>, runtime: &Handle) -> Self {
+    pub(super) fn new(address: SocketAddr, speech: Speech, runtime: &Handle) -> Self {
         Self(Arc::new(State {
             address,
-            pool: Pool::new(address, secure, runtime),
+            pool: Pool::new(address, speech, runtime),
             in_flight: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
             failures: AtomicU32::new(0),

@@ -14,6 +14,17 @@ pub const POOL_MAX_IDLE_PER_ENDPOINT: usize = 64;
 /// wait for the server's `connect` timeout; after that they are HTTP 503.
 pub const MAX_CALLS_PER_ENDPOINT: usize = 4_096;
 
+/// Calls on one connection of HTTP/2, if the server allows as many; then another connection is opened.
+pub const MAX_STREAMS_PER_CONNECTION: usize = 100;
+/// What a server may send on a stream of HTTP/2 that the client has not taken yet, in bytes.
+pub const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+/// … on all streams of one connection: enough for each, so that no stream waits for the client of another.
+pub const HTTP2_CONNECTION_WINDOW: u32 = HTTP2_STREAM_WINDOW * MAX_STREAMS_PER_CONNECTION as u32;
+/// How soon, and how often later on, it is looked at how many streams the server allows.
+pub const SETTINGS_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// How long a connection of HTTP/2 without a call is kept.
+pub const HTTP2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Head of a server's answer, in bytes.
 pub const READ_BUFFER: usize = 256 * 1024;
 

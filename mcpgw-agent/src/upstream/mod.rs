@@ -4,6 +4,7 @@
 //! server    one server: picks an endpoint, sends a request, waits for the head of the answer
 //! endpoint  one address of a server: what is in flight to it
 //! pool      keep-alive connections to one endpoint, and how many there may be
+//! multiplex … those of HTTP/2, which carry many calls
 //! connect   opens one
 //! secure    TLS on it
 //! resolve   where servers with names are
@@ -21,6 +22,7 @@ mod endpoint;
 mod error;
 mod hop;
 pub mod limits;
+mod multiplex;
 mod pool;
 mod resolve;
 mod secure;

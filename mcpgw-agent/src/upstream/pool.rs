@@ -1,4 +1,4 @@
-//! Keep-alive connections to one endpoint.
+//! Keep-alive connections to one endpoint, in the version of HTTP that it speaks.
 //!
 //! hyper's own connections, with a pool of ours: hyper-util's client names its connections by the authority
 //! of the request, and ours go by the address, whatever the caller calls the server.
@@ -24,6 +24,7 @@ use super::{
     connect,
     error::UpstreamError,
     limits::{MAX_CALLS_PER_ENDPOINT, POOL_IDLE_TIMEOUT, POOL_MAX_IDLE_PER_ENDPOINT, READ_BUFFER},
+    multiplex::{self, Multiplex, Stream},
     secure::Secure,
 };
 
@@ -32,13 +33,33 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 /// The connections to one endpoint.
 pub(super) struct Pool {
     address: SocketAddr,
-    secure: Option<Arc<Secure>>,
+    speech: Speech,
     runtime: Handle,
     idle: Mutex<Vec<Idle>>,
+    multiplex: Multiplex,
     room: Arc<Semaphore>,
 }
 
-/// A connection that waits for its next call.
+/// How an endpoint is spoken to.
+pub(super) enum Speech {
+    /// In HTTP/1.1.
+    Plain,
+    /// In HTTP/2, as both know beforehand.
+    Http2,
+    /// In what is agreed on with TLS.
+    Secure(Arc<Secure>),
+}
+
+impl Speech {
+    fn secure(&self) -> Option<&Secure> {
+        match self {
+            Self::Secure(secure) => Some(secure),
+            Self::Plain | Self::Http2 => None,
+        }
+    }
+}
+
+/// A connection of HTTP/1.1 that waits for its next call.
 struct Idle {
     sender: Sender,
     since: Instant,
@@ -50,65 +71,104 @@ impl Idle {
     }
 }
 
-/// A connection that serves a call.
+/// What serves a call.
 struct Lease {
-    sender: Sender,
+    on: On,
     /// It has served calls before.
     reused: bool,
 }
 
+enum On {
+    Connection(Sender),
+    Stream(multiplex::Sender, Stream),
+}
+
+/// The head of an answer, and what its body holds until it is complete.
+pub(super) type Answer = (Response<Incoming>, Option<Stream>);
+
 impl Pool {
-    pub(super) fn new(address: SocketAddr, secure: Option<Arc<Secure>>, runtime: &Handle) -> Arc<Self> {
+    pub(super) fn new(address: SocketAddr, speech: Speech, runtime: &Handle) -> Arc<Self> {
         Arc::new(Self {
             address,
-            secure,
+            multiplex: match speech {
+                Speech::Http2 => Multiplex::known(),
+                Speech::Plain | Speech::Secure(_) => Multiplex::default(),
+            },
+            speech,
             runtime: runtime.clone(),
             idle: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_CALLS_PER_ENDPOINT)),
         })
     }
 
-    /// Sends a request and waits for the head of its answer. Dropping the future ends its connection.
+    /// Sends a request and waits for the head of its answer. Dropping the future ends its connection or stream.
     ///
     /// A request that was never sent goes over another connection. One that was sent, into a connection that
-    /// the server closed before it answered, is sent again only if it is safe (GET, HEAD): no other could tell
-    /// whether the server has acted on it.
+    /// the server closed before it answered, is sent again only if it is safe (GET, HEAD), or the server said that it
+    /// has not touched it: no other could tell whether the server has acted on it.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Full<Bytes>>,
         connect: Duration,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Answer, UpstreamError> {
         let room = timeout(connect, Arc::clone(&self.room).acquire_owned()).await;
         let Ok(Ok(room)) = room else {
             return Err(UpstreamError::Busy);
         };
         let safe = request.method().is_safe().then(|| request.clone());
         loop {
-            let Lease { mut sender, reused } = self.lease(connect).await?;
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    self.give_back(sender, room);
-                    return Ok(response);
-                }
-                Err(mut error) => {
-                    let closed = !error.error().is_parse();
-                    match error.take_message().or_else(|| safe.clone().filter(|_| closed)) {
-                        // Not for ever: idle connections are few, and a new one is not tried twice.
-                        Some(again) if reused => request = again,
-                        _ => return Err(UpstreamError::Closed(error.into_error())),
+            let Lease { on, reused } = self.lease(connect).await?;
+            let (mut error, untouched) = match on {
+                On::Connection(mut sender) => {
+                    multiplex::in_http1(&mut request)?;
+                    match sender.try_send_request(request).await {
+                        Ok(response) => {
+                            self.give_back(sender, room);
+                            return Ok((response, None));
+                        }
+                        Err(error) => (error, None),
                     }
                 }
+                On::Stream(mut sender, stream) => {
+                    multiplex::in_http2(&mut request, self.speech.secure().is_some(), self.address)?;
+                    let copy = request.clone();
+                    match sender.try_send_request(request).await {
+                        Ok(response) => return Ok((response, Some(stream.holding(room)))),
+                        Err(error) => {
+                            let untouched = multiplex::is_untouched(error.error());
+                            (error, untouched.then_some(copy))
+                        }
+                    }
+                }
+            };
+            let closed = !error.error().is_parse();
+            let again = error.take_message().or(untouched);
+            match again.or_else(|| safe.clone().filter(|_| closed)) {
+                // Not for ever: connections are few, and a new one is not tried twice.
+                Some(again) if reused => request = again,
+                _ => return Err(UpstreamError::Closed(error.into_error())),
             }
         }
     }
 
     async fn lease(&self, connect: Duration) -> Result<Lease, UpstreamError> {
-        if let Some(sender) = self.take_idle() {
-            return Ok(Lease { sender, reused: true });
+        if let Some(lease) = self.open_already() {
+            return Ok(lease);
         }
-        let connection = timeout(connect, connect::open(self.address, self.secure.as_deref()))
+        let turn = self.multiplex.turn(connect).await?;
+        if turn.is_some()
+            && let Some(lease) = self.open_already()
+        {
+            return Ok(lease);
+        }
+        let connection = timeout(connect, connect::open(self.address, self.speech.secure()))
             .await
             .map_err(|_| UpstreamError::ConnectTimeout(connect))??;
+        if matches!(self.speech, Speech::Http2) || connection.is_http2() {
+            let (sender, stream) = self.multiplex.open(connection, &self.runtime).await?;
+            let on = On::Stream(sender, stream);
+            return Ok(Lease { on, reused: false });
+        }
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(connection))
@@ -119,7 +179,14 @@ impl Pool {
                 tracing::debug!(%error, "a connection to a server broke off");
             }
         });
-        Ok(Lease { sender, reused: false })
+        let on = On::Connection(sender);
+        Ok(Lease { on, reused: false })
+    }
+
+    fn open_already(&self) -> Option<Lease> {
+        let stream = || self.multiplex.take().map(|(sender, stream)| On::Stream(sender, stream));
+        let on = self.take_idle().map(On::Connection).or_else(stream)?;
+        Some(Lease { on, reused: true })
     }
 
     fn take_idle(&self) -> Option<Sender> {
@@ -165,11 +232,13 @@ impl Pool {
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         self.idle().retain(|idle| idle.is_good(now));
+        self.multiplex.sweep();
     }
 
     /// Closes what is idle.
     pub(super) fn clear(&self) {
         self.idle().clear();
+        self.multiplex.clear();
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

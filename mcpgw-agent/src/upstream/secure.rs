@@ -16,8 +16,10 @@ use crate::{
     web::{read_authorities, system_authorities, tls},
 };
 
-/// What is agreed on with the server.
-const PROTOCOL: &[u8] = b"http/1.1";
+/// What is agreed on with the server, best first.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+/// HTTP/2, as TLS calls it.
+pub(super) const HTTP2: &[u8] = b"h2";
 
 /// How one server is spoken to over TLS. The certificate must be of the server's name, and signed by an authority of
 /// the file that the server's settings name, or of the system.
@@ -106,7 +108,7 @@ impl Secure {
             None => system_authorities(),
         };
         let mut config = tls(roots).map_err(|error| error.to_string())?;
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(config)
     }
 }

@@ -24,6 +24,7 @@ use super::{
     endpoint::{Endpoint, EndpointStatus},
     error::UpstreamError,
     hop,
+    pool::Speech,
     secure::Secure,
 };
 use crate::resources::{Backend, ObjectName, Server};
@@ -151,13 +152,13 @@ impl Upstream {
             Err(error) if error.is_of_the_way() => endpoint.failed(),
             Err(_) => {}
         }
-        let mut response = answer?;
+        let (mut response, stream) = answer?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched);
         }
         *response.version_mut() = Version::HTTP_11;
         hop::strip(response.headers_mut());
-        Ok(response.map(|body| UpstreamBody::new(body, in_flight, sent, timeouts)))
+        Ok(response.map(|body| UpstreamBody::new(body, (in_flight, stream), sent, timeouts)))
     }
 
     fn addressed(
@@ -205,15 +206,12 @@ impl Upstream {
 
     /// Whether connections made for this server are right for the other.
     fn speaks_like(&self, other: &Server) -> bool {
-        let h2c = |backend: &Backend| match backend {
-            Backend::Addresses { h2c, .. } | Backend::Host { h2c, .. } => *h2c,
-        };
         let host = |backend: &Backend| match backend {
             Backend::Addresses { .. } => None,
             Backend::Host { name, .. } => Some(Arc::clone(name)),
         };
         let same_name = host(&self.server.backend) == host(&other.backend);
-        self.server.tls == other.tls && same_name && h2c(&self.server.backend) == h2c(&other.backend)
+        self.server.tls == other.tls && same_name && self.server.backend.is_h2c() == other.backend.is_h2c()
     }
 
     /// Leaves the endpoints that its successor did not take over.
@@ -244,12 +242,16 @@ impl Upstream {
 }
 
 fn new_endpoint(server: &Server, address: SocketAddr, runtime: &Handle) -> Endpoint {
-    let secure = server.tls.as_ref().map(|wanted| {
-        let name = match &server.backend {
-            Backend::Host { name, .. } => name.to_string(),
-            Backend::Addresses { .. } => address.ip().to_string(),
-        };
-        Arc::new(Secure::new(wanted, &name))
-    });
-    Endpoint::new(address, secure, runtime)
+    let speech = match (&server.tls, server.backend.is_h2c()) {
+        (None, false) => Speech::Plain,
+        (None, true) => Speech::Http2,
+        (Some(wanted), _) => {
+            let name = match &server.backend {
+                Backend::Host { name, .. } => name.to_string(),
+                Backend::Addresses { .. } => address.ip().to_string(),
+            };
+            Speech::Secure(Arc::new(Secure::new(wanted, &name)))
+        }
+    };
+    Endpoint::new(address, speech, runtime)
 }

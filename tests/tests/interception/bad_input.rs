@@ -68,9 +68,9 @@ fn every_kind_of_bad_input_is_refused_in_its_own_form_and_reaches_nobody() -> Re
     )?;
     closed(
         &scene,
-        "an HTTP/2 preface",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "http2",
+        "another preface than that of HTTP/2",
+        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        "bad_http",
     )?;
 
     let long = format!(

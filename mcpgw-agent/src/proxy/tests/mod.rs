@@ -4,12 +4,14 @@ mod calls;
 mod connections;
 mod exchange;
 mod gateway;
+mod http2;
 mod limits;
 mod modern_server;
 mod refusals;
 mod rules;
 mod session_server;
 mod sessions;
+mod tls;
 mod tokens;
 mod upstreams;
 

@@ -91,9 +91,14 @@ impl Scripted {
         (Self(listener), address)
     }
 
+    /// The next connection.
+    pub(super) async fn connection(&self) -> TcpStream {
+        self.0.accept().await.unwrap().0
+    }
+
     /// The next connection, its request already read.
     pub(super) async fn asked(&self) -> TcpStream {
-        let (mut stream, _) = self.0.accept().await.unwrap();
+        let mut stream = self.connection().await;
         super::read_until(&mut stream, "}}}").await;
         stream
     }

@@ -220,7 +220,11 @@ impl Audit {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         let outlets = || std::iter::once(&self.local).chain(self.exported.get());
         outlets().for_each(|outlet| outlet.queue.close());
-        outlets().fold(true, |done, outlet| outlet.writer.wait(deadline) && done)
+        let mut done = true;
+        for outlet in outlets() {
+            done &= outlet.writer.wait(deadline);
+        }
+        done
     }
 }
 

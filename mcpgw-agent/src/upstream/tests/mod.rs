@@ -2,6 +2,7 @@
 
 mod calls;
 mod hosts;
+mod http2;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc};

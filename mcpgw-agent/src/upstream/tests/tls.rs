@@ -114,7 +114,7 @@ async fn a_server_of_a_trusted_certificate_is_asked_by_its_name_and_its_connecti
     let authority = Authority::new();
     let scripted = Scripted::start().await;
     let (_upstreams, upstream) = with(secured(&scripted, &authority.file));
-    let acceptor = authority.acceptor(for_name(NAME), &["h2", "http/1.1"]);
+    let acceptor = authority.acceptor(for_name(NAME), &["http/1.1"]);
     let server = async {
         let mut stream = accept(&scripted, &acceptor).await.unwrap();
         let agreed = stream.get_ref().1;
@@ -129,6 +129,32 @@ async fn a_server_of_a_trusted_certificate_is_asked_by_its_name_and_its_connecti
         ("done", "done")
     );
     assert!(first.starts_with("POST /mcp HTTP/1.1\r\n"), "{first}");
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_both_sides_agree_on_it() {
+    let authority = Authority::new();
+    let scripted = Scripted::start().await;
+    let (_upstreams, upstream) = with(secured(&scripted, &authority.file));
+    let acceptor = authority.acceptor(for_name(NAME), &["h2", "http/1.1"]);
+    let server = async {
+        let stream = accept(&scripted, &acceptor).await.unwrap();
+        let service = hyper::service::service_fn(async |request: http::Request<hyper::body::Incoming>| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(request.into_body()))
+        });
+        let served = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .serve_connection(hyper_util::rt::TokioIo::new(stream), service);
+        drop(served.await);
+    };
+    let client = async { (ask(&upstream, post("body")).await, ask(&upstream, post("more")).await) };
+    let answers = tokio::select! {
+        () = server => panic!("ended"),
+        answers = client => answers,
+    };
+    assert_eq!(
+        (answers.0.unwrap(), answers.1.unwrap()),
+        ("body".to_owned(), "more".to_owned())
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,268 @@
+//! TLS from clients: at the gateway, and on the way to a server.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    Answer, Proxied, call, desired, gateway, http2, post,
+    session_server::SessionServer,
+    upstreams::{Scripted, Upstream},
+};
+use crate::{
+    proxy::Tls,
+    resources::{Action, Certificate, ClientTls, Desired, Pattern, Rule},
+};
+
+const NAME: &str = "calc.tools.svc";
+
+/// A certificate in files, and a client that trusts it.
+struct Files {
+    files: Certificate,
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> (Self, TlsConnector) {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Self {
+            files: Certificate {
+                certificate: directory.path().join("tls.crt"),
+                key: directory.path().join("tls.key"),
+            },
+            directory,
+        };
+        let connector = files.renew();
+        (files, connector)
+    }
+
+    /// Another certificate in the same files.
+    fn renew(&self) -> TlsConnector {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+        let put = |path: &PathBuf, text: String| {
+            let new = self.directory.path().join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, path).unwrap();
+        };
+        put(&self.files.certificate, cert.pem());
+        put(&self.files.key, signing_key.serialize_pem());
+        connector(cert.der().clone(), &[])
+    }
+}
+
+fn connector(certificate: CertificateDer<'static>, protocols: &[&[u8]]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn secure(proxied: &Proxied, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(NAME).unwrap();
+    connector.connect(name, proxied.connect().await).await
+}
+
+async fn exchange(mut stream: TlsStream<TcpStream>, request: &str) -> Answer {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    Answer::of(&answer)
+}
+
+/// The gateway with one server, over TLS.
+async fn secured_gateway() -> (Proxied, Files, TlsConnector, SessionServer) {
+    let (files, connector) = Files::new();
+    let server = SessionServer::start().await;
+    let proxied = gateway::start(gateway::desired(&[server.address])).await;
+    proxied.shared.tls.set(Tls::open(&files.files).unwrap()).unwrap();
+    (proxied, files, connector, server)
+}
+
+const LIST: &str = r#"{"jsonrpc":"2.0","method":"tools/list","id":1}"#;
+
+#[tokio::test]
+async fn the_gateway_is_spoken_to_over_tls_in_both_versions_of_http() {
+    let (proxied, files, connector, _server) = secured_gateway().await;
+    let answer = exchange(secure(&proxied, &connector).await.unwrap(), &post("", LIST)).await;
+    assert_eq!(answer.body["result"]["tools"][0]["name"], "a_add");
+    let pem = std::fs::read(&files.files.certificate).unwrap();
+    let certificate = rustls::pki_types::pem::PemObject::from_pem_slice(&pem).unwrap();
+    let both = self::connector(certificate, &[b"h2", b"http/1.1"]);
+    let stream = secure(&proxied, &both).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut client = http2::client(stream).await;
+    let (_, answer) = http2::json(client.send_request(http2::post(LIST)).await.unwrap()).await;
+    assert_eq!(answer["result"]["tools"][0]["name"], "a_add");
+}
+
+#[tokio::test]
+async fn plain_http_is_told_that_tls_is_spoken_there() {
+    let (proxied, ..) = secured_gateway().await;
+    let answer = proxied.exchange(post("", LIST)).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.ends_with("begin with https://\n"),
+        "{answer}"
+    );
+    assert_eq!(proxied.finish().await.last().unwrap()["reason"], "plain_http");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_taken_up_and_a_bad_one_is_not() {
+    let (proxied, files, first, _server) = secured_gateway().await;
+    let tls = proxied.shared.tls.get().unwrap();
+    let second = files.renew();
+    assert!(
+        secure(&proxied, &first).await.is_err(),
+        "the first is no longer in force"
+    );
+    assert!(secure(&proxied, &second).await.is_ok());
+    assert_eq!(tls.error(), None);
+    std::fs::write(&files.files.key, "garbage").unwrap();
+    assert!(secure(&proxied, &second).await.is_ok(), "the last good one stays");
+    assert!(tls.error().unwrap().contains("no private key"), "{:?}", tls.error());
+    let third = files.renew();
+    assert!(secure(&proxied, &third).await.is_ok());
+    assert_eq!(tls.error(), None);
+}
+
+/// One server, with this for TLS of its clients.
+fn with(address: std::net::SocketAddr, client_tls: ClientTls) -> Desired {
+    let mut desired = desired(address);
+    Arc::make_mut(&mut desired.servers[0]).client_tls = client_tls;
+    desired
+}
+
+#[tokio::test]
+async fn tls_to_a_server_ends_here_with_its_certificate_and_its_calls_are_governed() {
+    let (files, connector) = Files::new();
+    let upstream = Upstream::start().await;
+    let desired = with(upstream.address, ClientTls::Terminate(files.files.clone()));
+    let proxied = Proxied::start_with(desired, Some(upstream.address)).await;
+    let ask = async |tool: &str| {
+        let stream = secure(&proxied, &connector).await.unwrap();
+        exchange(stream, &post("", &call(tool))).await
+    };
+    assert!(ask("add").await.body["result"].is_object());
+    assert_eq!(ask("big").await.code(), Some(-32602));
+    assert!(
+        proxied.call("add").await.body["result"].is_object(),
+        "plain HTTP is what it was"
+    );
+    assert_eq!(upstream.requests(), 2);
+}
+
+#[tokio::test]
+async fn without_its_certificate_tls_to_a_server_is_refused() {
+    let (files, connector) = Files::new();
+    std::fs::remove_file(&files.files.key).unwrap();
+    let upstream = Upstream::start().await;
+    for (tls, reason) in [
+        (ClientTls::Terminate(files.files.clone()), "no_certificate"),
+        (ClientTls::Refuse, "tls"),
+    ] {
+        let proxied = Proxied::start_with(with(upstream.address, tls), Some(upstream.address)).await;
+        assert!(secure(&proxied, &connector).await.is_err());
+        assert_eq!(proxied.finish().await[0]["reason"], reason);
+    }
+}
+
+/// A server that answers TLS itself, and what a caller under these rules gets of it through the proxy.
+async fn through(rules: Vec<Rule>) -> (std::io::Result<String>, Vec<serde_json::Value>) {
+    let (files, connector) = Files::new();
+    let tls = Tls::open(&files.files).unwrap();
+    let (scripted, address) = Scripted::start().await;
+    let mut desired = with(address, ClientTls::Passthrough);
+    Arc::make_mut(&mut desired.policies[0]).rules = rules;
+    let proxied = Proxied::start_with(desired, Some(address)).await;
+    let server = async {
+        let mut stream = tls.accept(scripted.connection().await).await?;
+        let mut asked = [0; 5];
+        stream.read_exact(&mut asked).await?;
+        stream.write_all(b"secret").await?;
+        stream.shutdown().await
+    };
+    let client = async {
+        let mut stream = secure(&proxied, &connector).await?;
+        stream.write_all(b"hello").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    let answered = tokio::select! {
+        answered = client => answered,
+        _ = async { server.await.unwrap(); std::future::pending::<()>().await } => unreachable!(),
+    };
+    // All but the accepting has come to its end.
+    while proxied.tasks.len() > 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    (answered, proxied.finish().await)
+}
+
+fn rule(action: Action, tool: Option<&str>, namespace: &str) -> Rule {
+    let mut rule = Rule {
+        tools: tool.map(|tool| Pattern::new(tool).unwrap()).into_iter().collect(),
+        ..Rule::new(action)
+    };
+    rule.from = vec![crate::resources::Caller {
+        namespaces: vec![namespace.into()],
+        ..Default::default()
+    }];
+    rule
+}
+
+#[tokio::test]
+async fn tls_goes_through_unread_for_whom_everything_is_allowed_and_is_recorded_as_a_connection() {
+    let (answer, lines) = through(vec![rule(Action::Allow, None, "agents")]).await;
+    assert_eq!(answer.unwrap(), "secret");
+    let line = &lines[0];
+    assert_eq!(
+        (&line["method"], &line["decision"], &line["outcome"]),
+        (&"tls/passthrough".into(), &"allow".into(), &"ok".into())
+    );
+    assert_eq!(line["rule"], "tools/restrict#1");
+    assert!(
+        line["requestBytes"].as_u64().unwrap() > 5 && line["responseBytes"].as_u64().unwrap() > 6,
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn tls_goes_through_for_nobody_to_whom_something_is_denied() {
+    use Action::{Allow, Deny};
+    for (rules, why) in [
+        (vec![rule(Allow, Some("*"), "agents")], "default-deny"),
+        (vec![rule(Allow, None, "others")], "default-deny"),
+        (
+            vec![rule(Allow, None, "agents"), rule(Deny, Some("big"), "agents")],
+            "tools/restrict#2",
+        ),
+    ] {
+        let (answer, lines) = through(rules).await;
+        assert!(answer.is_err());
+        assert_eq!(
+            (&lines[0]["decision"], &lines[0]["rule"]),
+            (&"deny".into(), &why.into())
+        );
+    }
+    let rules = vec![rule(Allow, None, "agents"), rule(Deny, Some("big"), "others")];
+    assert_eq!(
+        through(rules).await.0.unwrap(),
+        "secret",
+        "what others may not does not matter"
+    );
+}

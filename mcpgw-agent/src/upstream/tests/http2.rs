@@ -1,0 +1,252 @@
+//! HTTP/2 towards a server, which hyper plays.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future::join_all, stream};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{ask, post, server};
+use crate::{
+    resources::{Backend, Server},
+    upstream::{
+        Upstream, Upstreams,
+        limits::{MAX_STREAMS_PER_CONNECTION, SETTINGS_PAUSE},
+    },
+};
+
+/// A server of HTTP/2 without TLS. `/big` answers with more than all windows hold; `/wait` when it may.
+struct Peer {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: AtomicUsize,
+    /// Calls that wait to be answered.
+    waiting: AtomicUsize,
+    go: Option<Semaphore>,
+    heads: Mutex<Vec<http::request::Parts>>,
+    goodbye: Mutex<CancellationToken>,
+}
+
+impl Peer {
+    async fn start(most: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            go: Some(Semaphore::new(0)),
+            ..State::default()
+        });
+        let serving = Arc::clone(&state);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                serving.connections.fetch_add(1, Relaxed);
+                let state = Arc::clone(&serving);
+                let goodbye = state.goodbye.lock().unwrap().clone();
+                let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                tokio::spawn(async move {
+                    let mut connection = std::pin::pin!(
+                        http2::Builder::new(TokioExecutor::new())
+                            .max_concurrent_streams(most)
+                            .serve_connection(TokioIo::new(stream), service)
+                    );
+                    tokio::select! {
+                        _ = connection.as_mut() => {}
+                        () = goodbye.cancelled() => {
+                            connection.as_mut().graceful_shutdown();
+                            let _ = connection.await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, state }
+    }
+
+    fn server(&self) -> Server {
+        Server {
+            backend: Backend::Addresses {
+                addresses: vec![self.address],
+                h2c: true,
+            },
+            ..server(&[])
+        }
+    }
+
+    async fn until_waiting(&self, calls: usize) {
+        let waits = async {
+            while self.state.waiting.load(Relaxed) != calls {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = timeout(Duration::from_secs(20), waits).await;
+        assert!(waited.is_ok(), "{} of {calls} wait", self.state.waiting.load(Relaxed));
+    }
+
+    fn answer(&self, calls: usize) {
+        self.state.go.as_ref().unwrap().add_permits(calls);
+    }
+
+    fn connections(&self) -> usize {
+        self.state.connections.load(Relaxed)
+    }
+}
+
+/// A call that waits, until it is dropped.
+struct Waiting(Arc<State>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    state.heads.lock().unwrap().push(head);
+    let whole = body.collect().await.unwrap().to_bytes();
+    Ok(Response::new(match path.as_str() {
+        "/big" => {
+            let chunk = || Ok(Frame::data(Bytes::from(vec![7; 64 * 1024])));
+            BodyExt::boxed(StreamBody::new(stream::repeat_with(chunk).take(64)))
+        }
+        "/wait" => {
+            state.waiting.fetch_add(1, Relaxed);
+            let waiting = Waiting(Arc::clone(&state));
+            state.go.as_ref().unwrap().acquire().await.unwrap().forget();
+            drop(waiting);
+            Full::from("late").boxed()
+        }
+        _ => Full::from(whole).boxed(),
+    }))
+}
+
+/// The server, in force.
+fn with(server: Server) -> (Arc<Upstreams>, Arc<Upstream>) {
+    super::with(server)
+}
+
+fn wait() -> Request<Full<Bytes>> {
+    Request::post("/wait").body(Full::default()).unwrap()
+}
+
+#[tokio::test]
+async fn calls_share_a_connection_and_say_whom_they_are_for() {
+    let peer = Peer::start(200).await;
+    let (_upstreams, upstream) = with(peer.server());
+    assert_eq!(ask(&upstream, post("one")).await.unwrap(), "one");
+    let mut named = post("two");
+    named.headers_mut().insert("host", "calc.tools.svc".parse().unwrap());
+    assert_eq!(ask(&upstream, named).await.unwrap(), "two");
+    assert_eq!(peer.connections(), 1);
+    let heads = peer.state.heads.lock().unwrap();
+    let own = format!("http://{}/mcp", peer.address);
+    let uris: Vec<String> = heads.iter().map(|head| head.uri.to_string()).collect();
+    assert_eq!(uris, [own, "http://calc.tools.svc/mcp".to_owned()]);
+}
+
+#[tokio::test]
+async fn where_all_streams_are_taken_another_connection_is_opened() {
+    let peer = Peer::start(1_000).await;
+    let (_upstreams, upstream) = with(peer.server());
+    let calls = MAX_STREAMS_PER_CONNECTION + 20;
+    let all = join_all((0..calls).map(|_| ask(&upstream, wait())));
+    let served = async {
+        peer.until_waiting(calls).await;
+        peer.answer(calls);
+    };
+    let (answers, ()) = tokio::join!(all, served);
+    assert!(answers.into_iter().all(|answer| answer.unwrap() == "late"));
+    assert_eq!(peer.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_allows_few_streams_gets_more_connections() {
+    let peer = Peer::start(4).await;
+    let (_upstreams, upstream) = with(peer.server());
+    ask(&upstream, post("first")).await.unwrap();
+    // Soon it is known how many.
+    tokio::time::sleep(SETTINGS_PAUSE.0 * 40).await;
+    let all = join_all((0..8).map(|_| ask(&upstream, wait())));
+    let served = async {
+        peer.until_waiting(8).await;
+        peer.answer(8);
+    };
+    tokio::join!(all, served);
+    assert!(peer.connections() >= 2);
+}
+
+#[tokio::test]
+async fn an_abandoned_call_is_abandoned_at_the_server_and_the_others_go_on() {
+    let peer = Peer::start(200).await;
+    let (_upstreams, upstream) = with(peer.server());
+    ask(&upstream, post("first")).await.unwrap();
+    let abandoned = async {
+        let asked = ask(&upstream, wait());
+        tokio::select! {
+            _ = asked => panic!("answered"),
+            () = peer.until_waiting(2) => {}
+        }
+        peer.until_waiting(1).await;
+        peer.answer(1);
+    };
+    let (other, ()) = tokio::join!(ask(&upstream, wait()), abandoned);
+    assert_eq!(other.unwrap(), "late");
+    assert_eq!(peer.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_one_client_does_not_read_holds_up_no_other() {
+    let peer = Peer::start(200).await;
+    let (_upstreams, upstream) = with(peer.server());
+    let endpoint = upstream.pick().unwrap();
+    let big = || Request::get("/big").body(Full::default()).unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..50 {
+        unread.push(upstream.send(&endpoint, big()).await.unwrap());
+    }
+    let asked = timeout(Duration::from_secs(20), ask(&upstream, post("x"))).await;
+    assert_eq!(asked.unwrap().unwrap(), "x");
+    assert_eq!(peer.connections(), 1);
+    let body = unread.pop().unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes().len(), 64 * 64 * 1024);
+}
+
+#[tokio::test]
+async fn a_server_that_says_goodbye_is_asked_on_another_connection_and_nothing_is_lost() {
+    let peer = Peer::start(200).await;
+    let (_upstreams, upstream) = with(peer.server());
+    let last = async {
+        peer.until_waiting(1).await;
+        let before = std::mem::take(&mut *peer.state.goodbye.lock().unwrap());
+        before.cancel();
+        for n in 0..20 {
+            assert_eq!(ask(&upstream, post("after")).await.unwrap(), "after", "{n}");
+        }
+        peer.answer(1);
+    };
+    let (first, ()) = tokio::join!(ask(&upstream, wait()), last);
+    assert_eq!(first.unwrap(), "late");
+    assert_eq!(peer.connections(), 2);
+}

@@ -14,6 +14,13 @@ pub fn mcp_server(namespace: &str, name: &str, addresses: &[SocketAddr], path: &
     document
 }
 
+/// As [`mcp_server`], for a server of the HTTP+SSE transport, whose stream is at `path`.
+pub fn sse_server(namespace: &str, name: &str, addresses: &[SocketAddr], path: &str) -> String {
+    let mut document = mcp_server(namespace, name, addresses, path);
+    document.push_str("  transport: SSE\n");
+    document
+}
+
 /// As [`mcp_server`] with one address, for a server whose names the gateway leaves as they are.
 pub fn unprefixed_server(namespace: &str, name: &str, address: SocketAddr, path: &str) -> String {
     let mut document = mcp_server(namespace, name, &[address], path);

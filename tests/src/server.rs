@@ -35,6 +35,10 @@ pub enum McpPeer {
     FastMcp,
     /// Version 2 of the TypeScript SDK, both eras; `cargo xtask setup` installs it.
     TypeScript,
+    /// npm's `server-everything` with the HTTP+SSE transport of 2024-11-05.
+    EverythingSse,
+    /// The Python SDK's `MCPServer` with that transport.
+    PythonSse,
     /// Answers any POST at once with its `params.arguments.nonce` and who it is; for stress.
     Echo,
     /// Sends every byte back: traffic that is no HTTP.
@@ -67,14 +71,24 @@ impl Server {
         Ok(server)
     }
 
+    /// Whether it has the HTTP+SSE transport.
+    pub fn is_sse(&self) -> bool {
+        matches!(self.peer, McpPeer::EverythingSse | McpPeer::PythonSse)
+    }
+
+    /// The path of its endpoint, or of its stream.
+    pub fn path(&self) -> &'static str {
+        if self.is_sse() { "/sse" } else { "/mcp" }
+    }
+
     /// Its MCP URL over IPv4.
     pub fn url(&self) -> String {
-        format!("http://{}/mcp", self.address())
+        format!("http://{}{}", self.address(), self.path())
     }
 
     /// Its MCP URL over IPv6.
     pub fn url_v6(&self) -> String {
-        format!("http://{}/mcp", self.address_v6())
+        format!("http://{}{}", self.address_v6(), self.path())
     }
 
     /// Where it listens.
@@ -178,10 +192,15 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.args((peer == McpPeer::Modern).then_some("--modern"));
             command
         }
-        McpPeer::Everything => {
+        McpPeer::Everything | McpPeer::EverythingSse => {
             let script = tools::npm_script("@modelcontextprotocol/server-everything/dist/index.js")?;
             let mut command = pod.command("node")?;
-            command.arg(script).arg("streamableHttp").env("PORT", &port);
+            let transport = if peer == McpPeer::Everything {
+                "streamableHttp"
+            } else {
+                "sse"
+            };
+            command.arg(script).arg(transport).env("PORT", &port);
             command
         }
         McpPeer::TypeScript => {
@@ -192,13 +211,14 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
                 .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
             command
         }
-        McpPeer::Python | McpPeer::FastMcp => {
+        McpPeer::Python | McpPeer::PythonSse | McpPeer::FastMcp => {
             let script = match peer {
                 McpPeer::FastMcp => "python/fast_server.py",
                 _ => "python/server.py",
             };
             let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
             command.arg(tools::peer_script(script)).args(["--port", &port]);
+            command.args((peer == McpPeer::PythonSse).then_some("--sse"));
             command
         }
         McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half => {

@@ -343,7 +343,7 @@ async fn send(
 ) -> Result<Response<UpstreamBody>, FetchError> {
     *request.uri_mut() = path(upstream);
     request.extensions_mut().insert(Behalf::Agent);
-    let sent = timeout(ANSWER_TIMEOUT, upstream.send(endpoint, request)).await;
+    let sent = timeout(ANSWER_TIMEOUT, upstream.ask(endpoint, request)).await;
     Ok(sent.map_err(|_| FetchError::Timeout(method))??)
 }
 

@@ -113,7 +113,7 @@ async fn listen(upstream: &Upstream, tongue: &Tongue) {
 async fn heard(upstream: &Upstream, tongue: &Tongue, mut request: Request<Full<bytes::Bytes>>) -> Option<()> {
     request.extensions_mut().insert(Behalf::Agent);
     let endpoint = tongue.endpoint(upstream)?;
-    let response = upstream.send(&endpoint, request).await.ok()?;
+    let response = upstream.ask(&endpoint, request).await.ok()?;
     if !response.status().is_success() {
         return None;
     }
@@ -153,7 +153,7 @@ async fn close(upstream: &Upstream, tongues: Vec<Tongue>) {
         tongue.identify(&mut headers);
         *request.headers_mut() = headers;
         request.extensions_mut().insert(Behalf::Agent);
-        if let Err(error) = upstream.send(&endpoint, request).await {
+        if let Err(error) = upstream.ask(&endpoint, request).await {
             tracing::debug!(server = %upstream.server().name, %error, "a session could not be ended");
         }
     }

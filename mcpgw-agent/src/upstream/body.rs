@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{endpoint::InFlight, multiplex::Stream};
 use crate::resources::Timeouts;
@@ -17,14 +20,23 @@ use crate::resources::Timeouts;
 /// The body of an answer: ends as an error where the server is silent for too long, or takes too long in
 /// all. The call is in flight until it is dropped.
 pub struct UpstreamBody {
-    body: Incoming,
-    idle: Duration,
+    body: Source,
+    /// How long the server may be silent.
+    idle: Option<Duration>,
     call: Option<Deadline>,
     /// Since when the server lets us wait.
     waiting: Option<Instant>,
     /// Made when the server first lets us wait.
     timer: Option<Pin<Box<Sleep>>>,
-    _in_flight: (InFlight, Option<Stream>),
+    _in_flight: Option<(InFlight, Option<Stream>)>,
+}
+
+enum Source {
+    /// An answer of HTTP.
+    Http(Incoming),
+    /// Events that were cut out of another answer.
+    Events(mpsc::Receiver<Bytes>),
+    Empty,
 }
 
 #[derive(Clone, Copy)]
@@ -54,18 +66,39 @@ impl UpstreamBody {
         sent: Instant,
         timeouts: Timeouts,
     ) -> Self {
-        let at = sent + timeouts.call;
+        Self {
+            _in_flight: Some(in_flight),
+            ..Self::of(Source::Http(body), sent, timeouts)
+        }
+    }
+
+    /// Events as they come, until there are no more.
+    pub(super) fn of_events(events: mpsc::Receiver<Bytes>, timeouts: Timeouts) -> Self {
+        Self::of(Source::Events(events), Instant::now(), timeouts)
+    }
+
+    pub(super) fn empty() -> Self {
+        Self::of(Source::Empty, Instant::now(), Timeouts::default()).without_deadlines()
+    }
+
+    fn of(body: Source, sent: Instant, timeouts: Timeouts) -> Self {
         Self {
             body,
-            idle: timeouts.idle,
+            idle: Some(timeouts.idle),
             call: Some(Deadline {
-                at,
+                at: sent + timeouts.call,
                 limit: timeouts.call,
             }),
             waiting: None,
             timer: None,
-            _in_flight: in_flight,
+            _in_flight: None,
         }
+    }
+
+    /// May take as long as it likes, and be silent for as long as it likes.
+    pub(super) fn without_deadlines(mut self) -> Self {
+        (self.idle, self.call) = (None, None);
+        self
     }
 
     /// May take as long as it likes in all: for streams of notifications, which have no end of their own.
@@ -77,11 +110,11 @@ impl UpstreamBody {
     /// Waits, at most as long as the server may be silent.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         loop {
-            let silence = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
-            let (at, error) = match self.call {
-                Some(call) if call.at < silence => (call.at, BodyError::Call(call.limit)),
-                _ => (silence, BodyError::Idle(self.idle)),
-            };
+            let since = *self.waiting.get_or_insert_with(Instant::now);
+            let silence = self.idle.map(|idle| (since + idle, BodyError::Idle(idle)));
+            let call = self.call.map(|call| (call.at, BodyError::Call(call.limit)));
+            let first = [silence, call].into_iter().flatten().min_by_key(|(at, _)| *at);
+            let Some((at, error)) = first else { return Poll::Pending };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -100,7 +133,14 @@ impl Body for UpstreamBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        let polled = match &mut self.body {
+            Source::Http(body) => Pin::new(body).poll_frame(cx),
+            Source::Events(events) => events
+                .poll_recv(cx)
+                .map(|event| event.map(|event| Ok(Frame::data(event)))),
+            Source::Empty => Poll::Ready(None),
+        };
+        let Poll::Ready(frame) = polled else {
             return self.poll_patience(cx).map(|error| Some(Err(error)));
         };
         self.waiting = None;
@@ -112,10 +152,18 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            Source::Http(body) => body.is_end_stream(),
+            Source::Events(_) => false,
+            Source::Empty => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Source::Http(body) => body.size_hint(),
+            Source::Events(_) => SizeHint::default(),
+            Source::Empty => SizeHint::with_exact(0),
+        }
     }
 }

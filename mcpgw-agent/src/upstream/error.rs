@@ -27,6 +27,15 @@ pub enum UpstreamError {
     /// It answered 101 to a request that did not ask for it.
     #[error("switched protocols unasked")]
     Switched,
+    /// It opened no event stream, where that is its transport (HTTP+SSE).
+    #[error("answered with HTTP {0} in place of an event stream")]
+    NoStream(StatusCode),
+    /// Its event stream did not say where to post to.
+    #[error("did not say on its event stream where messages go")]
+    NoEndpoint,
+    /// The system has no randomness.
+    #[error("cannot be given a session: the system has no randomness")]
+    NoRandomness,
     /// The request makes no HTTP request for it.
     #[error("cannot be addressed: {0}")]
     Address(#[from] http::Error),
@@ -55,7 +64,9 @@ impl UpstreamError {
             Self::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream_tls"),
             Self::Credential(_) => (StatusCode::BAD_GATEWAY, "upstream_credential"),
             Self::Gone => (StatusCode::BAD_GATEWAY, "not_governed"),
-            Self::Closed(_) | Self::Switched => (StatusCode::BAD_GATEWAY, "upstream_closed"),
+            Self::Closed(_) | Self::Switched | Self::NoStream(_) | Self::NoEndpoint | Self::NoRandomness => {
+                (StatusCode::BAD_GATEWAY, "upstream_closed")
+            }
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "upstream_busy"),
         }

@@ -57,3 +57,14 @@ pub const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(300);
 pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Tokens of callers that are kept exchanged, for one server.
 pub const MAX_EXCHANGED_TOKENS: usize = 4_096;
+
+/// Open sessions of a server of the HTTP+SSE transport.
+pub const MAX_HTTP_SSE_SESSIONS: usize = 1_024;
+/// How long such a session is kept that nobody uses.
+pub const HTTP_SSE_IDLE: Duration = Duration::from_secs(1_800);
+/// One event of such a server.
+pub const MAX_HTTP_SSE_EVENT: usize = 16 * 1024 * 1024;
+/// Events of such a server that wait for whoever made the call.
+pub const HTTP_SSE_QUEUE: usize = 16;
+/// What such a server answers when it takes a message, in bytes; more is not read.
+pub const MAX_HTTP_SSE_ANSWER: usize = 64 * 1024;

@@ -9,6 +9,7 @@
 //! secure    TLS on it
 //! resolve   where servers with names are
 //! credential  what a server is shown in place of what the caller showed
+//! http_sse  servers of the transport of 2024-11-05, spoken to like all others
 //! body      the body of an answer, with its deadlines
 //! hop       headers that end at each connection
 //! error     why there is no answer
@@ -21,6 +22,7 @@ pub(crate) mod credential;
 mod endpoint;
 mod error;
 mod hop;
+mod http_sse;
 pub mod limits;
 mod multiplex;
 mod pool;

@@ -24,10 +24,11 @@ use super::{
     endpoint::{Endpoint, EndpointStatus},
     error::UpstreamError,
     hop,
+    http_sse::Sessions,
     pool::Speech,
     secure::Secure,
 };
-use crate::resources::{Backend, ObjectName, Server};
+use crate::resources::{Backend, ObjectName, Server, Transport};
 
 /// A server as one set of resources has it, and the connections to it.
 pub struct Upstream {
@@ -37,6 +38,8 @@ pub struct Upstream {
     turn: AtomicUsize,
     /// What it is shown in place of what callers show.
     shown: Option<Arc<Shown>>,
+    /// Its sessions, where it has the HTTP+SSE transport.
+    sessions: Arc<Sessions>,
 }
 
 /// What is known of a server.
@@ -68,7 +71,11 @@ impl Upstream {
                 found.map(Vec::as_slice).unwrap_or_default()
             }
         };
+        let same_stream =
+            |before: &&Self| before.server.transport == server.transport && before.server.path == server.path;
+        let sessions = before.filter(same_stream).map(|before| Arc::clone(&before.sessions));
         Self {
+            sessions: sessions.unwrap_or_default(),
             server: Arc::clone(server),
             endpoints: ArcSwap::from_pointee(addresses.iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
@@ -119,7 +126,20 @@ impl Upstream {
         found.cloned().ok_or(UpstreamError::Gone)
     }
 
-    /// Sends a request and waits for the head of its answer. Dropping the future abandons the request.
+    /// Sends a request of the Streamable HTTP transport, whichever transport the server has, and waits for the head of
+    /// its answer.
+    pub async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        match self.server.transport {
+            Transport::StreamableHttp => self.send(endpoint, request).await,
+            Transport::Sse => Box::pin(self.sessions.serve(self, endpoint, request)).await,
+        }
+    }
+
+    /// Sends a request as it is and waits for the head of its answer. Dropping the future abandons the request.
     ///
     /// Of the URI only path and query count: scheme and authority are the endpoint's. A `Host` header stays;
     /// where there is none, the server's own name is sent. Headers that end at a connection are removed. A server with
@@ -227,6 +247,7 @@ impl Upstream {
     }
 
     pub(super) fn sweep(&self) {
+        self.sessions.sweep();
         self.endpoints
             .load()
             .iter()

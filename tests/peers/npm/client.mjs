@@ -1,4 +1,4 @@
-// An MCP client as version 1 of the TypeScript SDK makes it (legacy era). Takes a URL, an era and steps as JSON;
+// An MCP client as version 1 of the TypeScript SDK makes it (legacy era, both transports). Takes a URL, an era and steps as JSON;
 // prints what each step gave.
 import { createRequire } from 'node:module';
 
@@ -7,10 +7,11 @@ import { elicited, rooted, sampled, takeAll } from './steps.mjs';
 // Packages lie in the tools cache, not beside this script.
 const require = createRequire(`${process.env.MCPGW_NPM_PEERS}/package.json`);
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
+const { SSEClientTransport } = require('@modelcontextprotocol/sdk/client/sse.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const types = require('@modelcontextprotocol/sdk/types.js');
 
-const [url, , text] = process.argv.slice(2);
+const [url, era, text] = process.argv.slice(2);
 const client = new Client(
   { name: 'typescript', version: '1' },
   { capabilities: { sampling: {}, elicitation: { form: {}, url: {} }, roots: { listChanged: true } } },
@@ -33,9 +34,10 @@ const sdk = {
   },
 };
 
-const transport = new StreamableHTTPClientTransport(new URL(url));
+const Transport = era === 'httpsse' ? SSEClientTransport : StreamableHTTPClientTransport;
+const transport = new Transport(new URL(url));
 await client.connect(transport);
 console.log(JSON.stringify(await takeAll(client, sdk, JSON.parse(text))));
-await transport.terminateSession();
+await transport.terminateSession?.();
 await client.close();
 process.exit(0);

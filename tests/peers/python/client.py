@@ -6,6 +6,7 @@ import json
 import sys
 
 from mcp import Client, types
+from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
 from steps import plain, take
 
@@ -78,7 +79,8 @@ class Sdk:
 
 async def main():
     url, era, steps = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    mode = "legacy" if era == "legacy" else "2026-07-28"
+    mode = "2026-07-28" if era == "modern" else "legacy"
+    server = sse_client(url) if era == "httpsse" else url
     heard = asyncio.Event()
     kinds = (types.ToolListChangedNotification, types.ResourceUpdatedNotification)
 
@@ -88,7 +90,7 @@ async def main():
 
     abilities = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": roots}
     out = []
-    async with Client(url, mode=mode, cache=None, message_handler=message, **abilities) as client:
+    async with Client(server, mode=mode, cache=None, message_handler=message, **abilities) as client:
         sdk = Sdk(client, mode != "legacy", heard)
         for step in steps:
             try:

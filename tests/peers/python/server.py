@@ -82,4 +82,6 @@ def note(name: str) -> str:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--port", type=int, required=True)
-    server.run(transport="streamable-http", host="0.0.0.0", port=arguments.parse_args().port)
+    arguments.add_argument("--sse", action="store_true", help="the transport of 2024-11-05")
+    given = arguments.parse_args()
+    server.run(transport="sse" if given.sse else "streamable-http", host="0.0.0.0", port=given.port)

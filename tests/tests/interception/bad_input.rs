@@ -66,12 +66,6 @@ fn every_kind_of_bad_input_is_refused_in_its_own_form_and_reaches_nobody() -> Re
         b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
         "tls",
     )?;
-    closed(
-        &scene,
-        "another preface than that of HTTP/2",
-        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
-        "bad_http",
-    )?;
 
     let long = format!(
         "POST /mcp HTTP/1.1\r\nhost: x\r\nx-long: {}\r\ncontent-length: 0\r\n\r\n",

@@ -31,6 +31,8 @@ pub enum Era {
     Legacy,
     /// Without one.
     Modern,
+    /// With a session, over the HTTP+SSE transport of 2024-11-05.
+    HttpSse,
 }
 
 impl Client {
@@ -49,6 +51,11 @@ impl Client {
             Self::TypeScript => &[Era::Legacy],
             _ => &[Era::Legacy, Era::Modern],
         }
+    }
+
+    /// Whether it has the HTTP+SSE transport too.
+    pub fn has_http_sse(self) -> bool {
+        matches!(self, Self::TypeScript | Self::Python)
     }
 
     /// Takes the steps in a pod; what each of them gave.

@@ -62,7 +62,12 @@ impl Scene {
     /// With these servers, each under a prefix.
     pub fn new(peers: &[(&'static str, McpPeer)]) -> Result<Self> {
         Self::with(peers, |name, server| {
-            resources::mcp_server("tools", name, &[server.address()], "/mcp")
+            let document = if server.is_sse() {
+                resources::sse_server
+            } else {
+                resources::mcp_server
+            };
+            document("tools", name, &[server.address()], server.path())
         })
     }
 
@@ -132,6 +137,7 @@ impl Scene {
 
     /// As [`Scene::address`], as a URL.
     pub fn url(&self, way: Way, server: &Server) -> String {
-        format!("http://{}/mcp", self.address(way, server))
+        let path = if way == Way::Gateway { "/mcp" } else { server.path() };
+        format!("http://{}{path}", self.address(way, server))
     }
 }

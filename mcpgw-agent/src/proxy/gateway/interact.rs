@@ -158,7 +158,7 @@ impl Asked {
             body = splice.finish();
         }
         let request = link::post(&self.upstream, body, &self.headers, self.behalf.clone());
-        self.upstream.send(endpoint, request).await
+        self.upstream.ask(endpoint, request).await
     }
 }
 

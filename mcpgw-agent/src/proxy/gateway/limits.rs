@@ -24,6 +24,10 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
 /// Resources that one session is subscribed to at one server.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
+/// First and longest pause before a server is listened to again that broke off.
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long an update waits for a legacy client to open its stream.
+pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that wait for a client to read its stream; then servers wait too.
 pub(super) const STREAM_QUEUE: usize = 64;
 /// A stream that is silent for this long gets a comment, so that nobody between takes it for dead.

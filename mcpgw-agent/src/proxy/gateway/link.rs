@@ -121,7 +121,7 @@ impl Link {
             &HeaderMap::new(),
             voice.behalf(),
         );
-        let response = upstream.send(&endpoint, request).await?;
+        let response = upstream.ask(&endpoint, request).await?;
         let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
         if !status.is_success() {
             return Err(LinkError::Refused(format!("HTTP {status}")));
@@ -175,7 +175,7 @@ impl Link {
         let behalf = behalf.or_else(|| self.voice.behalf());
         let mut request = post(&self.upstream, body, extra, behalf);
         self.identify(request.headers_mut());
-        self.upstream.send(&self.endpoint, request).await
+        self.upstream.ask(&self.endpoint, request).await
     }
 
     /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words.
@@ -202,7 +202,7 @@ impl Link {
             headers.insert("last-event-id", last.clone());
         }
         self.identify(headers);
-        self.upstream.send(&self.endpoint, request).await
+        self.upstream.ask(&self.endpoint, request).await
     }
 
     /// Ends the session at the server.
@@ -214,7 +214,7 @@ impl Link {
         *request.method_mut() = Method::DELETE;
         *request.uri_mut() = path(&self.upstream);
         self.identify(request.headers_mut());
-        if let Err(error) = self.upstream.send(&self.endpoint, request).await {
+        if let Err(error) = self.upstream.ask(&self.endpoint, request).await {
             tracing::debug!(server = %self.server(), %error, "a session could not be ended at its server");
         }
     }

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt;
+use futures_util::future::join_all;
+use http::{HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::error::RecvError;
@@ -19,33 +19,31 @@ use super::{
     },
     Call, answer, forward,
     legacy::Changes,
-    limits::{MAX_EVENT_BYTES, MAX_SUBSCRIPTIONS},
-    link::{self, Link},
-    modern,
+    limits::MAX_SUBSCRIPTIONS,
+    link::Link,
     session::Session,
     settle,
     stream::{Change, EventBody, Feed},
+    updates::{Listener, SUBSCRIPTION_ID, Subscription},
     view::{Kind as List, Seen},
 };
 use crate::{
     discovery::{Change as Changed, ChangeKind},
     mcp::{
-        Envelope, Kind,
+        Envelope,
         error::code,
         governed::{Governed, Kind as Governs},
         message::Peek,
         method::Method,
-        splice::{Splice, json_string},
-        sse::{self, Event, Line, Parser},
-        version::{Era, Revision},
+        splice::Splice,
+        sse::{self, Event, Line},
+        version::Era,
     },
     resources::ObjectName,
     telemetry::Outcome,
-    upstream::{Behalf, Upstream},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
-const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The id of an event at the gateway: whose it is, and the server's own id.
 pub(super) fn event_id(server: &ObjectName, id: &Line) -> Option<Line> {
@@ -211,8 +209,15 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
     let upstream = call.shared.upstreams.get(server).ok_or_else(|| Refused::gone(server))?;
     let session = call.session();
     if seen.catalogue.speaks.legacy.is_none() {
-        session.listens.change(&session, upstream, uri, on);
-        return Ok(answer::empty(id));
+        if !on {
+            session.listens.remove(&session, upstream, uri).await;
+            return Ok(answer::empty(id));
+        }
+        let added = session.listens.add(&session, upstream, uri).await;
+        return added.map(|()| answer::empty(id)).map_err(|why| {
+            let message = format!("MCP server {server} cannot be subscribed to: {why}");
+            Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message)
+        });
     }
     let link = session
         .link(&upstream)
@@ -311,12 +316,12 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
     let (feed, body, gone) = EventBody::new();
     let servers = servers(call);
     let changes = call.shared.discovery.changes();
-    let sources: Vec<Source> = by_server
+    let subscriptions: Vec<Subscription> = by_server
         .into_values()
         .filter_map(|(seen, uris)| {
             let upstream = call.shared.upstreams.get(seen.server.name())?;
             let session = (!seen.catalogue.speaks.modern).then(|| call.session());
-            Some(Source {
+            Some(Subscription {
                 upstream,
                 uris,
                 session,
@@ -326,6 +331,22 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
         .collect();
     tokio::spawn(async move {
         let heard = async {
+            let mut wanted = wanted;
+            let open = async |subscription: Subscription| {
+                let opened = subscription.open().await;
+                (subscription, opened)
+            };
+            let mut followed = Vec::new();
+            for (subscription, opened) in join_all(subscriptions.into_iter().map(open)).await {
+                match opened {
+                    Ok(updates) => followed.push((subscription, updates)),
+                    Err(why) => {
+                        tracing::debug!(server = %subscription.upstream.server().name, why, "updates are not heard");
+                        let uris = &mut wanted.filter.resource_subscriptions;
+                        uris.retain(|uri| !subscription.uris.contains(uri));
+                    }
+                }
+            }
             let filter = serde_json::to_string(&wanted.filter).unwrap_or_default();
             let acknowledged = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"{SUBSCRIPTION_ID}":{}}},"notifications":{filter}}}}}"#,
@@ -334,10 +355,12 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
             if !feed.message(acknowledged.as_bytes()).await {
                 return;
             }
-            let updates = sources.into_iter().map(|source| source.hear(&feed, &wanted.id));
-            let updates = futures_util::future::join_all(updates);
+            let listener = Listener::Stream(feed.clone(), wanted.id.clone());
+            let updates = followed
+                .into_iter()
+                .map(|(subscription, updates)| subscription.follow(updates, &listener));
             let lists = tell(changes, servers, feed.clone(), Some(wanted.clone()));
-            tokio::join!(updates, lists);
+            tokio::join!(join_all(updates), lists);
         };
         gone.run_until_cancelled(heard).await;
     });
@@ -355,108 +378,4 @@ fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, envelope: &Enve
         }
         Decided::Denied(_) => false,
     }
-}
-
-/// A server whose resources a modern client wants to hear of.
-struct Source {
-    upstream: Arc<Upstream>,
-    uris: Vec<String>,
-    /// Where the server knows sessions.
-    session: Option<Arc<Session>>,
-    behalf: Option<Behalf>,
-}
-
-impl Source {
-    async fn hear(self, feed: &Feed, id: &RawValue) {
-        let heard = match &self.session {
-            Some(session) => self.in_session(session, feed, id).await,
-            None => hear_modern(&self.upstream, &self.uris, self.behalf.clone(), feed, Some(id)).await,
-        };
-        if let Err(why) = heard {
-            tracing::debug!(server = %self.upstream.server().name, why, "updates of resources are not heard");
-        }
-    }
-
-    async fn in_session(&self, session: &Arc<Session>, feed: &Feed, id: &RawValue) -> Result<(), String> {
-        let link = session.link(&self.upstream).await.map_err(|error| error.to_string())?;
-        for uri in &self.uris {
-            let asked = link.ask("resources/subscribe", serde_json::json!({ "uri": uri })).await;
-            asked.map_err(|error| error.to_string())?;
-            link.subscribed(uri, true);
-        }
-        let response = link.listen(None).await.map_err(|error| error.to_string())?;
-        updates(response, feed, Some(id)).await
-    }
-}
-
-/// Listens to a modern server for updates of these resources.
-pub(super) async fn hear_modern(
-    upstream: &Arc<Upstream>,
-    uris: &[String],
-    behalf: Option<Behalf>,
-    feed: &Feed,
-    id: Option<&RawValue>,
-) -> Result<(), String> {
-    let version = Revision::MODERN.as_str();
-    let body = serde_json::json!({
-        "jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen",
-        "params": {
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": version,
-                "io.modelcontextprotocol/clientInfo": {"name": "mcpgw", "version": env!("CARGO_PKG_VERSION")},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-            "notifications": {"resourceSubscriptions": uris},
-        },
-    });
-    let mut headers = HeaderMap::new();
-    modern::route(&mut headers, "subscriptions/listen", None);
-    let endpoint = upstream.pick().map_err(|error| error.explain())?;
-    let request = link::post(upstream, body.to_string().into(), &headers, behalf);
-    let response = upstream
-        .send(&endpoint, request)
-        .await
-        .map_err(|error| error.explain())?;
-    updates(response, feed, id).await
-}
-
-/// Passes on the updates of resources on a server's stream, under the id of the client's subscription.
-async fn updates(
-    response: Response<crate::upstream::UpstreamBody>,
-    feed: &Feed,
-    id: Option<&RawValue>,
-) -> Result<(), String> {
-    if !response.status().is_success() {
-        return Err(format!("HTTP {}", response.status()));
-    }
-    let mut body = response.into_body().without_call_deadline();
-    let mut parser = Parser::new(MAX_EVENT_BYTES);
-    while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame.map_err(|error| error.to_string())?.into_data() else {
-            continue;
-        };
-        parser.feed(&chunk);
-        for event in parser.by_ref() {
-            let event = event.map_err(|_| "too large an event".to_owned())?;
-            let Some(data) = event.data else { continue };
-            let updated = Peek::new(&data).ok().and_then(|message| {
-                let is_update = message.kind == Kind::Notification
-                    && message.method.as_deref() == Some("notifications/resources/updated");
-                let uri = is_update.then(|| message.params().ok()?.uri?.text()).flatten()?;
-                Some(uri.into_owned())
-            });
-            let Some(uri) = updated else { continue };
-            let uri = String::from_utf8(json_string(&uri)).unwrap_or_default();
-            let meta = id
-                .map(|id| format!(r#""_meta":{{"{SUBSCRIPTION_ID}":{id}}},"#))
-                .unwrap_or_default();
-            let message = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{{meta}"uri":{uri}}}}}"#
-            );
-            if !feed.message(message.as_bytes()).await {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }

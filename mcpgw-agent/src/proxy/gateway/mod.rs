@@ -16,6 +16,7 @@
 //! stream     event streams that are written here
 //! listen     what clients hear unasked
 //! listens    … of modern servers, for legacy clients
+//! updates    updates of resources, heard at a server and passed on
 //! collect    waits for the one answer to a request
 //! answer     writes the gateway's own answers
 //! limits     every bound of the gateway, by name
@@ -37,6 +38,7 @@ mod request;
 mod session;
 mod stream;
 mod template;
+mod updates;
 mod view;
 mod views;
 

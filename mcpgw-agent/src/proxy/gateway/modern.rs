@@ -56,7 +56,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         record.leaving();
     }
     let request = link::post(&upstream, body, &headers, call.behalf());
-    let response = match upstream.send(&endpoint, request).await {
+    let response = match upstream.ask(&endpoint, request).await {
         Ok(response) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Notify,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::{Instant, Sleep, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -85,7 +88,10 @@ pub(super) type Change = Arc<dyn Fn(&Arc<Link>, Event) -> Option<Bytes> + Send +
 
 /// The open stream of a session, if there is one.
 #[derive(Default)]
-pub(super) struct Outlet(Mutex<Option<Open>>);
+pub(super) struct Outlet {
+    open: Mutex<Option<Open>>,
+    opened: Notify,
+}
 
 #[derive(Clone)]
 struct Open {
@@ -101,6 +107,7 @@ impl Outlet {
         if let Some(before) = self.lock().replace(open) {
             before.gone.cancel();
         }
+        self.opened.notify_waiters();
     }
 
     /// Lets the stream carry what a server says unasked, from now until one of the two ends.
@@ -111,10 +118,16 @@ impl Outlet {
         }
     }
 
-    /// What writes to the stream, where one is open.
-    pub(super) fn feed(&self) -> Option<Feed> {
-        let open = self.lock().clone()?;
-        (!open.gone.is_cancelled()).then_some(open.feed)
+    /// What writes to the stream, as soon as one is open.
+    pub(super) async fn feed(&self) -> Feed {
+        loop {
+            let opened = self.opened.notified();
+            match self.lock().clone() {
+                Some(open) if !open.gone.is_cancelled() => return open.feed,
+                _ => {}
+            }
+            opened.await;
+        }
     }
 
     /// Whether a client listens.
@@ -130,7 +143,7 @@ impl Outlet {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,197 @@
+//! Updates of resources: heard at a server, and passed on to the client that subscribed to them.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
+
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use serde_json::value::RawValue;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    limits::{FEED_TIMEOUT, MAX_EVENT_BYTES, OPEN_TIMEOUT, RETRY},
+    link, modern,
+    session::Session,
+    stream::Feed,
+};
+use crate::{
+    mcp::{Kind, message::Peek, method::Method, splice::json_string, sse::Parser, version::Revision},
+    upstream::{Behalf, Upstream, UpstreamBody},
+};
+
+/// The member of `_meta` that says which subscription a notification belongs to.
+pub(super) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// Resources of one server that a client wants to hear of.
+pub(super) struct Subscription {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) uris: Vec<String>,
+    /// The client's session, where the server knows sessions.
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) behalf: Option<Behalf>,
+}
+
+/// Who is told.
+pub(super) enum Listener {
+    /// A modern client, on the stream of its subscription with this id.
+    Stream(Feed, Box<RawValue>),
+    /// A legacy client, on whichever stream its session has then.
+    Session(Weak<Session>),
+}
+
+impl Listener {
+    /// Tells of an update; `false` if there is nobody any more.
+    async fn tell(&self, uri: &str) -> bool {
+        let uri = String::from_utf8(json_string(uri)).unwrap_or_default();
+        let message = |meta: &str| {
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{{meta}"uri":{uri}}}}}"#)
+        };
+        match self {
+            Self::Stream(feed, id) => {
+                let meta = format!(r#""_meta":{{"{SUBSCRIPTION_ID}":{id}}},"#);
+                feed.message(message(&meta).as_bytes()).await
+            }
+            Self::Session(session) => {
+                let Some(session) = session.upgrade() else { return false };
+                // A client that is about to open its stream, or to open it anew, is waited for.
+                if let Ok(feed) = timeout(FEED_TIMEOUT, session.outlet.feed()).await {
+                    feed.message(message("").as_bytes()).await;
+                }
+                true
+            }
+        }
+    }
+}
+
+/// What is heard at a server.
+enum Heard {
+    /// From now on it tells.
+    Acknowledged,
+    /// The resource with this URI changed.
+    Updated(String),
+}
+
+/// A server's stream.
+pub(super) struct Updates {
+    body: UpstreamBody,
+    parser: Parser,
+    heard: VecDeque<Heard>,
+}
+
+impl Subscription {
+    /// Subscribes; what changes from now on is heard.
+    pub(super) async fn open(&self) -> Result<Updates, String> {
+        let open = async {
+            match &self.session {
+                Some(session) => self.in_session(session).await,
+                None => self.without_session().await,
+            }
+        };
+        let limit = || format!("it did not take the subscription within {} s", OPEN_TIMEOUT.as_secs());
+        timeout(OPEN_TIMEOUT, open).await.unwrap_or_else(|_| Err(limit()))
+    }
+
+    async fn in_session(&self, session: &Arc<Session>) -> Result<Updates, String> {
+        let link = session.link(&self.upstream).await.map_err(|error| error.to_string())?;
+        for uri in &self.uris {
+            let asked = link.ask("resources/subscribe", serde_json::json!({ "uri": uri })).await;
+            asked.map_err(|error| error.to_string())?;
+            link.subscribed(uri, true);
+        }
+        Updates::of(link.listen(None).await.map_err(|error| error.to_string())?)
+    }
+
+    async fn without_session(&self) -> Result<Updates, String> {
+        let version = Revision::MODERN.as_str();
+        let body = serde_json::json!({
+            "jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen",
+            "params": {
+                "_meta": {
+                    "io.modelcontextprotocol/protocolVersion": version,
+                    "io.modelcontextprotocol/clientInfo": {"name": "mcpgw", "version": env!("CARGO_PKG_VERSION")},
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                },
+                "notifications": {"resourceSubscriptions": self.uris},
+            },
+        });
+        let mut headers = HeaderMap::new();
+        modern::route(&mut headers, "subscriptions/listen", None);
+        let endpoint = self.upstream.pick().map_err(|error| error.explain())?;
+        let request = link::post(&self.upstream, body.to_string().into(), &headers, self.behalf.clone());
+        let response = self.upstream.ask(&endpoint, request).await;
+        let mut updates = Updates::of(response.map_err(|error| error.explain())?)?;
+        match updates.next().await? {
+            Heard::Acknowledged => {}
+            // As good as a word.
+            update @ Heard::Updated(_) => updates.heard.push_front(update),
+        }
+        Ok(updates)
+    }
+
+    /// Passes on what is heard for as long as somebody listens; subscribes again where the server breaks off.
+    pub(super) async fn follow(self, mut updates: Updates, listener: &Listener) {
+        let mut pause = RETRY.0;
+        loop {
+            let why = loop {
+                match updates.next().await {
+                    Ok(Heard::Acknowledged) => {}
+                    Ok(Heard::Updated(uri)) if listener.tell(&uri).await => pause = RETRY.0,
+                    Ok(Heard::Updated(_)) => return,
+                    Err(why) => break why,
+                }
+            };
+            tracing::debug!(server = %self.upstream.server().name, why, "subscribing again");
+            updates = loop {
+                sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+                if let Ok(updates) = self.open().await {
+                    break updates;
+                }
+            };
+        }
+    }
+}
+
+impl Updates {
+    fn of(response: Response<UpstreamBody>) -> Result<Self, String> {
+        if !response.status().is_success() {
+            return Err(format!("HTTP {}", response.status()));
+        }
+        Ok(Self {
+            body: response.into_body().without_call_deadline(),
+            parser: Parser::new(MAX_EVENT_BYTES),
+            heard: VecDeque::new(),
+        })
+    }
+
+    async fn next(&mut self) -> Result<Heard, String> {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return Ok(heard);
+            }
+            let frame = self.body.frame().await.ok_or("it ended its stream")?;
+            let Ok(chunk) = frame.map_err(|error| error.to_string())?.into_data() else {
+                continue;
+            };
+            self.parser.feed(&chunk);
+            for event in self.parser.by_ref() {
+                let event = event.map_err(|_| "too large an event")?;
+                self.heard.extend(event.data.as_ref().and_then(|data| heard(data)));
+            }
+        }
+    }
+}
+
+fn heard(message: &[u8]) -> Option<Heard> {
+    let message = Peek::new(message).ok()?;
+    if message.kind != Kind::Notification {
+        return None;
+    }
+    match Method::of(message.method.as_deref()?) {
+        Method::Acknowledged => Some(Heard::Acknowledged),
+        Method::ResourceUpdated => Some(Heard::Updated(message.params().ok()?.uri?.text()?.into_owned())),
+        _ => None,
+    }
+}

@@ -18,7 +18,6 @@ use tokio::{
 };
 
 use super::{
-    HostAddresses,
     body::UpstreamBody,
     credential::{Behalf, OwnCredentials, Shown},
     endpoint::{Endpoint, EndpointStatus},
@@ -27,7 +26,7 @@ use super::{
     pool::Speech,
     secure::Secure,
 };
-use crate::resources::{Backend, ObjectName, Server};
+use crate::resources::{Backend, HostAddresses, ObjectName, Server};
 
 /// A server as one set of resources has it, and the connections to it.
 pub struct Upstream {
@@ -61,16 +60,9 @@ impl Upstream {
             let kept = before.and_then(|before| before.endpoint(*address).ok());
             kept.unwrap_or_else(|| new_endpoint(server, *address, runtime))
         };
-        let addresses = match &server.backend {
-            Backend::Addresses { addresses, .. } => addresses.as_slice(),
-            Backend::Host { name, port, .. } => {
-                let found = hosts.get(&(Arc::clone(name), *port));
-                found.map(Vec::as_slice).unwrap_or_default()
-            }
-        };
         Self {
             server: Arc::clone(server),
-            endpoints: ArcSwap::from_pointee(addresses.iter().map(endpoint).collect()),
+            endpoints: ArcSwap::from_pointee(server.is_at(hosts).iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
             shown,
         }

@@ -2,8 +2,40 @@
 
 use crate::{
     Address, Reason,
-    layout::{MODE_OFF, QUOTA, Settings, Workload},
+    layout::{GOVERNED_GATEWAY, GOVERNED_REDIRECT, MODE_OFF, QUOTA, Settings, Workload},
 };
+
+/// What the map of governed addresses says about a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Governed {
+    /// It is no governed address.
+    No,
+    /// Dials go to the listener.
+    Redirect,
+    /// Dials are refused.
+    Refuse,
+    /// It is the gateway's own: as [`Self::Redirect`], and whom the kernel does not know may dial it.
+    Gateway,
+}
+
+impl Governed {
+    /// From the value in the map, if there is an entry.
+    #[inline(always)]
+    pub const fn from_value(value: Option<u32>) -> Self {
+        match value {
+            None => Self::No,
+            Some(GOVERNED_REDIRECT) => Self::Redirect,
+            Some(GOVERNED_GATEWAY) => Self::Gateway,
+            Some(_) => Self::Refuse,
+        }
+    }
+
+    /// Whether it is a governed address.
+    #[inline(always)]
+    pub const fn is_governed(self) -> bool {
+        !matches!(self, Self::No)
+    }
+}
 
 /// What a connect hook knows.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +44,8 @@ pub struct Connect {
     pub destination: Address,
     /// Its port, host order.
     pub port: u32,
-    /// Whether (destination, port) is in the map of governed addresses.
-    pub governed: bool,
+    /// What the map of governed addresses says about (destination, port).
+    pub governed: Governed,
     /// Whether the socket is TCP (or MPTCP).
     pub tcp: bool,
     /// Id of the calling task's own cgroup.
@@ -51,8 +83,8 @@ impl Verdict {
 /// Whether a connect needs more than its destination to be decided. Everything else passes at once: the
 /// price that ungoverned traffic pays is this and one map lookup.
 #[inline(always)]
-pub const fn concerns_us(settings: &Settings, destination: &Address, port: u32, governed: bool) -> bool {
-    governed || is_listener(settings, destination, port)
+pub const fn concerns_us(settings: &Settings, destination: &Address, port: u32, governed: Governed) -> bool {
+    governed.is_governed() || is_listener(settings, destination, port)
 }
 
 #[inline(always)]
@@ -64,7 +96,8 @@ const fn is_listener(settings: &Settings, destination: &Address, port: u32) -> b
 #[inline(always)]
 pub const fn connect(settings: &Settings, c: &Connect) -> Verdict {
     let listener = is_listener(settings, &c.destination, c.port);
-    if !c.governed && !listener {
+    let governed = c.governed.is_governed();
+    if !governed && !listener {
         return Verdict::Pass(Reason::NotGoverned);
     }
     if settings.agent_cgroup != 0 && c.task_cgroup == settings.agent_cgroup {
@@ -75,7 +108,8 @@ pub const fn connect(settings: &Settings, c: &Connect) -> Verdict {
         // A task that belongs to no workload, with a socket of one: handed over, or moved out.
         None if c.netns_enforced => return Verdict::Refuse(Reason::IdentityMismatch),
         // On the loopback of an unknown namespace there is no listener of ours.
-        None if listener && !c.governed => return Verdict::Pass(Reason::NotGoverned),
+        None if listener && !governed => return Verdict::Pass(Reason::NotGoverned),
+        None if matches!(c.governed, Governed::Gateway) => return Verdict::Pass(Reason::UnknownPassed),
         None if settings.refuse_unknown != 0 => return Verdict::Refuse(Reason::UnknownRefused),
         None => return Verdict::Pass(Reason::UnknownPassed),
     };
@@ -95,6 +129,9 @@ pub const fn connect(settings: &Settings, c: &Connect) -> Verdict {
     }
     if listener {
         return Verdict::Refuse(Reason::ListenerDialled);
+    }
+    if matches!(c.governed, Governed::Refuse) {
+        return Verdict::Refuse(Reason::GatewayOnly);
     }
     if !c.tcp {
         return Verdict::Refuse(Reason::NotTcp);

@@ -6,11 +6,12 @@
 use crate::{Address, Endpoint, Reason};
 
 /// The version of these layouts: part of the pin path.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Names of the pinned maps, as the programs declare them.
 pub mod name {
-    /// Governed endpoints: [`Endpoint`](crate::Endpoint) → a byte that says nothing yet.
+    /// Governed endpoints: [`Endpoint`](crate::Endpoint) → [`GOVERNED_REDIRECT`](super::GOVERNED_REDIRECT) or
+    /// another of its kind.
     pub const GOVERNED: &str = "GOVERNED";
     /// Workloads by pod cgroup id: `u64` → [`Workload`](super::Workload).
     pub const WORKLOADS: &str = "WORKLOADS";
@@ -33,6 +34,14 @@ pub mod name {
         GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS,
     ];
 }
+
+/// What a governed endpoint maps to: dials go to the workload's listener.
+pub const GOVERNED_REDIRECT: u32 = 1;
+/// Dials are refused: the server is reached through the gateway only. Any other value means this, too.
+pub const GOVERNED_REFUSE: u32 = 2;
+/// The gateway's own address: dials of enrolled workloads go to their listeners, where they are attested; everybody
+/// else may dial it, and has to prove who it is.
+pub const GOVERNED_GATEWAY: u32 = 3;
 
 /// Governed endpoints per node.
 pub const MAX_GOVERNED: u32 = 65_536;

@@ -37,11 +37,13 @@ pub enum Reason {
     ListenerPortBound = 14,
     /// `sock_ops`: a connection to the listener without a stored destination, or over the hard ceiling.
     NotCommitted = 15,
+    /// The address is a server's that is reached through the gateway only.
+    GatewayOnly = 16,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotGoverned,
         Self::Agent,
         Self::ModeOff,
@@ -58,6 +60,7 @@ impl Reason {
         Self::NoStorage,
         Self::ListenerPortBound,
         Self::NotCommitted,
+        Self::GatewayOnly,
     ];
 
     /// The name in metrics, status and logs.
@@ -79,6 +82,7 @@ impl Reason {
             Self::NoStorage => "no_storage",
             Self::ListenerPortBound => "listener_port_bound",
             Self::NotCommitted => "not_committed",
+            Self::GatewayOnly => "gateway_only",
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mcpgw_common::{
     Address, Endpoint, Reason,
-    decide::{self, Connect, Verdict},
+    decide::{self, Connect, Governed, Verdict},
     layout::{MODE_ENFORCE, MODE_OFF, QUOTA, Settings, Workload},
 };
 use proptest::prelude::*;
@@ -38,11 +38,15 @@ prop_compose! {
     }
 }
 
+fn governed() -> impl Strategy<Value = Governed> {
+    proptest::option::of(0..5_u32).prop_map(Governed::from_value)
+}
+
 prop_compose! {
     fn connects()(
         ip in ips(),
         port in ports(),
-        governed: bool,
+        governed in governed(),
         tcp: bool,
         task_cgroup in 1..6_u64,
         workload in proptest::option::of(workloads()),
@@ -60,7 +64,7 @@ proptest! {
     fn an_enforced_workload_never_reaches_a_governed_address_directly(s in settings(), c in connects()) {
         let enforced = c.workload.is_some_and(|w| w.mode != MODE_OFF);
         let agent = s.agent_cgroup != 0 && c.task_cgroup == s.agent_cgroup;
-        if c.governed && enforced && !agent {
+        if c.governed.is_governed() && enforced && !agent {
             let passed = matches!(decide::connect(&s, &c), Verdict::Pass(_));
             prop_assert!(!passed);
         }
@@ -70,7 +74,7 @@ proptest! {
     #[test]
     fn a_socket_of_an_enforced_namespace_never_reaches_a_governed_address_directly(s in settings(), c in connects()) {
         let agent = s.agent_cgroup != 0 && c.task_cgroup == s.agent_cgroup;
-        if c.governed && c.netns_enforced && !agent {
+        if c.governed.is_governed() && c.netns_enforced && !agent {
             let passed = matches!(decide::connect(&s, &c), Verdict::Pass(_));
             prop_assert!(!passed);
         }
@@ -81,7 +85,7 @@ proptest! {
         if let Verdict::Redirect(reason) = decide::connect(&s, &c) {
             let w = c.workload.unwrap();
             prop_assert_eq!(reason, Reason::Governed);
-            prop_assert!(c.governed && c.tcp && w.mode != MODE_OFF && w.netns_cookie == c.netns_cookie);
+            prop_assert!(matches!(c.governed, Governed::Redirect | Governed::Gateway) && c.tcp && w.mode != MODE_OFF && w.netns_cookie == c.netns_cookie);
             prop_assert!(w.listener_v4 == 1 && (c.destination.is_v4() || w.listener_v6 == 1));
             prop_assert!(c.waiting < QUOTA);
         }
@@ -98,10 +102,10 @@ proptest! {
     fn an_unknown_workload_gets_what_the_setting_says(s in settings(), mut c in connects()) {
         c.workload = None;
         c.netns_enforced = false;
-        c.governed = true;
         c.task_cgroup = 9;
+        prop_assume!(c.governed.is_governed());
         let refused = matches!(decide::connect(&s, &c), Verdict::Refuse(_));
-        prop_assert_eq!(refused, s.refuse_unknown == 1);
+        prop_assert_eq!(refused, s.refuse_unknown == 1 && c.governed != Governed::Gateway);
     }
 
     #[test]
@@ -152,7 +156,7 @@ fn the_agent_is_exempt_and_a_mode_that_is_not_known_is_enforce() {
     let mut connect = Connect {
         destination: IpAddr::from([10, 0, 0, 1]).into(),
         port: 80,
-        governed: true,
+        governed: Governed::Redirect,
         tcp: true,
         task_cgroup: 7,
         workload: Some(workload),
@@ -166,6 +170,9 @@ fn the_agent_is_exempt_and_a_mode_that_is_not_known_is_enforce() {
         decide::connect(&settings, &connect),
         Verdict::Redirect(Reason::Governed)
     );
+    connect.governed = Governed::from_value(Some(77));
+    let refused = Verdict::Refuse(Reason::GatewayOnly);
+    assert_eq!(decide::connect(&settings, &connect), refused, "neither is a kind");
     connect.workload = Some(Workload {
         mode: MODE_ENFORCE,
         netns_cookie: 2,

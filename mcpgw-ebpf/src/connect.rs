@@ -12,7 +12,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use mcpgw_common::{
     Endpoint, Reason,
-    decide::{self, Connect, Verdict},
+    decide::{self, Connect, Governed, Verdict},
     layout::Origin,
 };
 
@@ -44,7 +44,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     let destination = endpoint(ctx, family);
     // SAFETY: the value is read at once; entries are removed by the agent only.
-    let governed = unsafe { GOVERNED.get(destination) }.is_some();
+    let governed = Governed::from_value(unsafe { GOVERNED.get(destination) }.copied());
     let Some(settings) = SETTINGS.get(0) else {
         return STOP;
     };

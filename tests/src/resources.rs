@@ -28,6 +28,16 @@ pub fn unprefixed_server(namespace: &str, name: &str, address: SocketAddr, path:
     document
 }
 
+/// An `MCPServer` at a host's name, with more lines of its spec in YAML's flow form, for example `capture: Redirect`.
+pub fn host_server(namespace: &str, name: &str, host: &str, port: u16, more: &str) -> String {
+    let mut document = head("MCPServer", namespace, name);
+    let _ = writeln!(
+        document,
+        "spec: {{backend: {{host: {{name: {host}, port: {port}}}}}, {more}}}"
+    );
+    document
+}
+
 /// A `Workload` for a pod, in `mode` (`enforce` or `off`); its namespace is that of the pod's processes.
 pub fn workload(namespace: &str, service_account: &str, pod: &Pod, mode: &str) -> String {
     let mut document = head("Workload", namespace, pod.name());

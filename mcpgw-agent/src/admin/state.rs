@@ -9,7 +9,7 @@ use crate::{
     datapath::{Explanation, status::DatapathStatus},
     discovery::Offers,
     identity::jwt::IssuerStatus,
-    resources::{Desired, Server},
+    resources::{Desired, HostAddresses, Server},
     source::SourceStatus,
     telemetry::{AuditHealth, TracesHealth},
     upstream::Reach,
@@ -25,6 +25,8 @@ pub struct State {
     pub source: watch::Receiver<SourceStatus>,
     /// The snapshot in force.
     pub desired: watch::Receiver<Arc<Desired>>,
+    /// Where the hosts of servers are, as the kernel knows them.
+    pub hosts: watch::Receiver<Arc<HostAddresses>>,
     /// Fields of the settings that have changed and take a restart.
     pub restart_needed: watch::Receiver<Vec<&'static str>>,
     /// Generation of the snapshot that the proxy's plan was compiled from.
@@ -63,7 +65,7 @@ impl State {
             datapath: self.datapath.borrow().clone(),
             gateway: gateway(&desired, (self.certificate)()),
             restart_needed: self.restart_needed.borrow().iter().map(ToString::to_string).collect(),
-            servers: servers(&desired, |server| (self.reach)(server)),
+            servers: servers(&desired, &self.hosts.borrow(), |server| (self.reach)(server)),
             offers: (self.offers)(&desired),
             catalogs: catalogs(&desired),
             issuers: (self.issuers)(),

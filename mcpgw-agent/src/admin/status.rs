@@ -1,6 +1,10 @@
 //! The answers' types.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +12,7 @@ use crate::{
     datapath::status::DatapathStatus,
     discovery::Offers,
     identity::jwt::IssuerStatus,
-    resources::{Catalog, Desired, Expose, Server},
+    resources::{Backend, Capture, Captured, Catalog, Desired, Expose, HostAddresses, Server, captured},
     source::SourceStatus,
     upstream::Reach,
 };
@@ -62,8 +66,11 @@ pub struct ServerStatus {
     pub transport: String,
     /// What stands before the names of its tools at the gateway.
     pub prefix: String,
-    /// What becomes of direct dials: `Redirect`, `GatewayOnly` or `Off`.
+    /// What is to become of direct dials: `Redirect`, `GatewayOnly` or `Off`.
     pub capture: String,
+    /// How far the kernel knows its addresses: `Full`, `BestEffort(DNS)` for a host, which a caller may know by an
+    /// address that DNS has not told us, or `Off` where direct dials are left alone.
+    pub programmed: String,
     /// Namespaces beside its own whose callers see it at the gateway; `*` for all.
     pub exposed_to: Vec<String>,
     /// Names of the policies that govern it, as `namespace/name`; those of the cluster as `name`.
@@ -123,33 +130,58 @@ impl Component {
     }
 }
 
-pub(super) fn servers(desired: &Desired, reach: impl Fn(&Server) -> Reach) -> Vec<ServerStatus> {
-    let status = |server: &Server, Reach { found, problems }| ServerStatus {
-        name: server.name.to_string(),
-        addresses: server.places(),
-        found,
-        problems,
-        path: server.path.to_string(),
-        transport: server.transport.as_str().to_owned(),
-        prefix: server.prefix.to_string(),
-        capture: server.capture.as_str().to_owned(),
-        exposed_to: match &server.expose_to {
-            Expose::Own => Vec::new(),
-            Expose::Namespaces(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
-            Expose::Everyone => vec!["*".to_owned()],
-        },
-        policies: desired
-            .policies
-            .iter()
-            .filter(|policy| policy.governs(server))
-            .map(|policy| policy.title())
-            .collect(),
+pub(super) fn servers(desired: &Desired, hosts: &HostAddresses, reach: impl Fn(&Server) -> Reach) -> Vec<ServerStatus> {
+    let captured = captured(desired.servers.iter().map(Arc::as_ref), hosts);
+    let status = |server: &Server, Reach { found, mut problems }: Reach| {
+        problems.extend(overruled(server, hosts, &captured));
+        ServerStatus {
+            name: server.name.to_string(),
+            addresses: server.places(),
+            found,
+            problems,
+            path: server.path.to_string(),
+            transport: server.transport.as_str().to_owned(),
+            prefix: server.prefix.to_string(),
+            capture: server.capture.as_str().to_owned(),
+            programmed: programmed(server).to_owned(),
+            exposed_to: match &server.expose_to {
+                Expose::Own => Vec::new(),
+                Expose::Namespaces(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
+                Expose::Everyone => vec!["*".to_owned()],
+            },
+            policies: desired
+                .policies
+                .iter()
+                .filter(|policy| policy.governs(server))
+                .map(|policy| policy.title())
+                .collect(),
+        }
     };
     desired
         .servers
         .iter()
         .map(|server| status(server, reach(server)))
         .collect()
+}
+
+fn programmed(server: &Server) -> &'static str {
+    match (server.capture, &server.backend) {
+        (Capture::Off, _) => "Off",
+        (_, Backend::Addresses { .. }) => "Full",
+        (_, Backend::Host { .. }) => "BestEffort(DNS)",
+    }
+}
+
+/// Where direct dials get something stricter than the server asks for, because another server is there as well.
+fn overruled(server: &Server, hosts: &HostAddresses, captured: &HashMap<SocketAddr, Captured<'_>>) -> Vec<String> {
+    let stricter = server.is_at(hosts).iter().filter_map(|address| {
+        let Captured { capture, by } = captured.get(address).filter(|found| found.capture > server.capture)?;
+        let capture = capture.as_str();
+        Some(format!(
+            "direct dials of {address} get capture {capture}: {by} is there as well and asks for that"
+        ))
+    });
+    stricter.collect()
 }
 
 pub(super) fn catalogs(desired: &Desired) -> Vec<CatalogStatus> {

@@ -70,6 +70,7 @@ fn agent() -> Agent {
         started: Instant::now(),
         source: source.subscribe(),
         desired: watch::Sender::new(Arc::new(desired)).subscribe(),
+        hosts: watch::Sender::default().subscribe(),
         restart_needed: watch::Sender::new(vec!["spec.sessionKeysFile"]).subscribe(),
         plan_generation: watch::Sender::new(1).subscribe(),
         datapath: datapath.subscribe(),
@@ -203,6 +204,7 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
         transport: "StreamableHTTP".to_owned(),
         prefix: "calc_".to_owned(),
         capture: "GatewayOnly".to_owned(),
+        programmed: "Full".to_owned(),
         exposed_to: vec!["agents".to_owned()],
         policies: vec!["tools/all".to_owned()],
     };

@@ -123,6 +123,7 @@ impl Agent {
             started,
             source,
             desired: in_force.subscribe(),
+            hosts: upstreams.hosts(),
             restart_needed: restart_needed.subscribe(),
             plan_generation: plan_generation.subscribe(),
             datapath: datapath.status(),

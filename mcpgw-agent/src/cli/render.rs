@@ -217,7 +217,10 @@ fn servers(servers: &[ServerStatus]) -> Table {
             server.name.clone(),
             server.prefix.clone(),
             server.path.clone(),
-            server.capture.clone(),
+            match &*server.programmed {
+                "Full" | "Off" => server.capture.clone(),
+                limit => format!("{}\n{limit}", server.capture),
+            },
             policies,
             [&server.addresses[..], &server.found[..]].concat().join("\n"),
         ]);

@@ -116,6 +116,7 @@ fn status() -> Status {
         transport: "StreamableHTTP".to_owned(),
         prefix: format!("{}_", name.trim_start_matches("tools/")),
         capture: "Redirect".to_owned(),
+        programmed: "Full".to_owned(),
         exposed_to: vec![],
         policies: policies.iter().map(|policy| (*policy).to_owned()).collect(),
     };

@@ -238,16 +238,16 @@ impl Enrolment {
 
     /// Ends the connections to governed addresses that were open before those were governed, and tells how
     /// many. To be called when the kernel has the entries, so that no new ones come up.
-    pub fn end_direct_connections(&mut self, governed: &[SocketAddr]) -> u64 {
+    pub fn end_direct_connections(&mut self, governed: &HashMap<SocketAddr, u32>) -> u64 {
         let Some(served) = &mut self.served else { return 0 };
-        served.passes.retain(|address, _| governed.contains(address));
+        served.passes.retain(|address, _| governed.contains_key(address));
         let due = |address: &SocketAddr| served.passes.get(address).is_none_or(|passes| *passes < PASSES);
-        if !governed.iter().any(due) {
+        if !governed.keys().any(due) {
             return 0;
         }
-        match destroy::connections(&served.netns, |remote| governed.contains(&remote)) {
+        match destroy::connections(&served.netns, |remote| governed.contains_key(&remote)) {
             Ok(ended) => {
-                for address in governed {
+                for address in governed.keys() {
                     let passes = served.passes.entry(*address).or_default();
                     *passes = passes.saturating_add(1);
                 }

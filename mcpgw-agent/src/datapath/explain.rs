@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use mcpgw_common::{
     Endpoint, Reason,
-    decide::{self, Connect, Verdict},
+    decide::{self, Connect, Governed, Verdict},
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub fn explain(maps: &Maps, workload: &WorkloadStatus, to: SocketAddr) -> Explan
         &Connect {
             destination: endpoint.address,
             port: endpoint.port,
-            governed: maps.governed.get(&endpoint, 0).is_ok(),
+            governed: Governed::from_value(maps.governed.get(&endpoint, 0).ok()),
             tcp: true,
             task_cgroup: workload.cgroup_id.unwrap_or(0),
             workload: entry,
@@ -85,6 +85,9 @@ fn text(reason: Reason, workload: &WorkloadStatus, to: SocketAddr) -> String {
         Reason::NoListener | Reason::NoListenerV6 => {
             format!("{to} is governed, and {name} has no listener for it (state {state}): ECONNREFUSED.")
         }
+        Reason::GatewayOnly => format!(
+            "{to} is governed, and its MCPServer has capture GatewayOnly: ECONNREFUSED. Its tools are at the gateway's /mcp."
+        ),
         Reason::ListenerDialled => "The listener cannot be dialled directly: ECONNREFUSED.".to_owned(),
         Reason::Quota => {
             format!("Too many connections of {name} wait to be accepted: ECONNREFUSED. Is the agent overloaded?")

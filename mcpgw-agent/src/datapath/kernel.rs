@@ -102,6 +102,7 @@ impl Kernel {
                 sys::link_update(&link, &program).map_err(&fail)?;
             }
         }
+        remove_other_schemas(&self.pins);
         Ok(())
     }
 
@@ -160,20 +161,37 @@ pub const fn program_count() -> usize {
     PROGRAMS.len()
 }
 
+/// Removes what an agent of another version has left, whose maps are of other layouts. Our programs are in force
+/// already: at no moment is there none.
+fn remove_other_schemas(pins: &Path) {
+    let Some(node_pins) = pins.parent() else { return };
+    for schema in subdirectories(node_pins).iter().filter(|schema| *schema != pins) {
+        let mut removed = Vec::new();
+        detach_all(schema, &mut removed);
+        remove_tree(schema, &mut removed);
+        tracing::info!(schema = %schema.display(), "took over from an agent of another version");
+    }
+}
+
+/// Detaches the links that are pinned below a schema's directory.
+fn detach_all(schema: &Path, removed: &mut Vec<String>) {
+    // First what redirects, then what a redirected connection needs.
+    for name in PROGRAMS.into_iter().rev() {
+        let pin = link_path(schema, name);
+        let Ok(link) = sys::open_pin(&pin) else { continue };
+        let id = sys::link_info(&link).map(|info| info.id).unwrap_or_default();
+        let _ = sys::link_detach(&link);
+        if fs::remove_file(&pin).is_ok() {
+            removed.push(format!("link {name} (id {id})"));
+        }
+    }
+}
+
 /// Detaches all links and removes all pins of a node, of every schema; tells what it removed.
 pub fn remove_pins(node_pins: &Path) -> Vec<String> {
     let mut removed = Vec::new();
     for schema in subdirectories(node_pins) {
-        // First what redirects, then what a redirected connection needs.
-        for name in PROGRAMS.into_iter().rev() {
-            let pin = link_path(&schema, name);
-            let Ok(link) = sys::open_pin(&pin) else { continue };
-            let id = sys::link_info(&link).map(|info| info.id).unwrap_or_default();
-            let _ = sys::link_detach(&link);
-            if fs::remove_file(&pin).is_ok() {
-                removed.push(format!("link {name} (id {id})"));
-            }
-        }
+        detach_all(&schema, &mut removed);
     }
     remove_tree(node_pins, &mut removed);
     // The directory of all nodes, when this was the last.

@@ -15,7 +15,7 @@ use std::{
 use aya::maps::{MapData, MapError};
 use mcpgw_common::{
     Endpoint,
-    layout::{self, MAX_WORKLOADS, Settings, name},
+    layout::{self, GOVERNED_GATEWAY, GOVERNED_REDIRECT, GOVERNED_REFUSE, MAX_WORKLOADS, Settings, name},
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
     netns::NetNsId,
     status::DatapathStatus,
 };
-use crate::resources::{Capture, Desired, Mode, ObjectName, UnknownWorkloads};
+use crate::resources::{Capture, Desired, HostAddresses, Mode, ObjectName, UnknownWorkloads, captured};
 
 /// How often the maps are compared with what they should hold although nothing has changed: somebody else
 /// may have written to them.
@@ -56,15 +56,28 @@ struct Content {
     governed: HashMap<Endpoint, u32>,
 }
 
-/// The addresses whose dials are captured: those of servers, and the gateway's own, so that enrolled workloads are
-/// attested there as well. What is on loopback is another place in a workload's namespace.
-fn governed(desired: &Desired) -> impl Iterator<Item = SocketAddr> {
-    let captured = desired.servers.iter().filter(|server| server.capture != Capture::Off);
+/// The addresses whose dials are captured, and how: those of servers, and the gateway's own, so that enrolled
+/// workloads are attested there as well. What is on loopback is another place in a workload's namespace.
+fn governed(desired: &Desired, hosts: &HostAddresses) -> HashMap<SocketAddr, u32> {
+    let captured = captured(desired.servers.iter().map(Arc::as_ref), hosts);
+    let kind = |capture| match capture {
+        Capture::Off => None,
+        Capture::Redirect => Some(GOVERNED_REDIRECT),
+        Capture::GatewayOnly => Some(GOVERNED_REFUSE),
+    };
+    let mut governed: HashMap<SocketAddr, u32> = captured
+        .iter()
+        .filter_map(|(address, found)| kind(found.capture).map(|kind| (*address, kind)))
+        .collect();
+    // Last, so that no name in DNS can make it another's.
     let gateway = desired.settings.gateway.iter().flat_map(|gateway| &gateway.listen);
-    captured
-        .flat_map(|server| server.addresses())
-        .chain(gateway.filter(|address| !address.ip().to_canonical().is_loopback()))
-        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+    let dialled = gateway.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+    governed.extend(
+        dialled
+            .filter(|address| !address.ip().is_loopback())
+            .map(|address| (address, GOVERNED_GATEWAY)),
+    );
+    governed
 }
 
 impl Reconciler {
@@ -126,13 +139,13 @@ impl Reconciler {
             .map(|enrolment| below(&self.node.cgroup_mount, &enrolment.spec().cgroup))
     }
 
-    /// Makes the kernel match `desired`, and reports what the kernel has then.
-    pub fn reconcile(&mut self, desired: &Desired) -> DatapathStatus {
-        let error = self.apply(desired).err().map(|error| error.to_string());
+    /// Makes the kernel match `desired`, whose hosts are at these addresses, and reports what the kernel has then.
+    pub fn reconcile(&mut self, desired: &Desired, hosts: &HostAddresses) -> DatapathStatus {
+        let error = self.apply(desired, hosts).err().map(|error| error.to_string());
         self.report(desired.generation, error)
     }
 
-    fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+    fn apply(&mut self, desired: &Desired, hosts: &HostAddresses) -> Result<(), DatapathError> {
         self.match_workloads(desired)?;
         self.enrolments
             .values_mut()
@@ -147,12 +160,13 @@ impl Reconciler {
                 taken.extend(enrolment.netns());
             }
         }
-        self.write_maps(desired)?;
+        let governed = governed(desired, hosts);
+        self.write_maps(desired, &governed)?;
         if desired.workloads.iter().any(|workload| workload.mode == Mode::Enforce) {
             let root = below(&self.node.cgroup_mount, &self.node.attached_at);
             let id = cgroup::id(&root).unwrap_or(0);
             self.kernel.attach(&root, id)?;
-            self.end_direct_connections(desired);
+            self.end_direct_connections(&governed);
             Ok(())
         } else {
             self.kernel.detach()
@@ -174,12 +188,11 @@ impl Reconciler {
     }
 
     /// Connections that are older than their governance would go on past it.
-    fn end_direct_connections(&mut self, desired: &Desired) {
-        let governed: Vec<SocketAddr> = governed(desired).collect();
+    fn end_direct_connections(&mut self, governed: &HashMap<SocketAddr, u32>) {
         let ended: u64 = self
             .enrolments
             .values_mut()
-            .map(|e| e.end_direct_connections(&governed))
+            .map(|e| e.end_direct_connections(governed))
             .sum();
         if ended > 0 {
             tracing::info!(ended, "ended connections that were open before they were governed");
@@ -234,7 +247,7 @@ impl Reconciler {
             .map_err(DatapathError::map("write", name::ACCEPTED))
     }
 
-    fn content(&self, desired: &Desired) -> Content {
+    fn content(&self, desired: &Desired, governed: &HashMap<SocketAddr, u32>) -> Content {
         let agent_cgroup = below(&self.node.cgroup_mount, &self.node.agent_cgroup);
         Content {
             settings: Settings {
@@ -248,14 +261,17 @@ impl Reconciler {
                 .values()
                 .filter_map(|e| Some((e.netns_cookie()?, e.cgroup_id()?)))
                 .collect(),
-            governed: governed(desired).map(|address| (Endpoint::from(address), 1)).collect(),
+            governed: governed
+                .iter()
+                .map(|(address, kind)| (Endpoint::from(*address), *kind))
+                .collect(),
         }
     }
 
     /// Additions go before removals, and workloads before addresses: at every moment a dial is decided by
     /// the old state or by the new, or refused.
-    fn write_maps(&mut self, desired: &Desired) -> Result<(), DatapathError> {
-        let content = self.content(desired);
+    fn write_maps(&mut self, desired: &Desired, governed: &HashMap<SocketAddr, u32>) -> Result<(), DatapathError> {
+        let content = self.content(desired, governed);
         if self
             .written
             .as_ref()

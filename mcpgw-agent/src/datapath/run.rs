@@ -20,7 +20,7 @@ use super::{
     status::{DatapathStatus, State},
     watch::CgroupWatch,
 };
-use crate::resources::Desired;
+use crate::resources::{Desired, HostAddresses};
 
 /// How long a change on the machine (a cgroup, a process, a namespace) may go unseen: what is there is
 /// compared with what is desired this often.
@@ -53,7 +53,7 @@ impl Datapath {
         let logged = options.bpf_log.is_some();
         let (mut reconciler, status) = blocking(move || {
             let mut reconciler = Reconciler::new(&options, serve)?;
-            let status = reconciler.reconcile(&first);
+            let status = reconciler.reconcile(&first, &HostAddresses::default());
             Ok::<_, DatapathError>((reconciler, status))
         })
         .await??;
@@ -125,7 +125,7 @@ async fn run(
         }
         let wanted = desired.borrow_and_update().clone();
         let worked = blocking(move || {
-            let status = reconciler.reconcile(&wanted);
+            let status = reconciler.reconcile(&wanted, &HostAddresses::default());
             (reconciler, status)
         });
         let Ok((back, status)) = worked.await else { return };

@@ -108,6 +108,12 @@ impl Refused {
         Self::new(StatusCode::BAD_GATEWAY, "upstream_gone", message)
     }
 
+    /// HTTP 403: the server is not to be dialled.
+    pub(super) fn gateway_only() -> Self {
+        let message = "This MCP server is reached through the gateway only";
+        Self::new(StatusCode::FORBIDDEN, "gateway_only", message).closing()
+    }
+
     /// HTTP 503: no call goes unrecorded.
     pub(super) fn unaudited() -> Self {
         let message = "The audit log is full, and no call is served that cannot be recorded; try again later";

@@ -108,14 +108,11 @@ fn conflict(at: &Place, one: &Owner, other: &Owner) -> Option<String> {
             "AddressConflict: {at} is shared with {whose}, and {path} is the MCP endpoint of one and in otherPaths of the other"
         ));
     }
-    let different = match (server.capture != owner.capture, server.client_tls != owner.client_tls) {
-        (true, _) => "capture",
-        (_, true) => "clientTLS",
-        _ => return None,
-    };
-    Some(format!(
-        "AddressConflict: {at} is shared with {whose}, which has another {different}: that is decided before the path is known, so both need the same"
-    ))
+    (server.client_tls != owner.client_tls).then(|| {
+        format!(
+            "AddressConflict: {at} is shared with {whose}, which has another clientTLS: that is decided before the path is known, so both need the same"
+        )
+    })
 }
 
 /// The endpoint of `one` where `other` lists it among the paths that callers may read.

@@ -26,7 +26,7 @@ pub struct Desired {
     /// Node-wide settings.
     pub settings: Settings,
     /// Servers, ordered by namespace and name. Two that share an address, or a host and port, differ in their
-    /// paths and agree in what becomes of a connection before its path is known (`capture`, `clientTLS`).
+    /// paths and agree in `clientTLS`, which is decided before a path is known.
     pub servers: Vec<Arc<Server>>,
     /// Workloads, ordered by namespace and name; no two share a cgroup.
     pub workloads: Vec<Arc<Workload>>,
@@ -329,14 +329,16 @@ pub enum Expose {
 }
 
 /// What becomes of direct dials of a server's addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Of servers that share an address the strictest capture holds for it: that is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Capture {
+    /// They are left alone. The default for a host.
+    Off,
     /// They reach the proxy. The default for addresses.
     Redirect,
     /// They are refused: the server is reached through the gateway only.
     GatewayOnly,
-    /// They are left alone. The default for a host.
-    Off,
 }
 
 impl Capture {

@@ -14,6 +14,7 @@
 //! address, host, labels, name, path, tls, url  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
+//! captured   what becomes of direct dials of each address
 //! restart    what a running agent cannot take over
 //! not_yet    what the schema knows and the agent cannot do yet
 //! bounds     every limit, by name
@@ -27,6 +28,7 @@ mod authorization;
 mod backend;
 pub mod bounds;
 mod caller;
+mod captured;
 mod catalog;
 mod conflicts;
 mod credential;
@@ -62,6 +64,7 @@ use std::sync::Arc;
 
 pub use address::not_allowed;
 pub use authorization::*;
+pub use captured::{Captured, captured};
 pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
 pub use limit::{KeyPart, Limit, Rate};

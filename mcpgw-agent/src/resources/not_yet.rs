@@ -34,14 +34,10 @@ pub fn not_yet(desired: &Desired) -> Vec<Problem> {
 }
 
 fn of_server(server: &Server) -> impl Iterator<Item = &'static str> {
-    let host = matches!(server.backend, Backend::Host { .. });
     // What a name resolves to is dialled by the gateway, and not governed yet.
-    let captured_host = host && server.capture == Capture::Redirect;
-    let found = [
-        (captured_host, "spec.capture: Redirect of a host"),
-        (server.capture == Capture::GatewayOnly, "spec.capture: GatewayOnly"),
-    ];
-    found.into_iter().filter_map(|(asked, field)| asked.then_some(field))
+    let host = matches!(server.backend, Backend::Host { .. });
+    let captured_host = host && server.capture != Capture::Off;
+    captured_host.then_some("spec.capture of a host").into_iter()
 }
 
 #[cfg(test)]
@@ -56,8 +52,12 @@ mod tests {
             name: "calc".into(),
         };
         let plain = Server::at(name, vec![]);
-        let secret = Server {
-            capture: Capture::GatewayOnly,
+        let captured = Server {
+            backend: Backend::Host {
+                name: "calc.example".into(),
+                port: 80,
+                h2c: false,
+            },
             ..plain.clone()
         };
         let of = |server: &Server| {
@@ -67,10 +67,10 @@ mod tests {
             })
         };
         assert_eq!(of(&plain), []);
-        let lines: Vec<String> = of(&secret).iter().map(Problem::to_string).collect();
+        let lines: Vec<String> = of(&captured).iter().map(Problem::to_string).collect();
         assert_eq!(
             lines,
-            ["configuration: MCPServer tools/calc: spec.capture: GatewayOnly: not supported yet",]
+            ["configuration: MCPServer tools/calc: spec.capture of a host: not supported yet",]
         );
     }
 }

@@ -34,7 +34,6 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -51,7 +50,7 @@ pub use resolve::Resolution;
 pub use secure::TlsError;
 pub use server::{Upstream, UpstreamStatus};
 
-use crate::resources::{Backend, ObjectName, Server};
+use crate::resources::{Backend, HostAddresses, ObjectName, Server};
 
 /// How a server can be reached, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,9 +73,6 @@ fn host_of(server: &Server) -> Option<Host> {
         Backend::Addresses { .. } => None,
     }
 }
-
-/// Where the names of [`Backend::Host`](crate::resources::Backend::Host) servers are: addresses by name and port.
-pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
 
 /// A name that DNS knows, and the port there.
 type Host = (Arc<str>, u16);

@@ -18,7 +18,6 @@ use tokio::{
 };
 
 use super::{
-    HostAddresses,
     body::UpstreamBody,
     credential::{Behalf, OwnCredentials, Shown},
     endpoint::{Endpoint, EndpointStatus},
@@ -28,7 +27,7 @@ use super::{
     pool::Speech,
     secure::Secure,
 };
-use crate::resources::{Backend, ObjectName, Server, Transport};
+use crate::resources::{Backend, HostAddresses, ObjectName, Server, Transport};
 
 /// A server as one set of resources has it, and the connections to it.
 pub struct Upstream {
@@ -64,6 +63,7 @@ impl Upstream {
             let kept = before.and_then(|before| before.endpoint(*address).ok());
             kept.unwrap_or_else(|| new_endpoint(server, *address, runtime))
         };
+<<<<<<< HEAD
         let addresses = match &server.backend {
             Backend::Addresses { addresses, .. } => addresses.as_slice(),
             Backend::Host { name, port, .. } => {
@@ -74,10 +74,12 @@ impl Upstream {
         let same_stream =
             |before: &&Self| before.server.transport == server.transport && before.server.path == server.path;
         let sessions = before.filter(same_stream).map(|before| Arc::clone(&before.sessions));
+=======
+>>>>>>> f3fd558
         Self {
             sessions: sessions.unwrap_or_default(),
             server: Arc::clone(server),
-            endpoints: ArcSwap::from_pointee(addresses.iter().map(endpoint).collect()),
+            endpoints: ArcSwap::from_pointee(server.is_at(hosts).iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
             shown,
         }

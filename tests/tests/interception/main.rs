@@ -1,6 +1,7 @@
 //! The way of a call, on real sockets: from a pod's `connect` through the kernel and the agent to the server.
 
 mod bad_input;
+mod capture;
 mod configuration;
 mod enrolment;
 mod governed;

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     identity::Caller,
     policy::{Plan, Server},
-    resources::Transport,
+    resources::{Capture, Transport},
     telemetry::Path,
     upstream::{Endpoint, Upstream},
 };
@@ -132,6 +132,13 @@ async fn judge<'a>(
     let destination = caller.destination;
     let servers = plan.at(destination);
     let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
+    // The kernel refuses such dials; this connection is older than that.
+    if servers
+        .iter()
+        .any(|server| server.wanted.capture == Capture::GatewayOnly)
+    {
+        return Err(Refused::gateway_only());
+    }
     let find = || {
         servers.iter().find_map(|server| {
             let route = route::route(&server.wanted, &head.method, &path);

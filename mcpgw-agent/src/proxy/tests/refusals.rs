@@ -1,10 +1,18 @@
 //! Requests that are refused before a decision.
 
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+
 use super::{
-    Answer, Proxied, call, post,
+    Answer, Proxied, call, desired, post, post_and_stay, read_until,
     upstreams::{Upstream, dead},
 };
-use crate::proxy::limits::{MAX_BODY, MAX_HEADER_BYTES, MAX_HEADERS, READ_BUFFER};
+use crate::{
+    policy::Plan,
+    proxy::limits::{MAX_BODY, MAX_HEADER_BYTES, MAX_HEADERS, READ_BUFFER},
+    resources::Capture,
+};
 
 /// Sends each request; expects its status and code, one audit line with its reason, and nothing at the server.
 async fn refuses(requests: &[(String, u16, i64, &str)]) {
@@ -163,4 +171,26 @@ async fn an_address_that_no_plan_knows_is_no_longer_governed() {
     let answer = proxied.call("add").await;
     assert_eq!((answer.status, answer.code()), (502, Some(5020)));
     assert_eq!(proxied.finish().await[0]["reason"], "not_governed");
+}
+
+/// The kernel refuses new connections; one that was open when the server went behind the gateway gets no further.
+#[tokio::test]
+async fn a_connection_to_a_server_that_has_gone_behind_the_gateway() {
+    let upstream = Upstream::start().await;
+    let proxied = Proxied::start(upstream.address).await;
+    let mut stream = proxied.connect().await;
+    stream.write_all(post_and_stay(&call("add")).as_bytes()).await.unwrap();
+    let answer = read_until(&mut stream, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut changed = desired(upstream.address);
+    for server in &mut changed.servers {
+        Arc::make_mut(server).capture = Capture::GatewayOnly;
+    }
+    proxied.plan.store(Arc::new(Plan::compile(&changed)));
+    stream.write_all(post_and_stay(&call("add")).as_bytes()).await.unwrap();
+    let answer = read_until(&mut stream, "gateway only").await;
+    assert!(answer.contains("HTTP/1.1 403"), "{answer}");
+    assert_eq!(upstream.requests(), 1);
+    let lines = proxied.finish().await;
+    assert_eq!(lines.last().unwrap()["reason"], "gateway_only", "{lines:?}");
 }

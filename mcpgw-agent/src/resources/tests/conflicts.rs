@@ -66,10 +66,6 @@ fn servers_may_share_a_host_if_their_paths_differ() {
 fn servers_at_one_address_agree_in_what_is_decided_before_the_path_is_known() {
     let a = at("a", "10.0.0.1:1", "path: /a");
     refused(
-        &(a.clone() + &at("b", "10.0.0.1:1", "path: /b, capture: Off")),
-        "which has another capture",
-    );
-    refused(
         &(a + &at("b", "10.0.0.1:1", "path: /b, clientTLS: {mode: Passthrough}")),
         "which has another clientTLS",
     );

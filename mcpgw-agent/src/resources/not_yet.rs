@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Capture, Desired, Mode, Problem, Server};
+use super::{Backend, Capture, Desired, Mode, Pin, Problem, Server};
 
 /// What of these resources cannot be done yet.
 pub fn not_yet(desired: &Desired) -> Vec<Problem> {
@@ -39,6 +39,7 @@ fn of_server(server: &Server) -> impl Iterator<Item = &'static str> {
     let captured_host = host && server.capture == Capture::Redirect;
     let found = [
         (captured_host, "spec.capture: Redirect of a host"),
+        (server.pin != Pin::Off, "spec.pin"),
         (server.capture == Capture::GatewayOnly, "spec.capture: GatewayOnly"),
     ];
     found.into_iter().filter_map(|(asked, field)| asked.then_some(field))

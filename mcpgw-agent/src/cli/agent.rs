@@ -93,7 +93,7 @@ impl Agent {
         upstreams.put_in_force(&initial.servers);
         let keys = KeyRing::open(initial.settings.session_keys.as_deref(), &options.state())?;
         let discovery = Discovery::new(upstreams.clone(), data.handle().clone());
-        discovery.put_in_force(asked(&initial));
+        discovery.put_in_force(&asked(&initial, &plan.load()));
         let issuers = Issuers::new(tokio::runtime::Handle::current());
         issuers.put_in_force(&initial.settings);
         telemetry.observe_issuers(&issuers);
@@ -251,12 +251,14 @@ async fn why_taken(error: ListenError, socket: &Path) -> anyhow::Error {
     }
 }
 
-/// The servers that are asked what they offer: all of them where there is a gateway to offer it at, else none.
-fn asked(desired: &Desired) -> &[Arc<Server>] {
-    match desired.settings.gateway {
-        Some(_) => &desired.servers,
-        None => &[],
-    }
+/// The servers that are asked what they offer: all of them where there is a gateway to offer it at, else those whose
+/// calls are decided by it.
+fn asked(desired: &Desired, plan: &Plan) -> Vec<Arc<Server>> {
+    let needed = |server: &&Arc<Server>| {
+        let decided_by_it = plan.server(&server.name).is_some_and(|server| server.needs_catalogue());
+        desired.settings.gateway.is_some() || decided_by_it
+    };
+    desired.servers.iter().filter(needed).cloned().collect()
 }
 
 async fn stop_datapath(datapath: Arc<Datapath>) {
@@ -302,8 +304,9 @@ impl Publish {
         self.telemetry.set_audit(&desired.settings.audit);
         self.issuers.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
-        self.discovery.put_in_force(asked(&desired));
-        self.plan.store(Arc::new(Plan::compile(&desired)));
+        let plan = Plan::compile(&desired);
+        self.discovery.put_in_force(&asked(&desired, &plan));
+        self.plan.store(Arc::new(plan));
         self.plan_generation.send_replace(desired.generation);
         self.in_force.send_replace(Arc::new(desired));
     }

@@ -1,13 +1,18 @@
 //! What one server offers, as it was last seen.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    ops::{Deref, Range},
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    mcp::{modern::ParamHeaders, version::Revision},
+    mcp::{annotations::Annotations, modern::ParamHeaders, version::Revision},
     resources::ObjectName,
 };
 
@@ -38,7 +43,7 @@ pub struct Catalogue {
     /// How it wants to be used.
     pub instructions: Option<String>,
     /// Its tools, in its own order.
-    pub tools: Vec<Item>,
+    pub tools: Tools,
     /// Its prompts.
     pub prompts: Vec<Item>,
     /// Its resources.
@@ -52,7 +57,8 @@ pub struct Catalogue {
 impl Catalogue {
     /// The tool of this name.
     pub fn tool(&self, name: &str) -> Option<&Item> {
-        self.tools.iter().find(|item| *item.name == *name)
+        let place = self.tools.places.get(name)?;
+        self.tools.items.get(*place)
     }
 
     /// Whether nothing that anybody could notice is another.
@@ -72,6 +78,29 @@ impl Catalogue {
             same(&self.resources, &other.resources),
             same(&self.templates, &other.templates),
         ]
+    }
+}
+
+/// Tools, found by their names as well: every call of one may look.
+#[derive(Debug, Default)]
+pub struct Tools {
+    items: Vec<Item>,
+    places: HashMap<Arc<str>, usize>,
+}
+
+impl From<Vec<Item>> for Tools {
+    fn from(items: Vec<Item>) -> Self {
+        let places = items.iter().enumerate();
+        let places = places.map(|(place, item)| (Arc::clone(&item.name), place)).collect();
+        Self { items, places }
+    }
+}
+
+impl Deref for Tools {
+    type Target = [Item];
+
+    fn deref(&self) -> &[Item] {
+        &self.items
     }
 }
 
@@ -172,6 +201,7 @@ pub struct Item {
     /// Which arguments of a tool headers must repeat.
     pub param_headers: Option<Arc<ParamHeaders>>,
     callable: bool,
+    annotations: OnceLock<Annotations>,
 }
 
 /// An item that is none.
@@ -193,7 +223,13 @@ impl Item {
             // A tool whose annotations are wrong cannot be called by the rules, so that it is not listed.
             callable: !matches!(headers, Some(Err(_))),
             param_headers: headers.and_then(Result::ok).flatten().map(Arc::new),
+            annotations: OnceLock::new(),
         })
+    }
+
+    /// What the server says of it, where it is a tool. Read when it is first asked for.
+    pub fn annotations(&self) -> Annotations {
+        *self.annotations.get_or_init(|| Annotations::of_tool(&self.json))
     }
 
     /// Whether it can be called by the rules of the protocol.

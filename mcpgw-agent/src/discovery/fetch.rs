@@ -150,7 +150,7 @@ pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
         features,
         extensions,
         instructions,
-        tools: list(features.tools, "tools/list", "tools", "name").await?,
+        tools: list(features.tools, "tools/list", "tools", "name").await?.into(),
         prompts: list(features.prompts, "prompts/list", "prompts", "name").await?,
         resources: list(features.resources, "resources/list", "resources", "uri").await?,
         templates: list(

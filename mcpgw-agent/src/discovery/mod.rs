@@ -32,10 +32,11 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use catalogue::{Capabilities, Catalogue, Extensions, Item, Snapshot, Speaks};
+pub use catalogue::{Capabilities, Catalogue, Extensions, Item, Snapshot, Speaks, Tools};
 pub use offers::Offers;
 
 use crate::{
+    mcp::annotations::Annotations,
     resources::{ObjectName, Server},
     upstream::Upstreams,
 };
@@ -158,6 +159,13 @@ impl Discovery {
     /// What is known now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.known.snapshot.load_full()
+    }
+
+    /// What a server says of a tool; nothing, where the tool is not known.
+    pub fn annotations(&self, server: &ObjectName, tool: &str) -> Annotations {
+        let snapshot = self.known.snapshot.load();
+        let item = snapshot.get(server).and_then(|catalogue| catalogue.tool(tool));
+        item.map_or_else(Annotations::default, Item::annotations)
     }
 
     /// Which lists change from now on.

@@ -40,6 +40,14 @@ impl<'a> Part<'a> {
         Self { json, start }
     }
 
+    /// The one value that `body` is.
+    pub fn of_body(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let mut scanner = Scanner::new(body)?;
+        let part = scanner.skip()?;
+        scanner.end()?;
+        Ok(part)
+    }
+
     /// As it was written.
     pub fn get(&self) -> &'a str {
         self.json

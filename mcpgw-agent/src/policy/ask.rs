@@ -8,6 +8,7 @@ use crate::{
     expression::{Failure, Fault, Value, Variable, Variables},
     identity::Caller,
     mcp::{
+        annotations::Annotations,
         governed::{Governed, Kind},
         part::Part,
     },
@@ -28,30 +29,39 @@ pub struct Ask<'a> {
     pub kind: Kind,
     /// The server's own name for that.
     pub name: &'a str,
+    /// What the server says of it, where it is a tool.
+    pub annotations: Annotations,
     /// With which arguments.
     pub arguments: Arguments<'a>,
 }
 
 impl<'a> Ask<'a> {
     /// A request as it came.
-    pub fn new(caller: &'a Caller, governed: Governed<'a>, arguments: Option<Part<'a>>) -> Self {
+    pub fn new(
+        caller: &'a Caller,
+        governed: Governed<'a>,
+        annotations: Annotations,
+        arguments: Option<Part<'a>>,
+    ) -> Self {
         let Governed { method, kind, name } = governed;
         Self {
             caller,
             method,
             kind,
             name,
+            annotations,
             arguments: Arguments::given(arguments),
         }
     }
 
     /// Whether something could be asked for, whatever the arguments: so that it may be shown.
-    pub fn whether(caller: &'a Caller, kind: Kind, name: &'a str) -> Self {
+    pub fn whether(caller: &'a Caller, kind: Kind, name: &'a str, annotations: Annotations) -> Self {
         Self {
             caller,
             method: kind.main_method(),
             kind,
             name,
+            annotations,
             arguments: Arguments::unknown(),
         }
     }
@@ -133,6 +143,7 @@ impl Variables for Facts<'_> {
             kind,
             name,
             arguments,
+            annotations: _,
         } = self.ask;
         let if_kind = |wanted: Kind| if *kind == wanted { *name } else { "" };
         let account = caller.account();

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     identity::Caller,
-    mcp::governed::Kind,
+    mcp::{annotations::Annotations, governed::Kind},
     resources::{self, Action, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Policy, Settings},
 };
 
@@ -162,9 +162,9 @@ impl Plan {
     }
 
     /// Whether a caller could get something of a server, whatever the arguments: so that lists show it. One that is
-    /// only observed sees everything.
-    pub fn shows(&self, server: &Server, caller: &Caller, kind: Kind, name: &str) -> bool {
-        let ask = Ask::whether(caller, kind, name);
+    /// only observed sees everything. Of a tool, with what the server says of it.
+    pub fn shows(&self, server: &Server, caller: &Caller, kind: Kind, name: &str, annotations: Annotations) -> bool {
+        let ask = Ask::whether(caller, kind, name, annotations);
         let decides = || server.enforced.decide(&ask, &server.title, &self.default_deny);
         caller.observed || matches!(decides().decision, Decision::Allow { .. })
     }
@@ -174,13 +174,14 @@ impl Server {
     fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>]) -> Self {
         let governing = || policies.iter().filter(|policy| policy.governs(wanted));
         let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
+        let trusts = wanted.trust_annotations;
         let trials = !governing().all(|policy| is_enforced(&policy));
         Self {
             admission: Admission::of(wanted, governing().filter(is_enforced).map(|policy| &**policy)),
             title: wanted.name.to_string().into(),
             wanted: Arc::clone(wanted),
-            enforced: RuleSet::compile(governing().filter(is_enforced)),
-            with_trials: trials.then(|| RuleSet::compile(governing())),
+            enforced: RuleSet::compile(governing().filter(is_enforced), trusts),
+            with_trials: trials.then(|| RuleSet::compile(governing(), trusts)),
             limits: governing().flat_map(|policy| limits(policy)).collect(),
         }
     }
@@ -193,6 +194,16 @@ impl Server {
     /// Whether rules are in force here: else every request is allowed, and everything shown.
     pub fn is_governed(&self) -> bool {
         !self.enforced.is_empty()
+    }
+
+    /// Whether decisions about its tools depend on what it says of them.
+    pub fn reads_annotations(&self) -> bool {
+        self.all().reads_annotations()
+    }
+
+    /// Whether calls of its tools are decided by what it offers, so that it must be asked.
+    pub fn needs_catalogue(&self) -> bool {
+        self.reads_annotations()
     }
 
     /// Whether a rule names this tool outright: then its name is the operator's, not only the caller's.

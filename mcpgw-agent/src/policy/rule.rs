@@ -8,8 +8,8 @@ use super::{Arguments, Ask, ask::Facts};
 use crate::{
     expression::{Expression, Failure, Fault, Variable},
     identity::Caller,
-    mcp::governed::Kind,
-    resources::{self, Action, Claim, Enforcement, Pattern},
+    mcp::{annotations::Annotations, governed::Kind},
+    resources::{self, Action, Annotated, Claim, Enforcement, Pattern},
 };
 
 /// A rule with its name.
@@ -24,6 +24,9 @@ pub(super) struct Rule {
     tools: Vec<Pattern>,
     prompts: Vec<Pattern>,
     resources: Vec<Pattern>,
+    pub(super) annotations: Annotated,
+    /// Whether it is believed that a tool is as harmless as its annotations say.
+    trusts: bool,
     pub(super) when: Option<Arc<Expression>>,
 }
 
@@ -41,8 +44,8 @@ pub enum Considered {
 }
 
 impl Rule {
-    /// Compiles rule number `index` (from 0) of a policy.
-    pub(super) fn compile(policy: &resources::Policy, index: usize) -> Self {
+    /// Compiles rule number `index` (from 0) of a policy, for a server whose annotations are trusted or not.
+    pub(super) fn compile(policy: &resources::Policy, index: usize, trusts: bool) -> Self {
         let resources::Rule {
             action,
             from,
@@ -50,6 +53,7 @@ impl Rule {
             tools,
             prompts,
             resources,
+            annotations,
             when,
         } = &policy.rules[index];
         Self {
@@ -58,9 +62,15 @@ impl Rule {
             enforcement: policy.enforcement,
             from: from.clone(),
             methods: methods.clone(),
-            tools: tools.clone(),
+            // Annotations are about tools alone: then about all of them, where none is named.
+            tools: match tools.is_empty() && !annotations.is_nothing() {
+                true => vec![Pattern::any()],
+                false => tools.clone(),
+            },
             prompts: prompts.clone(),
             resources: resources.clone(),
+            annotations: *annotations,
+            trusts,
             when: when.clone(),
         }
     }
@@ -84,6 +94,7 @@ impl Rule {
         let named = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
         let about = (self.methods.is_empty() || named(&self.methods, ask.method))
             && self.names(ask.kind).is_none_or(|patterns| named(patterns, ask.name))
+            && self.fits(&ask.annotations)
             && self.comes_from(ask.caller);
         if !about {
             return Considered::Other;
@@ -136,9 +147,15 @@ impl Rule {
             method: "",
             kind: Kind::Other,
             name: "",
+            annotations: Annotations::default(),
             arguments: Arguments::unknown(),
         };
         when.holds(&Facts { ask: &ask, server }).ok()
+    }
+
+    /// Whether it is about a tool of which its server says this.
+    fn fits(&self, annotations: &Annotations) -> bool {
+        self.annotations.is_nothing() || self.annotations.matches(&annotations.believed(self.trusts))
     }
 
     /// The tools that it names outright.

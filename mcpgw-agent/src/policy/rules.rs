@@ -79,14 +79,16 @@ pub(super) struct RuleSet {
     allow: Index,
     literals: HashSet<Box<str>>,
     reads_arguments: bool,
+    reads_annotations: bool,
 }
 
 impl RuleSet {
-    pub(super) fn compile<'p>(policies: impl Iterator<Item = &'p Arc<Policy>>) -> Self {
+    /// `trusts`: whether what the server says of its tools is believed.
+    pub(super) fn compile<'p>(policies: impl Iterator<Item = &'p Arc<Policy>>, trusts: bool) -> Self {
         let mut set = Self::default();
         for policy in policies {
             for index in 0..policy.rules.len() {
-                set.add(Rule::compile(policy, index));
+                set.add(Rule::compile(policy, index, trusts));
             }
         }
         set
@@ -103,6 +105,7 @@ impl RuleSet {
         self.literals.extend(rule.literals().map(Box::from));
         let reads = |variable| rule.when.as_ref().is_some_and(|when| when.reads().has(variable));
         self.reads_arguments |= reads(Variable::Arguments);
+        self.reads_annotations |= !rule.annotations.is_nothing();
         self.rules.push(rule);
     }
 
@@ -112,6 +115,11 @@ impl RuleSet {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
+    }
+
+    /// Whether a rule looks at what a server says of its tools.
+    pub(super) fn reads_annotations(&self) -> bool {
+        self.reads_annotations
     }
 
     /// Whether a rule names this tool outright.

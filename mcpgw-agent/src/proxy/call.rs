@@ -15,6 +15,7 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{
+        annotations::Annotations,
         error::{self, DenialData, code},
         governed::{Governed, Kind},
         part::Part,
@@ -61,7 +62,7 @@ pub(super) enum Decided {
 /// Decides a request, opens its record, and answers it where it is denied.
 pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided {
     let telemetry = &shared.telemetry;
-    let (mut verdict, mut rule, because) = judge(telemetry, plan, asked);
+    let (mut verdict, mut rule, because) = judge(shared, plan, asked);
     let mut limited = None;
     let mut spent = None;
     if verdict != Verdict::Deny && asked.server.is_limited() {
@@ -147,22 +148,31 @@ pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era) -
 /// The word for a denial that says no more.
 const DENIED: &str = "denied";
 
-fn judge(telemetry: &Telemetry, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Arc<str>>, Because) {
+fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Arc<str>>, Because) {
     let observed = asked.caller.observed;
     let denied = if observed { Verdict::WouldDeny } else { Verdict::Deny };
     if asked.left_out {
         return (denied, Some(LEFT_OUT.into()), Because::Hidden);
     }
-    let ask = Ask::new(asked.caller, asked.governed, asked.arguments);
+    let annotations = annotations(shared, asked.server, asked.governed.kind, asked.governed.name);
+    let ask = Ask::new(asked.caller, asked.governed, annotations, asked.arguments);
     let judgement = plan.decide(asked.server, &ask);
     for (rule, failure) in &judgement.failures {
-        telemetry.rule_failed(rule);
+        shared.telemetry.rule_failed(rule);
         tracing::debug!(rule = &**rule, %failure, "the condition of a rule cannot be evaluated");
     }
     match (judgement.decision, judgement.would_deny) {
         (Decision::Deny { rule, because }, _) => (denied, Some(rule), because),
         (Decision::Allow { .. }, Some(rule)) => (Verdict::WouldDeny, Some(rule), Because::Hidden),
         (Decision::Allow { rule }, None) => (Verdict::Allow, rule, Because::Hidden),
+    }
+}
+
+/// What a server says of a tool, in the catalogue and nowhere else, where rules look at it.
+pub(super) fn annotations(shared: &Shared, server: &Server, kind: Kind, name: &str) -> Annotations {
+    match kind == Kind::Tool && server.reads_annotations() {
+        true => shared.discovery.annotations(server.name(), name),
+        false => Annotations::default(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Demand, Labels, Limit, ObjectName, Pattern};
-use crate::expression::Expression;
+use super::{Demand, LabelRequirement, Labels, Limit, ObjectName, Pattern};
+use crate::{expression::Expression, mcp::annotations::Hints};
 
 /// What callers may do at some servers (`MCPPolicy`, `ClusterMCPPolicy`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,13 +49,21 @@ pub struct Selector {
     pub namespaces: Vec<Arc<str>>,
     /// Labels that the server has, with these values.
     pub labels: Labels,
+    /// What else its labels must be: all of it.
+    pub expressions: Vec<LabelRequirement>,
 }
 
 impl Selector {
     fn selects(&self, server: &super::Server) -> bool {
-        let Self { namespaces, labels } = self;
+        let Self {
+            namespaces,
+            labels,
+            expressions,
+        } = self;
         let in_namespace = namespaces.is_empty() || namespaces.contains(&server.name.namespace);
-        in_namespace && labels.iter().all(|(key, value)| server.labels.get(key) == Some(value))
+        in_namespace
+            && labels.iter().all(|(key, value)| server.labels.get(key) == Some(value))
+            && expressions.iter().all(|requirement| requirement.holds(&server.labels))
     }
 }
 
@@ -84,6 +92,8 @@ pub struct Rule {
     pub prompts: Vec<Pattern>,
     /// Resources by glob over their URIs.
     pub resources: Vec<Pattern>,
+    /// What tools are taken for. A rule with this is about tools alone.
+    pub annotations: Annotated,
     /// What must hold beside; `None`: nothing.
     pub when: Option<Arc<Expression>>,
 }
@@ -98,8 +108,58 @@ impl Rule {
             tools: Vec::new(),
             prompts: Vec::new(),
             resources: Vec::new(),
+            annotations: Annotated::NOTHING,
             when: None,
         }
+    }
+}
+
+/// What a rule wants tools to be taken for: all that is set. Of a rule that allows it is set to what is harmless, of
+/// one that denies to what is not, so that what is not known is never allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Annotated {
+    /// Whether it changes nothing.
+    pub read_only: Option<bool>,
+    /// Whether what it changes may be lost.
+    pub destructive: Option<bool>,
+    /// Whether calling it once more changes nothing more.
+    pub idempotent: Option<bool>,
+    /// Whether it reaches beyond what the server knows.
+    pub open_world: Option<bool>,
+}
+
+impl Annotated {
+    /// Whatever it is taken for.
+    pub const NOTHING: Self = Self {
+        read_only: None,
+        destructive: None,
+        idempotent: None,
+        open_world: None,
+    };
+
+    /// Whether nothing is wanted.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::NOTHING
+    }
+
+    /// Whether a tool that is taken for this is meant.
+    pub fn matches(&self, hints: &Hints) -> bool {
+        let fits = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
+        fits(self.read_only, hints.read_only)
+            && fits(self.destructive, hints.destructive)
+            && fits(self.idempotent, hints.idempotent)
+            && fits(self.open_world, hints.open_world)
+    }
+
+    /// What is wanted, by the names of the schema.
+    pub fn wanted(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        let all = [
+            ("readOnly", self.read_only),
+            ("destructive", self.destructive),
+            ("idempotent", self.idempotent),
+            ("openWorld", self.open_world),
+        ];
+        all.into_iter().filter_map(|(name, wanted)| Some((name, wanted?)))
     }
 }
 

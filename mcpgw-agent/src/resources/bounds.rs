@@ -78,6 +78,10 @@ pub const MAX_GLOBS: usize = 256;
 pub const MAX_CLAIMS: usize = 32;
 /// Labels of one object, and of one selector.
 pub const MAX_LABELS: usize = 64;
+/// Expressions of one selector.
+pub const MAX_EXPRESSIONS: usize = 32;
+/// Values of one such expression.
+pub const MAX_LABEL_VALUES: usize = 256;
 /// Namespaces of one selector.
 pub const MAX_SELECTED_NAMESPACES: usize = 256;
 /// Length of one glob, in bytes.

@@ -18,6 +18,30 @@ pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
 /// Labels of an object, by their keys.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
+/// What a selector wants of one label (`matchExpressions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelRequirement {
+    /// The label's key.
+    pub key: Arc<str>,
+    /// What is wanted of its value.
+    pub operator: Operator,
+    /// Values, for [`Operator::In`] and [`Operator::NotIn`]: at least one; else none.
+    pub values: Vec<Arc<str>>,
+}
+
+/// What is wanted of a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// It is there, with one of the values.
+    In,
+    /// It is not there, or has another value.
+    NotIn,
+    /// It is there.
+    Exists,
+    /// It is not there.
+    DoesNotExist,
+}
+
 /// One consistent picture of all resources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
@@ -177,6 +201,10 @@ pub struct Server {
     /// What it is shown in place of what callers show; `None`: what callers who dialled it themselves show, and
     /// nothing at the gateway.
     pub credential: Option<Arc<Credential>>,
+    /// What becomes of a tool whose definition is another than was approved.
+    pub pin: Pin,
+    /// Whether it is believed that a tool is as harmless as its annotations say.
+    pub trust_annotations: bool,
 }
 
 impl Server {
@@ -196,6 +224,8 @@ impl Server {
             expose_to: Expose::default(),
             capture: Capture::Redirect,
             credential: None,
+            pin: Pin::default(),
+            trust_annotations: false,
         }
     }
 
@@ -348,6 +378,29 @@ impl Capture {
             Self::Redirect => "Redirect",
             Self::GatewayOnly => "GatewayOnly",
             Self::Off => "Off",
+        }
+    }
+}
+
+/// What becomes of a tool whose definition is not the one that was approved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Nothing: definitions are not looked at.
+    #[default]
+    Off,
+    /// It is reported.
+    Warn,
+    /// It is hidden and refused until it is approved.
+    Enforce,
+}
+
+impl Pin {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "Off",
+            Self::Warn => "Warn",
+            Self::Enforce => "Enforce",
         }
     }
 }

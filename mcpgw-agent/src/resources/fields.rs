@@ -100,6 +100,16 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// The `true` or `false` here.
+    pub fn flag(&self, sink: &mut Sink) -> Option<bool> {
+        if let Value::Bool(flag) = self.node.value {
+            return Some(flag);
+        }
+        let reason = format!("must be true or false, but is {}", self.node.value.describe());
+        self.report(sink, reason);
+        None
+    }
+
     /// One of `choices`, by its name; anything else is reported. `later` are known and not supported yet.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str], sink: &mut Sink) -> Option<T> {
         let text = self.text(sink)?;

@@ -16,25 +16,39 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Labels> {
     let mut labels = Labels::new();
     for (key, field) in field.entries(MAX_LABELS, "leave labels out where there are none", sink)? {
         let Some(value) = field.text(sink) else { continue };
-        if !is_key(key) {
-            let reason = format!(
-                "{} is no key of a label: [prefix/]name, where the name has 1 to {MAX_LENGTH} of A-Z, a-z, 0-9, \
-                 \"-\", \"_\", \".\" and begins and ends with a letter or digit",
-                quote(key)
-            );
-            field.report(sink, reason);
-        } else if !value.is_empty() && !is_value(value) {
-            let reason = format!(
-                "{} is no value of a label: up to {MAX_LENGTH} of A-Z, a-z, 0-9, \"-\", \"_\", \".\", beginning and \
-                 ending with a letter or digit",
-                quote(value)
-            );
-            field.report(sink, reason);
-        } else {
+        if check_key(key, &field, sink) && check_value(value, &field, sink) {
             labels.insert(key.into(), value.into());
         }
     }
     Some(labels)
+}
+
+/// Whether this is the key of a label; else that is reported.
+pub(super) fn check_key(key: &str, field: &Field, sink: &mut Sink) -> bool {
+    let valid = is_key(key);
+    if !valid {
+        let reason = format!(
+            "{} is no key of a label: [prefix/]name, where the name has 1 to {MAX_LENGTH} of A-Z, a-z, 0-9, \
+             \"-\", \"_\", \".\" and begins and ends with a letter or digit",
+            quote(key)
+        );
+        field.report(sink, reason);
+    }
+    valid
+}
+
+/// Whether this is the value of a label; else that is reported.
+pub(super) fn check_value(value: &str, field: &Field, sink: &mut Sink) -> bool {
+    let valid = value.is_empty() || is_value(value);
+    if !valid {
+        let reason = format!(
+            "{} is no value of a label: up to {MAX_LENGTH} of A-Z, a-z, 0-9, \"-\", \"_\", \".\", beginning and \
+             ending with a letter or digit",
+            quote(value)
+        );
+        field.report(sink, reason);
+    }
+    valid
 }
 
 fn is_key(key: &str) -> bool {

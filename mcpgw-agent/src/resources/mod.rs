@@ -8,6 +8,7 @@
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
 //! backend, timeouts, gateway, issuer, authentication, credential, audit, limit, rule, caller   parts of a kind
+//! annotated  what a rule wants of a tool's annotations; requirement: of a server's labels
 //! authorization  policies as types
 //! token      whose tokens are believed, as types
 //! pattern    a glob over names; globs reads lists of them
@@ -21,6 +22,7 @@
 //! ```
 
 mod address;
+mod annotated;
 mod assemble;
 mod audit;
 mod authentication;
@@ -47,6 +49,7 @@ mod path;
 mod pattern;
 mod policy;
 mod problem;
+mod requirement;
 mod restart;
 mod rule;
 mod server;

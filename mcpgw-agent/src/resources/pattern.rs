@@ -57,6 +57,14 @@ impl Pattern {
         })
     }
 
+    /// Matches every name.
+    pub fn any() -> Self {
+        Self {
+            source: "*".into(),
+            kind: Kind::Any,
+        }
+    }
+
     /// Whether the glob matches this name.
     pub fn matches(&self, name: &str) -> bool {
         match &self.kind {

@@ -9,7 +9,7 @@ use super::{
     fields::{Field, Fields, Schema, Sink},
     labels, limit, name,
     problem::quote,
-    rule,
+    requirement, rule,
 };
 
 const SPEC: Schema = Schema {
@@ -34,12 +34,12 @@ const TARGET: Schema = Schema {
     later: &[],
 };
 const SELECTOR: Schema = Schema {
-    known: &["matchLabels"],
-    later: &["matchExpressions"],
+    known: &["matchLabels", "matchExpressions"],
+    later: &[],
 };
 const CLUSTER_SELECTOR: Schema = Schema {
-    known: &["namespaces", "matchLabels"],
-    later: &["matchExpressions"],
+    known: &["namespaces", "matchLabels", "matchExpressions"],
+    later: &[],
 };
 
 /// Whose servers a policy governs.
@@ -163,8 +163,17 @@ fn selector(field: &Field, scope: Scope, sink: &mut Sink) -> Option<Selector> {
         Some(field) => labels::read(&field, sink)?,
         None => Labels::new(),
     };
-    let selector = Selector { namespaces, labels };
-    if selector == Selector::default() {
+    let expressions = match fields.optional("matchExpressions") {
+        Some(field) => requirement::list(&field, sink),
+        None => Vec::new(),
+    };
+    let nothing = !schema.known.iter().any(|name| fields.has(name));
+    let selector = Selector {
+        namespaces,
+        labels,
+        expressions,
+    };
+    if nothing {
         fields.report(sink, "selects by nothing; leave selector out to govern every server");
     }
     Some(selector)

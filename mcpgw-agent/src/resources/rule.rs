@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Action, Pattern, Rule,
+    Action, Annotated, Pattern, Rule, annotated,
     bounds::MAX_CALLERS,
     caller,
     fields::{Field, Fields, Schema, Sink},
@@ -16,8 +16,17 @@ use crate::{
 };
 
 const RULE: Schema = Schema {
-    known: &["action", "from", "methods", "tools", "prompts", "resources", "when"],
-    later: &["annotations"],
+    known: &[
+        "action",
+        "from",
+        "methods",
+        "tools",
+        "prompts",
+        "resources",
+        "annotations",
+        "when",
+    ],
+    later: &[],
 };
 
 /// What lists of a rule are about.
@@ -42,6 +51,7 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Rule> {
         tools: globs::list(&fields, "tools", "leave tools out to mean every tool", sink),
         prompts: globs::list(&fields, "prompts", "leave prompts out to mean every prompt", sink),
         resources: globs::list(&fields, "resources", "leave resources out to mean every one", sink),
+        annotations: annotations(&fields, action, sink)?,
         when: when(&fields, sink),
         // Without an action the rule is refused, whatever it says.
         ..Rule::new(action.unwrap_or(Action::Deny))
@@ -49,6 +59,20 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Rule> {
     check_methods(&fields, "methods", &rule.methods, sink);
     check_kinds(&fields, &rule, sink);
     action.map(|_| rule)
+}
+
+/// `None` where they are wrong: a rule without them would be about more than was meant.
+fn annotations(fields: &Fields, action: Option<Action>, sink: &mut Sink) -> Option<Annotated> {
+    let Some(field) = fields.optional("annotations") else {
+        return Some(Annotated::NOTHING);
+    };
+    for other in ["prompts", "resources"] {
+        if fields.has(other) {
+            let reason = format!("are what tools have: give {other} a rule of their own");
+            field.report(sink, reason);
+        }
+    }
+    annotated::read(&field, action?, sink)
 }
 
 fn when(fields: &Fields, sink: &mut Sink) -> Option<Arc<Expression>> {
@@ -109,6 +133,12 @@ fn check_kinds(fields: &Fields, rule: &Rule, sink: &mut Sink) {
             let reason = format!("can never match: none of the rule's methods is about {name}");
             field.report(sink, reason);
         }
+    }
+    if let Some(field) = fields.optional("annotations") {
+        if !possible.contains(&Kind::Tool) {
+            field.report(sink, "can never match: none of the rule's methods is about tools");
+        }
+        possible.retain(|kind| *kind == Kind::Tool);
     }
     if NAMED.iter().any(|(name, _)| fields.has(name)) {
         possible.retain(|kind| NAMED.iter().any(|(name, named)| named == kind && fields.has(name)));

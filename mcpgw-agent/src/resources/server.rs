@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Backend, Capture, ClientTls, Expose, Labels, ObjectName, Server, Timeouts, Transport, backend,
+    Backend, Capture, ClientTls, Expose, Labels, ObjectName, Pin, Server, Timeouts, Transport, backend,
     bounds::{MAX_EXPOSED, MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
     credential,
     document::Spot,
@@ -27,8 +27,10 @@ const SPEC: Schema = Schema {
         "exposeTo",
         "capture",
         "credential",
+        "pin",
+        "trustAnnotations",
     ],
-    later: &["pin", "trustAnnotations"],
+    later: &[],
 };
 const EXPOSE: Schema = Schema {
     known: &["namespaces"],
@@ -73,6 +75,11 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
     let credential = optional(&spec, "credential", sink, None, |field, sink| {
         credential::read(field, sink).map(|credential| Some(Arc::new(credential)))
     });
+    let pin = optional(&spec, "pin", sink, Pin::default(), |field, sink| {
+        let choices = [("Off", Pin::Off), ("Warn", Pin::Warn), ("Enforce", Pin::Enforce)];
+        field.choice(&choices, &[], sink)
+    });
+    let trust_annotations = optional(&spec, "trustAnnotations", sink, false, |field, sink| field.flag(sink));
     let backend::Parsed {
         backend,
         spots,
@@ -97,6 +104,8 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
             expose_to: expose_to?,
             capture: capture?.unwrap_or(default_capture(&backend)),
             credential: credential?,
+            pin: pin?,
+            trust_annotations: trust_annotations?,
             backend,
         },
         spots,

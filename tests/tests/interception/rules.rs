@@ -22,6 +22,11 @@ struct Ways {
 impl Ways {
     /// With these documents beside.
     fn new(policies: &[String]) -> Result<Self> {
+        Self::with_server("", policies)
+    }
+
+    /// With these lines beside in what the server's document says, too.
+    fn with_server(lines: &str, policies: &[String]) -> Result<Self> {
         let node = Node::new()?;
         let server = node.server("calculator", McpPeer::Rmcp)?;
         let pod = node.pod("agent").build()?;
@@ -31,7 +36,7 @@ impl Ways {
         let mut documents = vec![
             resources::gateway(gateway),
             resources::workload("tools", "research", &pod, "enforce"),
-            resources::mcp_server("tools", "calculator", &server.addresses(), "/mcp"),
+            resources::mcp_server("tools", "calculator", &server.addresses(), "/mcp") + lines,
             catalogue.to_owned(),
         ];
         documents.extend_from_slice(policies);
@@ -183,6 +188,26 @@ fn the_example_against_destruction_denies_it_everywhere_and_nothing_else() -> Re
         everywhere(Got::Result("3".to_owned()))
     );
     assert_eq!(ways.server.executed("delete_everything")?, 0);
+    Ok(())
+}
+
+#[test]
+fn the_example_about_annotations_believes_a_trusted_server_and_no_other() -> Result<()> {
+    let example = example("no-destructive-annotations.yaml")?;
+    let sum = json!({"a": 1, "b": 2});
+    let trusted = Ways::with_server("  trustAnnotations: true\n", std::slice::from_ref(&example))?;
+    assert_eq!(trusted.call("add", &sum)?, everywhere(Got::Result("3".to_owned())));
+    assert_eq!(trusted.call("delete_everything", &json!({}))?, everywhere(Got::Unknown));
+    assert_eq!(
+        trusted.listed()?,
+        everywhere(vec!["add".to_owned(), "echo".to_owned(), "get_time".to_owned()])
+    );
+    assert_eq!(trusted.server.executed("delete_everything")?, 0);
+    drop(trusted);
+    let untrusted = Ways::new(&[example])?;
+    assert_eq!(untrusted.call("add", &sum)?, everywhere(Got::Unknown));
+    assert_eq!(untrusted.listed()?, everywhere(Vec::<String>::new()));
+    assert_eq!(untrusted.server.executed("add")?, 0);
     Ok(())
 }
 

@@ -90,6 +90,7 @@ fn describe(rule: &Rule) -> String {
         tools,
         prompts,
         resources,
+        annotations,
         when,
     } = rule;
     let globs = |patterns: &[Pattern]| patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ");
@@ -120,6 +121,13 @@ fn describe(rule: &Rule) -> String {
         if !patterns.is_empty() {
             lines.push(format!("  {name}: {}", globs(patterns)));
         }
+    }
+    let wanted: Vec<String> = annotations
+        .wanted()
+        .map(|(name, wanted)| format!("{name}: {wanted}"))
+        .collect();
+    if !wanted.is_empty() {
+        lines.push(format!("  annotations: {}", wanted.join(", ")));
     }
     lines.extend(when.iter().map(|when| format!("  when: {}", when.source())));
     lines.join("\n") + "\n"

@@ -89,6 +89,15 @@ pub(super) struct Explain {
         hide_env_values = true
     )]
     arguments: Option<String>,
+    /// What the server says of the tool, as a JSON object; left out: nothing
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "MCPGW_ANNOTATIONS",
+        hide_env_values = true,
+        requires = "tool"
+    )]
+    annotations: Option<String>,
     /// The id of a decision, as the client was told it
     #[arg(
         long,
@@ -159,6 +168,11 @@ impl Explain {
             claims: self.claims.as_deref().map(serde_json::from_str::<Value>).transpose()?,
             server: server.ok_or_else(|| anyhow::anyhow!("name the server with --server NAMESPACE/NAME"))?,
             wanted,
+            annotations: self
+                .annotations
+                .as_deref()
+                .map(serde_json::from_str::<Value>)
+                .transpose()?,
             arguments: self.arguments.as_deref(),
         };
         let answer = request::answer(&question, desired)?;

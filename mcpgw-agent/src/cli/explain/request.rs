@@ -11,6 +11,7 @@ use crate::{
     identity::{Caller, Token, WorkloadIdentity},
     mcp::{
         Envelope,
+        annotations::Annotations,
         governed::{Governed, Kind},
     },
     policy::{Ask, Because, Considered, Decision, Plan},
@@ -23,6 +24,8 @@ pub(super) struct Question<'a> {
     pub claims: Option<Value>,
     pub server: ObjectName,
     pub wanted: Wanted<'a>,
+    /// What the server says of the tool.
+    pub annotations: Option<Value>,
     /// JSON; `None`: whatever they are.
     pub arguments: Option<&'a str>,
 }
@@ -75,11 +78,13 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
     };
     let envelope = body.as_ref().map(|body| Envelope::parse(body.as_bytes())).transpose();
     let envelope = envelope.map_err(|refused| refused.error).context("--arguments")?;
+    let annotations = question.annotations.as_ref().map(Annotations::of).unwrap_or_default();
     let ask = match &envelope {
-        None => Ask::whether(&caller, kind, name),
+        None => Ask::whether(&caller, kind, name, annotations),
         Some(envelope) => {
             let method = kind.main_method();
-            Ask::new(&caller, Governed { method, kind, name }, envelope.params.arguments)
+            let governed = Governed { method, kind, name };
+            Ask::new(&caller, governed, annotations, envelope.params.arguments)
         }
     };
     let judgement = plan.decide(server, &ask);

@@ -23,6 +23,18 @@ spec:
   - {action: Allow, from: [{serviceAccounts: [agents/reader]}], tools: [read], when: mcp.arguments.path.startsWith('/data/')}
   - {action: Allow, from: [{groups: [writers], claims: {realm: {tenant: blue}}}], tools: [write]}
   - {action: Deny, tools: [rm]}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPServer
+metadata: {name: trusted, namespace: other}
+spec: {backend: {addresses: ["10.0.0.6:80"]}, trustAnnotations: true}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPPolicy
+metadata: {name: harmless, namespace: other}
+spec:
+  rules:
+  - {action: Allow, annotations: {readOnly: true}}
 "#;
 
 #[derive(Debug, Parser)]
@@ -130,4 +142,15 @@ fn a_decision_is_found_in_the_audit_log_with_its_rule() {
             .to_string()
             .starts_with("there is no decision ab in ")
     );
+}
+
+#[test]
+fn what_a_server_says_of_a_tool_can_be_given() {
+    let about = |flags: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let question = ["--server", "other/trusted", "--tool", "add"];
+        explain(directory.path(), &[&question, flags].concat()).unwrap()
+    };
+    assert!(about(&[]).starts_with("deny (default-deny)"));
+    assert!(about(&["--annotations", r#"{"readOnlyHint": true}"#]).starts_with("allow (other/harmless#1)"));
 }

@@ -33,7 +33,7 @@ fn a_condition_on_arguments_shows_the_tool_and_refuses_other_arguments() {
         rule: rule.into(),
         because: Because::Arguments,
     };
-    let shown = |caller: &Caller, tool| plan.shows(server(&plan), caller, Kind::Tool, tool);
+    let shown = |caller: &Caller, tool| plan.shows(server(&plan), caller, Kind::Tool, tool, Annotations::default());
     assert_eq!(of(&agent, "read", r#"{"path":"/data/a"}"#).decision, allow("tools/p#1"));
     assert_eq!(
         of(&agent, "read", r#"{"path":"/etc/a"}"#).decision,
@@ -107,7 +107,7 @@ fn arguments_are_read_only_for_a_rule_about_the_tool_that_looks_at_them() {
             kind: Kind::Tool,
             name,
         };
-        let ask = Ask::new(&caller, governed, envelope.params.arguments);
+        let ask = Ask::new(&caller, governed, Annotations::default(), envelope.params.arguments);
         assert_eq!(plan.decide(server(&plan), &ask).decision, allow("tools/p#2"));
         assert_eq!(ask.arguments.were_read(), read, "{name}");
     }

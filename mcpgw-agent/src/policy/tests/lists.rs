@@ -50,13 +50,13 @@ fn any_rule_without_arguments() -> impl Strategy<Value = WantedRule> {
     );
     parts.prop_map(
         |(action, from, methods, tools, prompts, resources, condition)| WantedRule {
-            action,
             from,
             methods: globs(&methods),
             tools,
             prompts,
             resources,
             when: condition.and_then(when),
+            ..WantedRule::new(action)
         },
     )
 }
@@ -81,12 +81,12 @@ proptest! {
     ) {
         let policies = rules.iter().enumerate().map(|(n, rules)| policy(&format!("tools/p{n}"), &[], rules.clone()));
         let plan = plan(policies.collect());
-        let listed = plan.shows(server(&plan), &caller, kind, name);
+        let listed = plan.shows(server(&plan), &caller, kind, name, Annotations::default());
         let judgement = judge(&plan, &caller, kind.main_method(), kind, name, Some("{}"));
         prop_assert_eq!(listed, matches!(judgement.decision, Decision::Allow { .. }), "{:?}", judgement);
         // The index finds what looking at every rule finds; and any denial denies.
         let governed = Governed { method: kind.main_method(), kind, name };
-        let all = server(&plan).consider(&Ask::new(&caller, governed, None));
+        let all = server(&plan).consider(&Ask::new(&caller, governed, Annotations::default(), None));
         let says = |wanted: Action| all.iter().any(|(_, action, _, considered)| match considered {
             Considered::Matches => *action == wanted,
             Considered::Fails(_) => wanted == Action::Deny && *action == Action::Deny,

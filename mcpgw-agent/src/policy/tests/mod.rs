@@ -11,6 +11,7 @@ use crate::{
     identity::{Caller, ServiceAccount, Token, WorkloadIdentity},
     mcp::{
         Envelope,
+        annotations::Annotations,
         governed::{Governed, Kind},
     },
     resources::{
@@ -19,6 +20,7 @@ use crate::{
     },
 };
 
+mod annotations;
 mod callers;
 mod conditions;
 mod lists;
@@ -131,7 +133,8 @@ fn judge(plan: &Plan, caller: &Caller, method: &str, kind: Kind, name: &str, arg
         arguments.unwrap_or("null")
     );
     let envelope = Envelope::parse(body.as_bytes()).unwrap();
-    plan.decide(server(plan), &Ask::new(caller, governed, envelope.params.arguments))
+    let ask = Ask::new(caller, governed, Annotations::default(), envelope.params.arguments);
+    plan.decide(server(plan), &ask)
 }
 
 fn decide(plan: &Plan, caller: &Caller, tool: &str) -> Decision {
@@ -321,6 +324,7 @@ fn policies_select_servers_by_label_and_those_of_the_cluster_by_namespace_too() 
         selector: Selector {
             namespaces: namespaces.iter().map(|name| Arc::from(*name)).collect(),
             labels: tier.map(labels).unwrap_or_default(),
+            expressions: vec![],
         },
         ..Policy::default()
     };
@@ -352,7 +356,13 @@ fn a_dry_run_decides_and_changes_nothing() {
     };
     let of = |policies, tool| {
         let plan = plan(policies);
-        let shown = plan.shows(server(&plan), &caller("a", "b"), Kind::Tool, tool);
+        let shown = plan.shows(
+            server(&plan),
+            &caller("a", "b"),
+            Kind::Tool,
+            tool,
+            Annotations::default(),
+        );
         let Judgement {
             decision, would_deny, ..
         } = judge(&plan, &caller("a", "b"), "tools/call", Kind::Tool, tool, None);

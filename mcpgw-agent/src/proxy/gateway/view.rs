@@ -11,7 +11,7 @@ use super::template;
 use crate::{
     discovery::{Catalogue, Item, Snapshot, names},
     identity::Caller,
-    mcp::{governed, seal::ListKind, splice::json_string},
+    mcp::{annotations::Annotations, governed, seal::ListKind, splice::json_string},
     policy::{Plan, Server},
     resources::{Catalog, CatalogServer},
 };
@@ -190,7 +190,12 @@ impl View {
                 if kind == Kind::Tools && (left_out || !item.is_callable()) {
                     return Shown::LeftOut;
                 }
-                match plan.shows(&view.servers[index].server, caller, kind.governed(), &item.name) {
+                let server = &view.servers[index].server;
+                let annotations = match kind == Kind::Tools && server.reads_annotations() {
+                    true => item.annotations(),
+                    false => Annotations::default(),
+                };
+                match plan.shows(server, caller, kind.governed(), &item.name, annotations) {
                     true => Shown::Yes,
                     false => Shown::No,
                 }

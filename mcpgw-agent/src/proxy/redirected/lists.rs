@@ -18,6 +18,7 @@ use crate::{
     },
     proxy::{
         Shared,
+        call::annotations,
         refused::Refused,
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
@@ -102,7 +103,10 @@ impl Filter {
             for elements in lists(result.whole, member, key).ok()? {
                 retain(&mut splice, &elements, |element| {
                     let name = element.name.as_deref();
-                    name.is_some_and(|name| plan.shows(server, &self.caller, *kind, name))
+                    name.is_some_and(|name| {
+                        let annotations = annotations(&self.shared, server, *kind, name);
+                        plan.shows(server, &self.caller, *kind, name, annotations)
+                    })
                 });
             }
         }

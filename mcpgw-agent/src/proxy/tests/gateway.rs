@@ -1,6 +1,6 @@
 //! Many servers behind one `/mcp`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -41,20 +41,8 @@ pub(super) fn desired(addresses: &[SocketAddr]) -> Desired {
 pub(super) async fn start(desired: Desired) -> Proxied {
     let servers = desired.servers.len();
     let proxied = Proxied::start_with(desired, Some(GATEWAY.parse().unwrap())).await;
-    for _ in 0..500 {
-        if proxied
-            .discovery
-            .states()
-            .values()
-            .filter(|state| **state == crate::discovery::State::Ready)
-            .count()
-            == servers
-        {
-            return proxied;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not all servers are known: {:?}", proxied.discovery.states());
+    proxied.knows(servers).await;
+    proxied
 }
 
 pub(super) async fn ask(proxied: &Proxied, headers: &str, body: &Value) -> Answer {

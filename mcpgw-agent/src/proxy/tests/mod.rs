@@ -1,5 +1,6 @@
 //! The proxy on real sockets, on loopback. Only the original destination is given instead of found.
 
+mod annotations;
 mod calls;
 mod connections;
 mod exchange;
@@ -15,7 +16,7 @@ mod tls;
 mod tokens;
 mod upstreams;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -27,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Parts, Shared, Stop, listener::Accept};
 use crate::{
-    discovery::Discovery,
+    discovery::{Discovery, State},
     identity::{Caller, Process, WorkloadIdentity, jwt::Issuers},
     mcp::seal::{Key, Keys, Sealer},
     policy::Plan,
@@ -94,9 +95,12 @@ impl Proxied {
         upstreams.put_in_force(&desired.servers);
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&desired)));
         let discovery = Discovery::new(Arc::clone(&upstreams), tokio::runtime::Handle::current());
-        if desired.settings.gateway.is_some() {
-            discovery.put_in_force(&desired.servers);
-        }
+        let asked = |server: &&Arc<Server>| {
+            let compiled = plan.load().server(&server.name).cloned();
+            desired.settings.gateway.is_some() || compiled.is_some_and(|server| server.needs_catalogue())
+        };
+        let asked: Vec<Arc<Server>> = desired.servers.iter().filter(asked).cloned().collect();
+        discovery.put_in_force(&asked);
         let issuers = Issuers::new(tokio::runtime::Handle::current());
         issuers.put_in_force(&desired.settings);
         let current = Arc::new(Key::new(&Key::generate().unwrap()).unwrap());
@@ -178,6 +182,18 @@ impl Proxied {
             stop,
             dir,
         }
+    }
+
+    /// Waits until what this many servers offer is known.
+    async fn knows(&self, servers: usize) {
+        let ready = |state: &&State| **state == State::Ready;
+        for _ in 0..500 {
+            if self.discovery.states().values().filter(ready).count() == servers {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not all servers are known: {:?}", self.discovery.states());
     }
 
     async fn connect(&self) -> TcpStream {

@@ -4,12 +4,8 @@ use super::*;
 
 #[test]
 fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
-    let server = "{backend: {addresses: [\"10.0.0.5:1\"]}, LATER: 1}";
     let policy = "{rules: [{action: Deny}], LATER: 1}";
-    let rule = "{rules: [{action: Deny, LATER: 1}]}";
-    let selector = "{selector: {matchLabels: {a: b}, LATER: 1}, rules: [{action: Deny}]}";
     let table: &[(&str, &str, &str, &[&str])] = &[
-        ("MCPServer", server, "spec", &["pin", "trustAnnotations"]),
         (
             "MCPServer",
             "{backend: {addresses: [\"10.0.0.5:1\"], LATER: 1}}",
@@ -48,8 +44,6 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             &["secretRef"],
         ),
         ("MCPPolicy", policy, "spec", &["audit"]),
-        ("MCPPolicy", rule, "spec.rules[0]", &["annotations"]),
-        ("MCPPolicy", selector, "spec.selector", &["matchExpressions"]),
         ("ClusterMCPPolicy", policy, "spec", &["audit"]),
         (
             "ClusterMCPSettings",

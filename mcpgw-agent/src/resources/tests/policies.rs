@@ -270,3 +270,114 @@ fn limits_arrive_and_what_is_wrong_with_them_is_named() {
             .contains("there are two limits \"a\"")
     );
 }
+
+#[test]
+fn rules_about_annotations_arrive_and_what_would_widen_is_refused() {
+    let rules = policy(
+        "{rules: [{action: Allow, annotations: {readOnly: true, openWorld: false}}, \
+         {action: Deny, tools: [a], annotations: {destructive: true}}]}",
+    )
+    .unwrap()
+    .policies[0]
+        .rules
+        .clone();
+    let wanted = |rule: &Rule| rule.annotations.wanted().collect::<Vec<_>>();
+    assert_eq!(wanted(&rules[0]), [("readOnly", true), ("openWorld", false)]);
+    assert_eq!(wanted(&rules[1]), [("destructive", true)]);
+    for (rule, problem) in [
+        (
+            "{action: Allow, annotations: {destructive: true}}",
+            "spec.rules[0].annotations.destructive: must be false in a rule that allows: annotations only ever restrict",
+        ),
+        (
+            "{action: Deny, annotations: {readOnly: true}}",
+            "spec.rules[0].annotations.readOnly: must be false in a rule that denies: annotations only ever restrict",
+        ),
+        (
+            "{action: Deny, annotations: {}}",
+            "spec.rules[0].annotations: must name one of readOnly, destructive, idempotent, openWorld",
+        ),
+        (
+            "{action: Deny, annotations: {destructive: \"yes\"}}",
+            "must be true or false, but is a string",
+        ),
+        (
+            "{action: Deny, prompts: [a], annotations: {destructive: true}}",
+            "give prompts a rule of their own",
+        ),
+        (
+            "{action: Deny, methods: [prompts/get], annotations: {destructive: true}}",
+            "can never match: none of the rule's methods is about tools",
+        ),
+        (
+            "{action: Deny, annotations: {destructive: true}, when: \"mcp.prompt == 'x'\"}",
+            "mcp.prompt is always empty here",
+        ),
+    ] {
+        let found = wrong(rule);
+        assert!(found.iter().any(|line| line.contains(problem)), "{rule}: {found:?}");
+    }
+}
+
+#[test]
+fn a_selector_can_say_which_labels_must_be_there_and_which_not() {
+    let with = |expressions: &str| {
+        let spec = format!("{{selector: {{matchExpressions: [{expressions}]}}, rules: [{{action: Deny}}]}}");
+        policy(&spec)
+    };
+    let labelled = |labels: &[(&str, &str)]| {
+        let name = ObjectName {
+            namespace: "tools".into(),
+            name: "s".into(),
+        };
+        let mut server = Server::at(name, vec![]);
+        server.labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        server
+    };
+    let servers = [
+        labelled(&[]),
+        labelled(&[("tier", "gold")]),
+        labelled(&[("tier", "tin"), ("old", "")]),
+    ];
+    for (expressions, expected) in [
+        (
+            "{key: tier, operator: In, values: [gold, silver]}",
+            [false, true, false],
+        ),
+        ("{key: tier, operator: NotIn, values: [gold]}", [true, false, true]),
+        ("{key: tier, operator: Exists}", [false, true, true]),
+        ("{key: tier, operator: DoesNotExist}", [true, false, false]),
+        (
+            "{key: tier, operator: Exists}, {key: old, operator: DoesNotExist}",
+            [false, true, false],
+        ),
+    ] {
+        let desired = with(expressions).unwrap();
+        let governs = servers.each_ref().map(|server| desired.policies[0].governs(server));
+        assert_eq!(governs, expected, "{expressions}");
+    }
+    for (expressions, problem) in [
+        (
+            "{key: tier, operator: Is}",
+            "\"Is\" is not one of In, NotIn, Exists, DoesNotExist",
+        ),
+        ("{key: tier, operator: In}", "matchExpressions[0].values: is required"),
+        (
+            "{key: tier, operator: Exists, values: [a]}",
+            "goes with In and NotIn alone",
+        ),
+        ("{key: \"a b\", operator: Exists}", "is no key of a label"),
+        ("{key: a, operator: In, values: [\"-\"]}", "is no value of a label"),
+        ("{operator: Exists}", "matchExpressions[0].key: is required"),
+        ("", "must not be empty; leave matchExpressions out"),
+    ] {
+        let found = with(expressions).expect_err(expressions).lines();
+        assert!(
+            found.iter().any(|line| line.contains(problem)),
+            "{expressions}: {found:?}"
+        );
+    }
+}

@@ -63,19 +63,9 @@ impl Upstream {
             let kept = before.and_then(|before| before.endpoint(*address).ok());
             kept.unwrap_or_else(|| new_endpoint(server, *address, runtime))
         };
-<<<<<<< HEAD
-        let addresses = match &server.backend {
-            Backend::Addresses { addresses, .. } => addresses.as_slice(),
-            Backend::Host { name, port, .. } => {
-                let found = hosts.get(&(Arc::clone(name), *port));
-                found.map(Vec::as_slice).unwrap_or_default()
-            }
-        };
         let same_stream =
             |before: &&Self| before.server.transport == server.transport && before.server.path == server.path;
         let sessions = before.filter(same_stream).map(|before| Arc::clone(&before.sessions));
-=======
->>>>>>> f3fd558
         Self {
             sessions: sessions.unwrap_or_default(),
             server: Arc::clone(server),

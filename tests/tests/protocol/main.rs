@@ -3,4 +3,5 @@
 mod clients;
 mod conformance;
 mod matrix;
+mod replicas;
 mod scene;

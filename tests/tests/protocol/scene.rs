@@ -6,7 +6,7 @@ use anyhow::Result;
 use mcpgw_tests::{Agent, McpPeer, Node, Pod, Server, resources, until};
 
 /// For the agent to know what all servers offer.
-const KNOWN: Duration = Duration::from_secs(30);
+pub const KNOWN: Duration = Duration::from_secs(30);
 /// The gateway's port.
 const PORT: u16 = 8080;
 /// Set to anything, also runs all in `mode: observe` under a policy that denies everything.

@@ -142,6 +142,32 @@ pub struct Capabilities {
     pub completions: bool,
     /// Its logging level can be set.
     pub logging: bool,
+    /// What it can do with tasks, as revision 2025-11-25 has them.
+    pub tasks: TaskCapabilities,
+}
+
+/// What a server can do with tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskCapabilities {
+    /// Anything at all.
+    pub any: bool,
+    /// They can be listed.
+    pub list: bool,
+    /// They can be cancelled.
+    pub cancel: bool,
+    /// A call of a tool can be one.
+    pub calls: bool,
+}
+
+impl TaskCapabilities {
+    fn or(self, other: Self) -> Self {
+        Self {
+            any: self.any || other.any,
+            list: self.list || other.list,
+            cancel: self.cancel || other.cancel,
+            calls: self.calls || other.calls,
+        }
+    }
 }
 
 impl Capabilities {
@@ -159,6 +185,27 @@ impl Capabilities {
             completions: Option<&'a RawValue>,
             #[serde(borrow)]
             logging: Option<&'a RawValue>,
+            #[serde(borrow)]
+            tasks: Option<Tasks<'a>>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Tasks<'a> {
+            #[serde(borrow)]
+            list: Option<&'a RawValue>,
+            #[serde(borrow)]
+            cancel: Option<&'a RawValue>,
+            requests: Requests,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Requests {
+            tools: Calls,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Calls {
+            call: Option<serde::de::IgnoredAny>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
@@ -173,6 +220,14 @@ impl Capabilities {
             resources: written.resources.is_some(),
             completions: written.completions.is_some(),
             logging: written.logging.is_some(),
+            tasks: written
+                .tasks
+                .map_or_else(TaskCapabilities::default, |tasks| TaskCapabilities {
+                    any: true,
+                    list: tasks.list.is_some(),
+                    cancel: tasks.cancel.is_some(),
+                    calls: tasks.requests.tools.call.is_some(),
+                }),
         }
     }
 
@@ -185,6 +240,7 @@ impl Capabilities {
             subscribe: self.subscribe || other.subscribe,
             completions: self.completions || other.completions,
             logging: self.logging || other.logging,
+            tasks: self.tasks.or(other.tasks),
         }
     }
 }

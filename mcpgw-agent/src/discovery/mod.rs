@@ -32,7 +32,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use catalogue::{Capabilities, Catalogue, Extensions, Item, Snapshot, Speaks, Tools};
+pub use catalogue::{Capabilities, Catalogue, Extensions, Item, Snapshot, Speaks, TaskCapabilities, Tools};
 pub use offers::Offers;
 
 use crate::{

@@ -332,7 +332,7 @@ fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// `raw`, which lies in `body`.
-fn part<'a>(body: &'a str, raw: &'a RawValue) -> Part<'a> {
+pub fn part<'a>(body: &'a str, raw: &'a RawValue) -> Part<'a> {
     Part::new(raw.get(), raw.get().as_ptr().addr() - body.as_ptr().addr())
 }
 

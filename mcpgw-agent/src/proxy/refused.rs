@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{exchange::Body, limits::MAX_BODY};
 use crate::{
     identity::Caller,
-    mcp::{EnvelopeError, error, error::code, headers::HeaderError, modern::Rejection},
+    mcp::{EnvelopeError, error, error::code, headers::HeaderError, modern::Rejection, seal::TokenError},
     resources::ObjectName,
     telemetry::{Outcome, Path, Record, Refusal, Telemetry, Who},
 };
@@ -124,6 +124,12 @@ impl Refused {
     pub(super) fn no_streams() -> Self {
         let message = "Too many calls of this workload are in flight; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
+    }
+
+    /// HTTP 500: the next page of a list cannot be named.
+    pub(super) fn no_cursor(error: &TokenError) -> Self {
+        let message = format!("No cursor can be made: {error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "cursor", message)
     }
 
     /// HTTP 405.

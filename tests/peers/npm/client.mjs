@@ -27,6 +27,27 @@ const schemas = {
 const sdk = {
   call: (name, given, options) => client.callTool({ name, arguments: given }, undefined, options),
   on: (method, handler) => client.setNotificationHandler(schemas[method], handler),
+  // A call as a task: what became of it, and whether its one id is good for all that can be asked of it.
+  task: async (name, given) => {
+    const { tasks } = client.experimental;
+    const stream = tasks.callToolStream({ name, arguments: given }, types.CallToolResultSchema, { task: {} });
+    let id;
+    const states = new Set();
+    for await (const message of stream) {
+      if (message.type === 'taskCreated') id = message.task.taskId;
+      if (message.type === 'error') return { error: message.error.message };
+      if (message.type !== 'result') {
+        states.add(message.task.status);
+        continue;
+      }
+      const related = message.result._meta?.['io.modelcontextprotocol/related-task']?.taskId;
+      const listed = (await tasks.listTasks()).tasks.some(({ taskId }) => taskId === id);
+      const known = (await tasks.getTask(id)).taskId === id;
+      const unknown = await tasks.getTask(`${id}x`).then(() => 'known', () => 'unknown');
+      return { states: [...states].sort(), content: message.result.content, related: related === id, listed, known, unknown };
+    }
+    return { error: 'no result' };
+  },
   // Lists are told of unasked.
   listen: async ({ resourceSubscriptions: uris = [] }) => {
     for (const uri of uris) await client.subscribeResource({ uri });

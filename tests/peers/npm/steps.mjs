@@ -21,7 +21,7 @@ async function count(sdk, step) {
 }
 
 // `sdk` has what the versions do in different ways: `call(name, arguments, options)`, `on(notification, handler)`,
-// `listen(filter)`, which returns how to end it.
+// `listen(filter)`, which returns how to end it, `task(name, arguments)`.
 export async function take(client, sdk, step) {
   switch (step.do) {
     case 'tools': return (await client.listTools()).tools;
@@ -68,6 +68,7 @@ export async function take(client, sdk, step) {
       await end();
       return { updated };
     }
+    case 'task': return sdk.task(step.name, step.arguments);
     default: throw new Error(`no such step: ${step.do}`);
   }
 }

@@ -118,6 +118,9 @@ pub enum ListKind {
     /// `resources/templates/list`
     #[serde(rename = "x")]
     Templates,
+    /// `tasks/list`
+    #[serde(rename = "k")]
+    Tasks,
 }
 
 /// Where the next page of a list begins.

@@ -1,6 +1,6 @@
 //! A request on its way to its server, in the server's era.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -15,7 +15,7 @@ use super::{
     },
     Call, interact, legacy,
     link::LinkError,
-    modern,
+    modern, tasks,
     view::{Kind as List, Named, Seen},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(super) struct Forwarded<'a> {
     pub(super) id: &'a RawValue,
     pub(super) method: &'a str,
     /// What the server calls what is asked for: the value of `Mcp-Name`.
-    pub(super) subject: Option<&'a str>,
+    pub(super) subject: Option<Cow<'a, str>>,
     /// Headers that go on to every server.
     pub(super) headers: HeaderMap,
     /// The body, with the server's own names.
@@ -57,7 +57,7 @@ pub(super) async fn request(
     share: Share,
 ) -> Result<Response<Body>, Refused> {
     let text = envelope.method.as_deref().unwrap_or_default();
-    let mut subject = envelope.subject();
+    let mut subject = envelope.subject().map(Cow::Borrowed);
     let mut body = call.body.clone();
     let mut record = None;
     let mut traced = None;
@@ -65,12 +65,12 @@ pub(super) async fn request(
         Some(asked) => {
             let Found { seen, own, left_out } =
                 find(call, asked).ok_or_else(|| unknown(&call.shared.telemetry, asked, call.era).to(Some(id)))?;
-            let own = own.map_or(asked.name, |own| &**own);
+            let own = own.unwrap_or(Cow::Borrowed(asked.name));
             match decided(
                 call,
                 Some(id),
                 seen,
-                Governed { name: own, ..asked },
+                Governed { name: &own, ..asked },
                 asked.name,
                 envelope,
                 left_out,
@@ -80,7 +80,7 @@ pub(super) async fn request(
             }
             let name = renamable(envelope, asked).filter(|name| ***name != *own);
             traced = record.as_mut().and_then(Record::propagated);
-            body = changed(body, envelope, name.map(|name| (name, own)), traced.as_ref());
+            body = changed(body, envelope, name.map(|name| (name, &*own)), traced.as_ref());
             subject = subject.map(|_| own);
             seen
         }
@@ -116,7 +116,7 @@ pub(super) async fn request(
 struct Found<'c> {
     seen: &'c Seen,
     /// The server's own name for it, where the gateway has another.
-    own: Option<&'c Arc<str>>,
+    own: Option<Cow<'c, str>>,
     left_out: bool,
 }
 
@@ -126,12 +126,12 @@ fn find<'c>(call: &'c Call<'_>, asked: Governed<'_>) -> Option<Found<'c>> {
     let named = |list| match view.named(list, asked.name) {
         Named::Shown(entry) => Some(Found {
             seen: view.server(entry),
-            own: Some(&entry.own),
+            own: Some(Cow::Borrowed(&*entry.own)),
             left_out: false,
         }),
         Named::Hidden { seen, own, left_out } => Some(Found {
             seen,
-            own: Some(own),
+            own: Some(Cow::Borrowed(&**own)),
             left_out,
         }),
         Named::Unknown => None,
@@ -149,8 +149,13 @@ fn find<'c>(call: &'c Call<'_>, asked: Governed<'_>) -> Option<Found<'c>> {
             let of_template = (asked.method == "completion/complete").then(template).flatten();
             of_template.or_else(|| view.owner_of(asked.name)).map(at)
         }
+        Kind::Task => tasks::find(call, asked.name).map(|(seen, task)| Found {
+            seen,
+            own: Some(Cow::Owned(task)),
+            left_out: false,
+        }),
         // What the gateway doesn't know can go to a server only where there is just one that it can mean.
-        Kind::Task | Kind::Other => view.only().map(at),
+        Kind::Other => view.only().map(at),
     }
 }
 
@@ -202,7 +207,8 @@ fn renamable<'e>(envelope: &'e Envelope<'_>, asked: Governed<'_>) -> Option<&'e 
             Some(Target::Prompt(name)) if asked.method == "completion/complete" => Some(name),
             _ => envelope.params.name.as_ref(),
         },
-        Kind::Resource | Kind::Task | Kind::Other => None,
+        Kind::Task => envelope.params.task_id.as_ref(),
+        Kind::Resource | Kind::Other => None,
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn ask(
         return refuse(Refused::gone(server), record);
     };
     let session = call.session();
-    modern::route(&mut headers, method, subject);
+    modern::route(&mut headers, method, subject.as_deref());
     if let Some(entry) = envelope.tool().and_then(|tool| call.view.tools.get(tool))
         && let Some(parameters) = &seen.catalogue.tools[entry.item].param_headers
     {

@@ -9,9 +9,13 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{
     Call, answer,
     limits::{LIST_TTL_MS, MAX_INSTRUCTIONS},
-    view::View,
+    tasks::EXTENSION,
+    view::{Seen, View},
 };
-use crate::mcp::{Envelope, version::Revision};
+use crate::{
+    discovery::TaskCapabilities,
+    mcp::{Envelope, version::Revision},
+};
 
 #[derive(Serialize)]
 struct Implementation {
@@ -70,6 +74,8 @@ pub(super) fn discover(call: &Call<'_>, id: &RawValue) -> Bytes {
     let mut capabilities = capabilities(&call.view);
     // Logging is asked for with each request in the modern era.
     capabilities.remove("logging");
+    // Tasks are an extension there.
+    capabilities.remove("tasks");
     let result = Discovered {
         result_type: "complete",
         supported_versions: vec![Revision::MODERN.as_str()],
@@ -109,14 +115,40 @@ fn capabilities(view: &View) -> Map<String, Value> {
     if any(|features| features.logging) {
         all.insert("logging".to_owned(), Value::Object(Map::new()));
     }
-    // What the gateway does not know itself goes to the server, where there is one only.
-    if let Some(only) = view.only()
-        && !only.catalogue.extensions.is_empty()
-    {
-        let extensions = Value::Object(only.catalogue.extensions.clone());
-        all.insert("extensions".to_owned(), extensions);
+    if any(|features| features.tasks.any) {
+        all.insert("tasks".to_owned(), tasks(view));
+    }
+    let extensions = match view.only() {
+        // What the gateway does not know itself goes to the server, where there is one only.
+        Some(only) => only.catalogue.extensions.clone(),
+        None => {
+            let has_tasks = |seen: &Seen| seen.catalogue.extensions.contains_key(EXTENSION);
+            let tasks = view.servers.iter().any(has_tasks);
+            let tasks = tasks.then(|| (EXTENSION.to_owned(), Value::Object(Map::new())));
+            tasks.into_iter().collect()
+        }
+    };
+    if !extensions.is_empty() {
+        all.insert("extensions".to_owned(), Value::Object(extensions));
     }
     all
+}
+
+/// What servers can do with tasks together, as revision 2025-11-25 says it.
+fn tasks(view: &View) -> Value {
+    let any = |has: fn(&TaskCapabilities) -> bool| view.servers.iter().any(|seen| has(&seen.catalogue.features.tasks));
+    let mut tasks = Map::new();
+    let there = || Value::Object(Map::new());
+    if any(|tasks| tasks.list) {
+        tasks.insert("list".to_owned(), there());
+    }
+    if any(|tasks| tasks.cancel) {
+        tasks.insert("cancel".to_owned(), there());
+    }
+    if any(|tasks| tasks.calls) {
+        tasks.insert("requests".to_owned(), serde_json::json!({ "tools": { "call": {} } }));
+    }
+    Value::Object(tasks)
 }
 
 /// The instructions of the servers, each under its prefix.

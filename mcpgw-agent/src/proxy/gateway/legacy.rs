@@ -20,6 +20,7 @@ use super::{
     reads_events,
     session::Cancel,
     settle,
+    tasks::TaskIds,
 };
 use crate::mcp::{
     AnswerObserver, Envelope, Kind,
@@ -106,6 +107,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         modern: call.era == Era::Modern,
         reads: forwarded.method == "resources/read",
         answers_questions: !session.shared,
+        tasks: TaskIds::new(call.gateway.sealer.clone(), server, session.owner),
+        has_tasks: seen.catalogue.features.tasks.any,
     };
     let status = client_status(response.status());
     let events = is_events(response.headers());
@@ -182,6 +185,8 @@ impl Changes {
     /// For a stream that is no call's.
     pub(super) fn of_stream(sealer: Sealer, owner: Owner, link: Arc<Link>) -> Self {
         Self {
+            tasks: TaskIds::new(sealer.clone(), link.server(), owner),
+            has_tasks: true,
             sealer,
             owner,
             link,
@@ -204,12 +209,15 @@ pub(super) struct Changes {
     pub(super) reads: bool,
     /// Whether the client can be asked by the server.
     pub(super) answers_questions: bool,
+    pub(super) tasks: TaskIds,
+    /// Whether the server may speak of tasks.
+    pub(super) has_tasks: bool,
 }
 
 impl Changes {
     /// Whether an answer in JSON is another for the client.
     fn changes_answers(&self) -> bool {
-        self.modern || self.restore.is_some()
+        self.modern || self.restore.is_some() || self.has_tasks
     }
 
     fn of_answer(&self, message: Bytes) -> Bytes {
@@ -228,6 +236,9 @@ impl Changes {
         }
         if self.modern {
             self.modernise(peek, &mut splice);
+        }
+        if self.has_tasks {
+            self.tasks.seal(message, peek, &mut splice);
         }
         match splice.is_empty() {
             true => Rewritten::Keep,
@@ -281,6 +292,7 @@ impl Changes {
         };
         let mut splice = Splice::new(message);
         splice.replace(part.span(), json_string(&sealed));
+        self.tasks.seal(message, peek, &mut splice);
         Rewritten::Replace(splice.finish())
     }
 
@@ -309,7 +321,7 @@ impl Rewrite for Changes {
         match peek.kind {
             Kind::Response => self.response(message, &peek),
             Kind::Request => self.question(message, &peek),
-            Kind::Notification => Rewritten::Keep,
+            Kind::Notification => self.tasks.message(message),
         }
     }
 

@@ -41,14 +41,9 @@ pub(super) fn answer(call: &Call<'_>, kind: Kind, id: &RawValue, envelope: &Enve
         };
         cursor.seal(sealer)
     });
-    let next = next.transpose().map_err(|error| {
-        Refused::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "cursor",
-            format!("No cursor can be made: {error}"),
-        )
-        .to(Some(id))
-    })?;
+    let next = next
+        .transpose()
+        .map_err(|error| Refused::no_cursor(&error).to(Some(id)))?;
     let form = match call.era {
         Era::Legacy => Form::Legacy,
         Era::Modern => Form::ModernList,

@@ -7,6 +7,7 @@
 //! request    one request: which era, which session, on to its method
 //! introduce  initialize and server/discover
 //! lists      tools/list and its kin
+//! tasks      ids of tasks, sealed; tasks/list
 //! forward    a request on its way to its server, in the server's era
 //! legacy     … to a server that knows sessions
 //! modern     … to a server that knows none
@@ -37,6 +38,7 @@ mod modern;
 mod request;
 mod session;
 mod stream;
+mod tasks;
 mod template;
 mod updates;
 mod view;

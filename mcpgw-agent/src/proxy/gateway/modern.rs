@@ -1,4 +1,5 @@
-//! Requests to servers that know no sessions: modern client, modern server. The answer passes unchanged.
+//! Requests to servers that know no sessions: modern client, modern server. The answer passes unchanged, but
+//! for ids of tasks.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
@@ -7,10 +8,12 @@ use super::{
         exchange::Body,
         refused::Refused,
         relay::{Relay, Watch},
+        rewrite::Rewriter,
     },
     Call,
     forward::{self, Forwarded},
     link,
+    tasks::{EXTENSION, TaskIds},
 };
 use crate::mcp::{
     AnswerObserver,
@@ -33,7 +36,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         record,
         share,
     } = forwarded;
-    route(&mut headers, method, subject);
+    route(&mut headers, method, subject.as_deref());
     let parameters = |(name, _): &(&HeaderName, &HeaderValue)| name.as_str().starts_with(MCP_PARAM);
     for (name, value) in call.head.headers.iter().filter(parameters) {
         headers.append(name.clone(), value.clone());
@@ -66,7 +69,10 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         record.answered();
         Watch::new(record, AnswerObserver::new(Some(id), &head.headers), head.status)
     });
-    let mut response = Response::new(Body::relay(Relay::new(body, watch)));
+    let has_tasks = seen.catalogue.extensions.contains_key(EXTENSION);
+    let ids = || TaskIds::new(call.gateway.sealer.clone(), server, call.owner);
+    let rewriter = has_tasks.then(|| Rewriter::new(&head.headers, ids()));
+    let mut response = Response::new(Body::relay(Relay::new(body, watch).rewriting(rewriter)));
     *response.status_mut() = head.status;
     let headers = response.headers_mut();
     for name in [http::header::CONTENT_TYPE, http::header::CACHE_CONTROL] {

@@ -12,6 +12,7 @@ use super::{
     link::Facts,
     listen, lists,
     session::{Key, Session},
+    tasks,
     view::Kind as List,
 };
 use crate::{
@@ -143,6 +144,7 @@ impl<'a> Call<'a> {
             Method::SetLevel => self.set_level(id, envelope).await,
             Method::Subscribe | Method::Unsubscribe => listen::subscribe(self, id, envelope).await,
             Method::Listen => listen::listen(self, id, envelope),
+            Method::TasksList => tasks::list(self, id, envelope).await,
             _ => forward::request(self, id, envelope, share).await,
         }
     }

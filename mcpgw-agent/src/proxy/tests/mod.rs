@@ -12,6 +12,7 @@ mod refusals;
 mod rules;
 mod session_server;
 mod sessions;
+mod tasks;
 mod tls;
 mod tokens;
 mod upstreams;

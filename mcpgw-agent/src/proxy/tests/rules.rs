@@ -196,12 +196,6 @@ async fn what_is_not_listed_is_refused_and_does_not_reach_the_server() {
                 "Unknown prompt or resource template".to_owned(),
             ),
             (
-                "tasks/get",
-                json!({"taskId": "7"}),
-                -32602,
-                "Unknown task: 7".to_owned(),
-            ),
-            (
                 "vendor/own",
                 json!({}),
                 -32601,

@@ -17,6 +17,7 @@ pub mod expression;
 pub mod identity;
 pub mod keys;
 pub mod mcp;
+pub mod pins;
 pub mod policy;
 pub mod proxy;
 pub mod resources;

@@ -8,14 +8,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Status;
-use crate::datapath::Explanation;
+use crate::{
+    datapath::Explanation,
+    pins::{Approve, Pinned},
+};
 
 /// How long the agent may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,7 +77,29 @@ impl Client {
         self.get(&format!("/explain?workload={workload}&to={to}")).await
     }
 
+    /// Pinned servers and their tools.
+    pub async fn pins(&self) -> Result<Vec<Pinned>, ClientError> {
+        self.get("/pins").await
+    }
+
+    /// One pinned server (`namespace/name`), with the definitions of its tools; none if it is not pinned.
+    pub async fn pins_of(&self, server: &str) -> Result<Option<Pinned>, ClientError> {
+        let found: Vec<Pinned> = self.get(&format!("/pins?server={server}")).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Approves definitions of tools, all of them or none.
+    pub async fn approve(&self, wanted: &Approve) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(wanted).map_err(|error| ClientError::Refused(error.to_string()))?;
+        let Done {} = self.ask(Method::POST, "/pins", body.into()).await?;
+        Ok(())
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
         let bad = |reason: String| ClientError::Answer {
             path: self.socket.clone(),
             request: path.to_owned(),
@@ -83,7 +108,7 @@ impl Client {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|source| self.not_connected(source))?;
-        let exchange = exchange(stream, path);
+        let exchange = exchange(stream, method, path, body);
         let (status, body) = match tokio::time::timeout(TIMEOUT, exchange).await {
             Ok(answer) => answer.map_err(|error| bad(error.to_string()))?,
             Err(_) => return Err(bad(format!("nothing came within {TIMEOUT:?}"))),
@@ -112,12 +137,23 @@ impl Client {
     }
 }
 
+/// An answer that says no more.
+#[derive(serde::Deserialize)]
+struct Done {}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(stream: UnixStream, path: &str) -> Result<(StatusCode, Bytes), BoxError> {
-    let request = Request::get(path)
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), BoxError> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, "mcpgw")
-        .body(Empty::<Bytes>::new())?;
+        .body(Full::new(body))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let talk = async {
         let response = sender.send_request(request).await?;

@@ -1,13 +1,15 @@
 //! Path → answer.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body::Body;
+use http_body_util::{BodyExt, Full, Limited};
 use serde::Serialize;
 
-use super::state::State;
+use super::{server::MAX_BODY_BYTES, state::State};
+use crate::{pins::Approve, resources::ObjectName};
 
 /// Which listener a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +20,52 @@ pub(super) enum Surface {
     Cli,
 }
 
+/// Pinned tools: shown, and approved.
+const PINS: &str = "/pins";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Answers a request; its body is never read.
-pub(super) fn answer<B>(request: &Request<B>, surface: Surface, state: &State) -> Response<Full<Bytes>> {
+/// Answers a request. Its body is read only where it approves something.
+pub(super) async fn answer<B>(request: Request<B>, surface: Surface, state: &Arc<State>) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if surface == Surface::Cli && (request.method(), request.uri().path()) == (&Method::POST, PINS) {
+        return approve(request.into_body(), state).await;
+    }
+    look(&request, surface, state)
+}
+
+/// Approves what the body says.
+async fn approve<B>(body: B, state: &Arc<State>) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(reason) => return error(StatusCode::BAD_REQUEST, &reason.to_string()),
+    };
+    let wanted: Approve = match serde_json::from_slice(&body) {
+        Ok(wanted) => wanted,
+        Err(reason) => return error(StatusCode::BAD_REQUEST, &reason.to_string()),
+    };
+    let state = Arc::clone(state);
+    match tokio::task::spawn_blocking(move || (state.approve)(&wanted)).await {
+        Ok(Ok(())) => json(StatusCode::OK, &serde_json::json!({})),
+        Ok(Err(reason)) => error(StatusCode::CONFLICT, &reason),
+        Err(reason) => error(StatusCode::INTERNAL_SERVER_ERROR, &reason.to_string()),
+    }
+}
+
+/// Answers a request that changes nothing; its body is never read.
+fn look<B>(request: &Request<B>, surface: Surface, state: &State) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let known = match surface {
         Surface::Metrics => ["/healthz", "/readyz", "/metrics"].contains(&path),
-        Surface::Cli => ["/healthz", "/readyz", "/metrics", "/status", "/explain"].contains(&path),
+        Surface::Cli => ["/healthz", "/readyz", "/metrics", "/status", "/explain", PINS].contains(&path),
     };
     if !known {
         return text(StatusCode::NOT_FOUND, PLAIN, "not found\n".to_owned());
@@ -57,8 +95,18 @@ pub(super) fn answer<B>(request: &Request<B>, surface: Surface, state: &State) -
                 &readiness,
             )
         }
+        PINS => pins(request.uri().query(), state),
         "/status" => json(StatusCode::OK, &state.status()),
         _ => explain(request.uri().query().unwrap_or_default(), state),
+    }
+}
+
+fn pins(query: Option<&str>, state: &State) -> Response<Full<Bytes>> {
+    let about = query.map(|query| query.strip_prefix("server=").and_then(ObjectName::parse));
+    match about {
+        Some(None) => error(StatusCode::BAD_REQUEST, "write /pins?server=NAMESPACE/NAME"),
+        None => json(StatusCode::OK, &(state.pins)(None)),
+        Some(Some(server)) => json(StatusCode::OK, &(state.pins)(Some(&server))),
     }
 }
 

@@ -23,6 +23,8 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one request may take in all, its answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Size of a request's body, where one is read, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Size of a request's head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Header lines of a request.
@@ -88,10 +90,7 @@ async fn accept_all(listener: impl Accept, surface: Surface, state: Arc<State>) 
 
 /// One request for each connection: nobody here asks often enough to need more.
 async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + Send, surface: Surface, state: Arc<State>) {
-    let service = service_fn(|request| {
-        let response = answer(&request, surface, &state);
-        async { Ok::<_, Infallible>(response) }
-    });
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, surface, &state).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -9,7 +9,8 @@ use crate::{
     datapath::{Explanation, status::DatapathStatus},
     discovery::Offers,
     identity::jwt::IssuerStatus,
-    resources::{Desired, HostAddresses, Server},
+    pins::{Approve, PinCount, Pinned},
+    resources::{Desired, HostAddresses, ObjectName, Server},
     source::SourceStatus,
     telemetry::{AuditHealth, TracesHealth},
     upstream::Reach,
@@ -46,6 +47,14 @@ pub struct State {
     pub traces: Arc<dyn Fn() -> Option<TracesHealth> + Send + Sync>,
     /// Tells what is known of the issuers.
     pub issuers: Arc<dyn Fn() -> Vec<IssuerStatus> + Send + Sync>,
+    /// Tells how many tools of pinned servers are what was approved of them.
+    pub pin_counts: Arc<dyn Fn() -> Vec<PinCount> + Send + Sync>,
+    /// Tells of pinned servers and their tools; of one, with their definitions.
+    #[allow(clippy::type_complexity, reason = "one closure, used once")]
+    pub pins: Arc<dyn Fn(Option<&ObjectName>) -> Vec<Pinned> + Send + Sync>,
+    /// Approves definitions of tools. Blocks.
+    #[allow(clippy::type_complexity, reason = "one closure, used once")]
+    pub approve: Arc<dyn Fn(&Approve) -> Result<(), String> + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says what would happen to a connect of a workload (`namespace/name`).
@@ -67,6 +76,7 @@ impl State {
             restart_needed: self.restart_needed.borrow().iter().map(ToString::to_string).collect(),
             servers: servers(&desired, &self.hosts.borrow(), |server| (self.reach)(server)),
             offers: (self.offers)(&desired),
+            pins: (self.pin_counts)(),
             catalogs: catalogs(&desired),
             issuers: (self.issuers)(),
             components: self.readiness().components,

@@ -12,6 +12,7 @@ use crate::{
     datapath::status::DatapathStatus,
     discovery::Offers,
     identity::jwt::IssuerStatus,
+    pins::PinCount,
     resources::{Backend, Capture, Captured, Catalog, Desired, Expose, HostAddresses, Server, captured},
     source::SourceStatus,
     upstream::Reach,
@@ -41,6 +42,8 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// What they offer, in their order.
     pub offers: Vec<Offers>,
+    /// Servers whose tools are pinned, ordered by name, with how many of their tools are what was approved.
+    pub pins: Vec<PinCount>,
     /// The catalogs of the snapshot in force, ordered by name.
     pub catalogs: Vec<CatalogStatus>,
     /// The issuers whose tokens are believed, in the order of the settings.

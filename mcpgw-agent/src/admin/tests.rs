@@ -9,6 +9,7 @@ use tokio::{
 use super::*;
 use crate::{
     datapath::{Explanation, status::DatapathStatus},
+    pins::{Approve, Pinned},
     resources::{Desired, SourceText, parse},
     source::SourceStatus,
     telemetry::AuditHealth,
@@ -86,6 +87,22 @@ fn agent() -> Agent {
             problems: vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
         }),
         traces: Arc::new(|| None),
+        pin_counts: Arc::new(Vec::new),
+        pins: Arc::new(|about| {
+            about
+                .into_iter()
+                .map(|server| Pinned {
+                    server: server.to_string(),
+                    pin: "Warn".to_owned(),
+                    trouble: None,
+                    tools: vec![],
+                })
+                .collect()
+        }),
+        approve: Arc::new(|wanted| match &*wanted.server {
+            "tools/calculator" => Ok(()),
+            other => Err(format!("there is no pinned server {other}")),
+        }),
         metrics: Arc::new(|| "mcp_tool_calls_total 1\n".to_owned()),
         explain: Arc::new(|workload, to| match workload {
             "agents/known" => Ok(Explanation {
@@ -278,4 +295,26 @@ async fn a_taken_port_is_named_with_advice() {
         error.contains(&agent.metrics_address.to_string()) && error.contains("--metrics-address"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn definitions_are_approved_over_the_socket_and_not_over_tcp() {
+    let agent = agent();
+    let wanted = |server: &str| Approve {
+        server: server.to_owned(),
+        tools: vec![],
+    };
+    agent.client.approve(&wanted("tools/calculator")).await.unwrap();
+    let refused = agent.client.approve(&wanted("tools/other")).await.unwrap_err();
+    assert_eq!(refused.to_string(), "there is no pinned server tools/other");
+    assert_eq!(agent.client.pins().await.unwrap(), []);
+    let one = agent.client.pins_of("tools/calculator").await.unwrap().unwrap();
+    assert_eq!(one.server, "tools/calculator");
+    let body = r#"{"server":"tools/calculator","tools":[]}"#;
+    let post = format!(
+        "POST /pins HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(agent.send(post.as_bytes()).await.starts_with("HTTP/1.1 404"));
+    assert!(agent.get("/pins").await.starts_with("HTTP/1.1 404"));
 }

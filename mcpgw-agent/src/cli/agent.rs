@@ -27,6 +27,7 @@ use crate::{
     discovery::Discovery,
     identity::jwt::Issuers,
     keys::KeyRing,
+    pins::{self, Pins},
     policy::Plan,
     proxy::{self, Proxy},
     resources::{Desired, Server, Settings},
@@ -92,7 +93,13 @@ impl Agent {
         let upstreams = Upstreams::new(data.handle().clone());
         upstreams.put_in_force(&initial.servers);
         let keys = KeyRing::open(initial.settings.session_keys.as_deref(), &options.state())?;
-        let discovery = Discovery::new(upstreams.clone(), data.handle().clone());
+        let pins = Pins::new(
+            pins::directory(initial.settings.pins.as_deref(), &options.state()),
+            telemetry.clone(),
+        );
+        pins.put_in_force(&initial.servers);
+        telemetry.observe_pins(&pins);
+        let discovery = Discovery::new(upstreams.clone(), data.handle().clone(), pins.clone());
         discovery.put_in_force(&asked(&initial, &plan.load()));
         let issuers = Issuers::new(tokio::runtime::Handle::current());
         issuers.put_in_force(&initial.settings);
@@ -102,6 +109,7 @@ impl Agent {
             telemetry: telemetry.clone(),
             upstreams: upstreams.clone(),
             discovery: discovery.clone(),
+            pins: pins.clone(),
             tokens: issuers.clone(),
             sealer: keys.sealer(),
         };
@@ -130,6 +138,22 @@ impl Agent {
             offers: Arc::new({
                 let discovery = discovery.clone();
                 move |desired| discovery.offers(&desired.servers, &desired.policies)
+            }),
+            pin_counts: Arc::new({
+                let pins = pins.clone();
+                move || pins.table().counts()
+            }),
+            pins: Arc::new({
+                let pins = pins.clone();
+                move |about| pins.table().status(about)
+            }),
+            approve: Arc::new({
+                let (pins, discovery) = (pins.clone(), discovery.clone());
+                move |wanted| {
+                    let server = pins.approve(wanted).map_err(|error| error.to_string())?;
+                    discovery.tools_changed(&server);
+                    Ok(())
+                }
             }),
             certificate: Arc::new(move || tls.as_ref().and_then(|tls| tls.error())),
             reach: Arc::new({
@@ -178,6 +202,7 @@ impl Agent {
             issuers,
             upstreams,
             discovery,
+            pins,
             plan,
             plan_generation,
             in_force,
@@ -276,6 +301,7 @@ struct Publish {
     issuers: Arc<Issuers>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
+    pins: Arc<Pins>,
     plan: Arc<ArcSwap<Plan>>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
@@ -305,6 +331,7 @@ impl Publish {
         self.issuers.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
         let plan = Plan::compile(&desired);
+        self.pins.put_in_force(&desired.servers);
         self.discovery.put_in_force(&asked(&desired, &plan));
         self.plan.store(Arc::new(plan));
         self.plan_generation.send_replace(desired.generation);

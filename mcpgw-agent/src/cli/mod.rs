@@ -8,6 +8,7 @@
 //! status     mcpgw status; `render` makes the text, `table` aligns it
 //! explain    mcpgw explain
 //! keys       mcpgw keys
+//! pins       mcpgw pins
 //! uninstall  mcpgw uninstall
 //! ```
 
@@ -17,6 +18,7 @@ mod explain;
 mod keys;
 mod log;
 mod options;
+mod pins;
 mod render;
 mod run;
 mod status;
@@ -55,6 +57,7 @@ enum Command {
     Status(status::Status),
     Explain(explain::Explain),
     Keys(keys::Keys),
+    Pins(pins::Pins),
     Uninstall(uninstall::Uninstall),
 }
 
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.execute(),
         Command::Explain(command) => command.execute(),
         Command::Keys(command) => command.execute(),
+        Command::Pins(command) => command.execute(),
         Command::Uninstall(command) => command.execute(),
     };
     result.unwrap_or_else(|error| {

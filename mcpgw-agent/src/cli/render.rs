@@ -8,6 +8,7 @@ use crate::{
     datapath::status::{DatapathStatus, State, WorkloadStatus},
     discovery::Offers,
     identity::jwt::IssuerStatus,
+    pins::PinCount,
 };
 
 /// A longer state is cut in its column and told in full below.
@@ -73,6 +74,10 @@ pub(super) fn running(status: &Status) -> String {
     if status.gateway.is_some() && !status.offers.is_empty() {
         section(&mut out, &offers(&status.offers), "");
         out.push_str(&troubles(&status.offers));
+    }
+    if !status.pins.is_empty() {
+        section(&mut out, &pins(&status.pins), "");
+        out.push_str(&unapproved(&status.pins));
     }
     if !status.catalogs.is_empty() {
         section(&mut out, &catalogs(&status.catalogs), "");
@@ -172,6 +177,40 @@ fn offers(offers: &[Offers]) -> Table {
         ]);
     }
     table
+}
+
+fn pins(pins: &[PinCount]) -> Table {
+    let mut table = Table::new(&["PINNED", "PIN", "APPROVED", "DRIFTED", "NEW"]).numeric(&[2, 3, 4]);
+    for count in pins {
+        table.row([
+            count.server.clone(),
+            count.pin.clone(),
+            count.approved.to_string(),
+            count.drifted.to_string(),
+            count.new.to_string(),
+        ]);
+    }
+    table
+}
+
+/// What is not approved, a line each.
+fn unapproved(pins: &[PinCount]) -> String {
+    let mut text = String::new();
+    let (drifted, new) = pins.iter().fold((0, 0), |(drifted, new), count| {
+        (drifted + count.drifted, new + count.new)
+    });
+    if drifted + new > 0 {
+        let _ = writeln!(
+            text,
+            "NOT APPROVED: {drifted} drifted and {new} new tools; mcpgw pins shows them"
+        );
+    }
+    for count in pins {
+        if let Some(trouble) = &count.trouble {
+            let _ = writeln!(text, "{}: no tool is approved: {trouble}", count.server);
+        }
+    }
+    text
 }
 
 /// What is wrong with what servers offer, a line each.

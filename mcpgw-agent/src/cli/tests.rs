@@ -11,10 +11,11 @@ use crate::{
     datapath::status::{ConnectCount, DatapathStatus, MapStatus, ProgramStatus, State, WorkloadStatus},
     discovery::Offers,
     identity::jwt::IssuerStatus,
+    pins::PinCount,
     source::{FileSource, SourceStatus},
 };
 
-fn assert_snapshot(name: &str, text: &str) {
+pub(super) fn assert_snapshot(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src/cli/snapshots")
         .join(name);
@@ -142,6 +143,22 @@ fn status() -> Status {
             allowed_origins: vec![],
         }),
         restart_needed: vec!["spec.gateway.listen".to_owned()],
+        pins: vec![
+            PinCount {
+                server: "tools/calculator".to_owned(),
+                pin: "Enforce".to_owned(),
+                approved: 10,
+                drifted: 1,
+                new: 1,
+                ..PinCount::default()
+            },
+            PinCount {
+                server: "tools/clock".to_owned(),
+                pin: "Warn".to_owned(),
+                trouble: Some("the approvals /x are damaged".to_owned()),
+                ..PinCount::default()
+            },
+        ],
         issuers: vec![
             issuer("https://issuer.example", None),
             issuer("https://kubernetes.default.svc", Some(7200)),
@@ -198,6 +215,7 @@ fn status_of_an_agent_that_has_nothing_to_do() {
         servers: vec![],
         catalogs: vec![],
         issuers: vec![],
+        pins: vec![],
         gateway: None,
         restart_needed: vec![],
         components: BTreeMap::new(),

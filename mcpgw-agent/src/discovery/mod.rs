@@ -37,6 +37,7 @@ pub use offers::Offers;
 
 use crate::{
     mcp::annotations::Annotations,
+    pins::Pins,
     resources::{ObjectName, Server},
     upstream::Upstreams,
 };
@@ -103,11 +104,12 @@ pub(crate) struct Known {
     snapshot: ArcSwap<Snapshot>,
     states: Mutex<HashMap<ObjectName, State>>,
     changes: broadcast::Sender<Change>,
+    pins: Arc<Pins>,
 }
 
 impl Discovery {
-    /// Knows nothing yet. The servers are asked on `runtime`.
-    pub fn new(upstreams: Arc<Upstreams>, runtime: Handle) -> Arc<Self> {
+    /// Knows nothing yet. The servers are asked on `runtime`; what they offer is held against `pins`.
+    pub fn new(upstreams: Arc<Upstreams>, runtime: Handle, pins: Arc<Pins>) -> Arc<Self> {
         Arc::new(Self {
             upstreams,
             runtime,
@@ -115,6 +117,7 @@ impl Discovery {
                 snapshot: ArcSwap::default(),
                 states: Mutex::default(),
                 changes: broadcast::Sender::new(limits::CHANGES),
+                pins,
             }),
             watches: Mutex::default(),
         })
@@ -173,6 +176,11 @@ impl Discovery {
         self.known.changes.subscribe()
     }
 
+    /// Tells that the tools of a server are others to its clients, though it offers the same.
+    pub fn tools_changed(&self, server: &ObjectName) {
+        self.known.changed(server, ChangeKind::Tools);
+    }
+
     /// Has a server asked soon.
     pub fn refresh(&self, server: &ObjectName) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,8 +202,18 @@ impl Known {
     }
 
     /// Notes what a server offers now, and tells which lists are others than before.
-    fn learned(&self, server: &ObjectName, catalogue: Catalogue) {
+    async fn learned(&self, server: &ObjectName, catalogue: Catalogue) {
         let catalogue = Arc::new(catalogue);
+        if self.pins.wants(server) {
+            let (pins, server, catalogue) = (Arc::clone(&self.pins), server.clone(), Arc::clone(&catalogue));
+            let hold = move || pins.saw(&server, catalogue.tools.iter().map(|item| (&item.name, &*item.json)));
+            let held = tokio::task::spawn_blocking(hold).await;
+            if let Err(error) = held {
+                // Whatever was known of its definitions stays, and nothing is approved by this.
+                tracing::error!(%error, "the tools of a server could not be held against what was approved");
+                return;
+            }
+        }
         let mut before = None;
         self.snapshot.rcu(|snapshot| {
             before = snapshot.catalogues.get(server).cloned();
@@ -215,12 +233,16 @@ impl Known {
             (!same[2] || !same[3], ChangeKind::Resources),
         ];
         for (_, kind) in kinds.into_iter().filter(|(changed, _)| *changed) {
-            // Nobody may be listening.
-            let _ = self.changes.send(Change {
-                server: server.clone(),
-                kind,
-            });
+            self.changed(server, kind);
         }
+    }
+
+    fn changed(&self, server: &ObjectName, kind: ChangeKind) {
+        // Nobody may be listening.
+        let _ = self.changes.send(Change {
+            server: server.clone(),
+            kind,
+        });
     }
 
     /// Notes that a server could not be asked.

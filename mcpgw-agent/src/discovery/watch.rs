@@ -42,7 +42,7 @@ pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Ar
                     tongues,
                     ttl,
                 } = fetched;
-                known.learned(&server, catalogue);
+                known.learned(&server, catalogue).await;
                 let changed = until_changed(&upstream, &tongues);
                 let pause = ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, POLL);
                 tokio::select! {

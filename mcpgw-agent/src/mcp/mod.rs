@@ -18,12 +18,14 @@
 //! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
 //! seal      what leaves us and comes back: sealed session ids, cursors, ids of requests and tasks
 //! annotations  what a server says of its tools, and how much of it is believed
+//! definition   what a tool is, in canonical form, and its digest
 //! answer    looks on while an answer streams by: result, tool error, questions or error
 //! ```
 
 pub mod annotations;
 pub mod answer;
 pub mod batch;
+pub mod definition;
 pub mod envelope;
 mod envelope_error;
 pub mod error;

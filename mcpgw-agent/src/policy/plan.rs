@@ -11,7 +11,7 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{annotations::Annotations, governed::Kind},
-    resources::{self, Action, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Policy, Settings},
+    resources::{self, Action, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Pin, Policy, Settings},
 };
 
 /// What the proxy goes by. Immutable; a change of `Desired` makes a new one.
@@ -203,7 +203,12 @@ impl Server {
 
     /// Whether calls of its tools are decided by what it offers, so that it must be asked.
     pub fn needs_catalogue(&self) -> bool {
-        self.reads_annotations()
+        self.wanted.pin != Pin::Off || self.reads_annotations()
+    }
+
+    /// Whether its lists are cut to what a caller may have.
+    pub fn cuts_lists(&self) -> bool {
+        self.is_governed() || self.wanted.pin == Pin::Enforce
     }
 
     /// Whether a rule names this tool outright: then its name is the operator's, not only the caller's.

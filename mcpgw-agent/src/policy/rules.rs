@@ -44,6 +44,8 @@ pub enum Because {
     Hidden,
     /// The caller may have it, but not with these arguments.
     Arguments,
+    /// The caller may have it, once it is approved. No rule decides this.
+    NotApproved,
 }
 
 /// All that comes of a decision.

@@ -21,7 +21,9 @@ use crate::{
         part::Part,
         version::Era,
     },
+    pins,
     policy::{Ask, Because, Decision, Plan, Server},
+    resources::Pin,
     telemetry::{CallStart, Carried, Path, Record, Telemetry, Verdict},
 };
 
@@ -109,6 +111,12 @@ pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided
             "arguments",
             "These arguments are not allowed".into(),
         ),
+        Because::NotApproved => (
+            StatusCode::OK,
+            code::NOT_APPROVED,
+            "not_approved",
+            "The definition of this tool is not approved".into(),
+        ),
         Because::Hidden => {
             let (status, code, message) = absent(asked.governed, asked.called_as, asked.era);
             (status, code, DENIED, message)
@@ -161,10 +169,30 @@ fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Ar
         shared.telemetry.rule_failed(rule);
         tracing::debug!(rule = &**rule, %failure, "the condition of a rule cannot be evaluated");
     }
+    let pinned = match judgement.decision {
+        Decision::Allow { .. } => drifted(shared, asked),
+        Decision::Deny { .. } => Pin::Off,
+    };
     match (judgement.decision, judgement.would_deny) {
         (Decision::Deny { rule, because }, _) => (denied, Some(rule), because),
+        // Whoever may not have the tool at all does not hear of this.
+        _ if pinned == Pin::Enforce => (denied, Some(pins::RULE.into()), Because::NotApproved),
+        (Decision::Allow { .. }, None) if pinned == Pin::Warn => {
+            (Verdict::WouldDeny, Some(pins::RULE.into()), Because::Hidden)
+        }
         (Decision::Allow { .. }, Some(rule)) => (Verdict::WouldDeny, Some(rule), Because::Hidden),
         (Decision::Allow { rule }, None) => (Verdict::Allow, rule, Because::Hidden),
+    }
+}
+
+/// What becomes of a call because the tool is not what was approved, as its server was last seen; `Off`: nothing.
+fn drifted(shared: &Shared, asked: &Asked<'_>) -> Pin {
+    let (server, governed) = (asked.server, asked.governed);
+    let pin = server.wanted.pin;
+    let concerned = pin != Pin::Off && governed.kind == Kind::Tool;
+    match concerned && !shared.pins.approves(server.name(), governed.name) {
+        true => pin,
+        false => Pin::Off,
     }
 }
 

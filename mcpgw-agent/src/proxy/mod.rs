@@ -69,6 +69,7 @@ use crate::{
     discovery::Discovery,
     identity::jwt::Authenticator,
     mcp::seal::Sealer,
+    pins::Pins,
     policy::{Plan, limits::Budgets},
     resources::{Certificate, ClientTls, Server},
     telemetry::Telemetry,
@@ -88,6 +89,7 @@ struct Shared {
     telemetry: Arc<Telemetry>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
+    pins: Arc<Pins>,
     tokens: Arc<dyn Authenticator>,
     gateway: Gateway,
     /// What TLS is spoken with at the gateway's addresses; not set: plain HTTP.
@@ -112,6 +114,8 @@ pub struct Parts {
     pub upstreams: Arc<Upstreams>,
     /// What they offer.
     pub discovery: Arc<Discovery>,
+    /// What was approved of it.
+    pub pins: Arc<Pins>,
     /// Tells whose a token is.
     pub tokens: Arc<dyn Authenticator>,
     /// Seals session ids and cursors.
@@ -125,6 +129,7 @@ impl Shared {
             telemetry,
             upstreams,
             discovery,
+            pins,
             tokens,
             sealer,
         } = parts;
@@ -133,6 +138,7 @@ impl Shared {
             telemetry,
             upstreams,
             discovery,
+            pins,
             tokens,
             gateway: Gateway::new(sealer),
             tls: OnceLock::new(),

@@ -69,6 +69,8 @@ pub struct Settings {
     pub gateway: Option<Gateway>,
     /// File with the keys that seal session ids and cursors; `None`: one below the agent's state directory.
     pub session_keys: Option<PathBuf>,
+    /// Directory with what was approved of tools' definitions; `None`: one below the agent's state directory.
+    pub pins: Option<PathBuf>,
     /// Where clients reach the gateway, without the `/mcp` and without a slash at its end:
     /// `https://mcp.example`. Tokens may be made for it.
     pub public_url: Option<Arc<str>>,

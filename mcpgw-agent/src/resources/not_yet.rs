@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Capture, Desired, Mode, Pin, Problem, Server};
+use super::{Backend, Capture, Desired, Mode, Problem, Server};
 
 /// What of these resources cannot be done yet.
 pub fn not_yet(desired: &Desired) -> Vec<Problem> {
@@ -36,10 +36,7 @@ pub fn not_yet(desired: &Desired) -> Vec<Problem> {
 fn of_server(server: &Server) -> impl Iterator<Item = &'static str> {
     // What a name resolves to is dialled by the gateway, and not governed yet.
     let host = matches!(server.backend, Backend::Host { .. });
-    let found = [
-        (host && server.capture != Capture::Off, "spec.capture of a host"),
-        (server.pin != Pin::Off, "spec.pin"),
-    ];
+    let found = [(host && server.capture != Capture::Off, "spec.capture of a host")];
     found.into_iter().filter_map(|(asked, field)| asked.then_some(field))
 }
 

@@ -22,6 +22,10 @@ impl Settings {
             self.session_keys.clone_from(&running.session_keys);
             kept.push("spec.sessionKeysFile");
         }
+        if self.pins != running.pins {
+            self.pins.clone_from(&running.pins);
+            kept.push("spec.pinsDirectory");
+        }
         kept
     }
 }

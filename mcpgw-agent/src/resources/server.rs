@@ -79,6 +79,12 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
         let choices = [("Off", Pin::Off), ("Warn", Pin::Warn), ("Enforce", Pin::Enforce)];
         field.choice(&choices, &[], sink)
     });
+    if let (Some(Pin::Enforce), Some(ClientTls::Passthrough), Some(field)) = (&pin, &client_tls, spec.optional("pin")) {
+        field.report(
+            sink,
+            "Enforce cannot be with clientTLS Passthrough, where nothing is read: use Terminate",
+        );
+    }
     let trust_annotations = optional(&spec, "trustAnnotations", sink, false, |field, sink| field.flag(sink));
     let backend::Parsed {
         backend,

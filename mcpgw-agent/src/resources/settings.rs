@@ -13,6 +13,7 @@ const SPEC: Schema = Schema {
         "unknownWorkloads",
         "gateway",
         "sessionKeysFile",
+        "pinsDirectory",
         "publicURL",
         "issuers",
         "audit",
@@ -46,6 +47,10 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         Some(field) => path::pem(&field, sink).map(Some),
         None => Some(None),
     };
+    let pins = match spec.optional("pinsDirectory") {
+        Some(field) => path::pem(&field, sink).map(Some),
+        None => Some(None),
+    };
     let audit = match spec.optional("audit") {
         Some(field) => audit::read(&field, sink),
         None => Some(Default::default()),
@@ -54,6 +59,7 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         unknown_workloads: unknown_workloads?,
         gateway: gateway?,
         session_keys: session_keys?,
+        pins: pins?,
         audit: audit?,
         public_url: public_url?,
         issuers: issuers?,

@@ -5,6 +5,7 @@
 //! metrics   the instruments, and their text for Prometheus
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
+//! pins      instruments that read what is pinned
 //! datapath  instruments that read the datapath's status
 //! otlp      how a collector is reached
 //! traces    spans of requests, exported by OTLP
@@ -17,6 +18,7 @@ mod issuers;
 mod labels;
 mod metrics;
 mod otlp;
+mod pins;
 mod record;
 mod traces;
 
@@ -31,7 +33,9 @@ use std::{
 
 use tokio::sync::watch;
 
-pub use audit::{AuditError, AuditHealth, AuditSink, FLUSH_INTERVAL, FLUSH_TIMEOUT, ROOM_TIMEOUT, Refusal, Who};
+pub use audit::{
+    AuditError, AuditHealth, AuditSink, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, ROOM_TIMEOUT, Refusal, Who,
+};
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
 pub use otlp::{ExportError, ExportSettings, ExportSettingsError};
@@ -41,6 +45,7 @@ pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
 use crate::{
     datapath::status::DatapathStatus,
     identity::{Caller, jwt::Issuers},
+    pins::Pins,
     resources::{AuditSettings, ObjectName},
 };
 use audit::Audit;
@@ -126,6 +131,11 @@ impl Telemetry {
         issuers::observe(self.metrics.meter(), issuers);
     }
 
+    /// Exports how many tools are what was approved of them; call it once.
+    pub fn observe_pins(&self, pins: &Arc<Pins>) {
+        pins::observe(self.metrics.meter(), pins);
+    }
+
     /// Exports the number of errors in the configuration as it stands now; call it once.
     pub fn observe_configuration(&self, errors: impl Fn() -> u64 + Send + Sync + 'static) {
         self.metrics.observe_configuration(errors);
@@ -156,6 +166,11 @@ impl Telemetry {
     pub fn refused(&self, refusal: Refusal) {
         self.metrics.refused(refusal.reason);
         self.audit.refused(refusal);
+    }
+
+    /// Audits what has become of a tool's definition.
+    pub fn definition(&self, change: DefinitionChange) {
+        self.audit.definition(change);
     }
 
     /// Counts and audits what would have been refused, had its caller not been only observed.

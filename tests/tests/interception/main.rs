@@ -9,6 +9,7 @@ mod hostile;
 mod lifecycle;
 mod machine;
 mod passed_sockets;
+mod pins;
 mod quota;
 mod rules;
 mod scene;

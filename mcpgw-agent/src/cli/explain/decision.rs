@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::resources::{Claim, Desired, Pattern, Rule};
+use crate::{
+    pins,
+    resources::{Claim, Desired, Pattern, Rule},
+};
 
 /// The line of the audit log about a decision.
 pub(super) fn find(audit: &Path, id: &str) -> anyhow::Result<Value> {
@@ -69,6 +72,9 @@ pub(super) fn render(found: &Value, desired: &Desired) -> String {
     );
     if let Some(rule) = found["rule"].as_str().and_then(|name| written(name, desired)) {
         rendered += &format!("\nThe rule, as it is configured now:\n{rule}");
+    }
+    if found["rule"] == pins::RULE {
+        rendered += "\nThe definition of the tool was not the approved one: see mcpgw pins\n";
     }
     rendered
 }

@@ -100,6 +100,7 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
         Decision::Deny { rule, because } => {
             let why = match because {
                 Because::Hidden => "it is not listed, and answered like what does not exist",
+                Because::NotApproved => "its definition is not approved",
                 Because::Arguments => "it is listed, but these arguments are refused (code 4030)",
             };
             ("deny", Some(rule), format!("{what} is denied: {why}"))

@@ -98,7 +98,10 @@ impl<'a> Call<'a> {
             Some(name) => Some(plan.catalog(name).cloned().ok_or_else(Refused::no_catalog)?),
         };
         let snapshot = shared.discovery.snapshot();
-        let view = shared.gateway.views.of(caller, chosen.as_ref(), &plan, &snapshot);
+        // Behind the catalogues: what is approved is never older than what is shown.
+        let pins = shared.pins.table();
+        let views = &shared.gateway.views;
+        let view = views.of(caller, chosen.as_ref(), &plan, &snapshot, &pins);
         Ok(Self {
             shared,
             gateway: &shared.gateway,

@@ -12,8 +12,9 @@ use crate::{
     discovery::{Catalogue, Item, Snapshot, names},
     identity::Caller,
     mcp::{annotations::Annotations, governed, seal::ListKind, splice::json_string},
+    pins,
     policy::{Plan, Server},
-    resources::{Catalog, CatalogServer},
+    resources::{Catalog, CatalogServer, Pin},
 };
 
 /// Items of one page of a list.
@@ -114,7 +115,7 @@ struct Hidden {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shown {
     Yes,
-    /// A rule hides it.
+    /// A rule hides it, or it is not approved.
     No,
     /// The catalog leaves it out.
     LeftOut,
@@ -157,7 +158,13 @@ pub(super) struct Page {
 
 impl View {
     /// What `caller` sees through `catalog`, or without one.
-    pub(super) fn new(plan: &Plan, snapshot: &Snapshot, caller: &Caller, catalog: Option<&Catalog>) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        snapshot: &Snapshot,
+        pins: &pins::Table,
+        caller: &Caller,
+        catalog: Option<&Catalog>,
+    ) -> Self {
         let mut view = Self {
             servers: Vec::new(),
             tools: List::default(),
@@ -195,7 +202,9 @@ impl View {
                     true => item.annotations(),
                     false => Annotations::default(),
                 };
-                match plan.shows(server, caller, kind.governed(), &item.name, annotations) {
+                let pinned = kind == Kind::Tools && server.wanted.pin == Pin::Enforce && !caller.observed;
+                let approved = !pinned || pins.approves(server.name(), &item.name);
+                match approved && plan.shows(server, caller, kind.governed(), &item.name, annotations) {
                     true => Shown::Yes,
                     false => Shown::No,
                 }

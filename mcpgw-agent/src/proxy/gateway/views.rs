@@ -1,4 +1,4 @@
-//! Views, made once for each kind of caller and kept until the plan or a catalogue changes.
+//! Views, made once for each kind of caller and kept until the plan, a catalogue or what is approved of it changes.
 
 use std::{
     collections::HashMap,
@@ -11,6 +11,7 @@ use super::{limits::MAX_VIEWS, view::View};
 use crate::{
     discovery::Snapshot,
     identity::Caller,
+    pins,
     policy::{Face, Plan},
     resources::Catalog,
 };
@@ -18,11 +19,12 @@ use crate::{
 /// What views differ by: the caller, as far as rules look at it, and the catalog.
 type Key = (Face, Option<Arc<str>>);
 
-/// The views of one state of plan and catalogues.
+/// The views of one state of plan, catalogues and pins.
 #[derive(Default)]
 struct Made {
     plan: u64,
     snapshot: u64,
+    pins: u64,
     views: HashMap<Key, Arc<View>>,
 }
 
@@ -41,9 +43,11 @@ impl Views {
         catalog: Option<&Arc<Catalog>>,
         plan: &Plan,
         snapshot: &Snapshot,
+        pins: &pins::Table,
     ) -> Arc<View> {
         let key = (plan.face(caller), catalog.map(|catalog| Arc::clone(&catalog.name.name)));
-        let current = |made: &Made| made.plan == plan.generation && made.snapshot == snapshot.generation;
+        let now = (plan.generation, snapshot.generation, pins.generation);
+        let current = |made: &Made| (made.plan, made.snapshot, made.pins) == now;
         {
             let made = self.made.load();
             if current(&made)
@@ -61,7 +65,13 @@ impl Views {
         if let Some(view) = views.get(&key) {
             return Arc::clone(view);
         }
-        let view = Arc::new(View::new(plan, snapshot, caller, catalog.map(|catalog| &**catalog)));
+        let view = Arc::new(View::new(
+            plan,
+            snapshot,
+            pins,
+            caller,
+            catalog.map(|catalog| &**catalog),
+        ));
         if views.len() >= MAX_VIEWS {
             views.clear();
         }
@@ -69,6 +79,7 @@ impl Views {
         self.made.store(Arc::new(Made {
             plan: plan.generation,
             snapshot: snapshot.generation,
+            pins: pins.generation,
             views,
         }));
         view

@@ -32,7 +32,7 @@ impl Dialled<'_> {
                 headers.remove(name);
             }
             // What is filtered must be read.
-            if self.server.is_governed() {
+            if self.server.cuts_lists() {
                 headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
         }

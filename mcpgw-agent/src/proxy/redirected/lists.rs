@@ -16,13 +16,14 @@ use crate::{
         method::Method,
         splice::Splice,
     },
+    policy::Server,
     proxy::{
         Shared,
         call::annotations,
         refused::Refused,
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
-    resources::ObjectName,
+    resources::{ObjectName, Pin},
 };
 
 /// A list: the member of the result that it is, the member that names its elements, and what these are to rules.
@@ -56,7 +57,7 @@ impl Dialled<'_> {
             Some(Method::ResourceTemplatesList) => &LISTS[3..],
             Some(_) => return None,
         };
-        (self.server.is_governed() && !self.caller.observed).then(|| Filter {
+        (self.server.cuts_lists() && !self.caller.observed).then(|| Filter {
             shared: Arc::clone(self.shared),
             caller: Arc::clone(self.caller),
             server: self.server.name().clone(),
@@ -87,6 +88,21 @@ impl Filter {
         Ok(Some(Rewriter::new(headers, self)))
     }
 
+    /// Whether a tool that is about to be shown so is the approved one, also as its server was last seen: else a call
+    /// of it would be refused.
+    fn approves(&self, server: &Server, tool: &str, json: &[u8]) -> bool {
+        if server.wanted.pin != Pin::Enforce {
+            return true;
+        }
+        let pins = self.shared.pins.table();
+        let shown = pins.approves_as(server.name(), tool, json);
+        if !shown {
+            // What it shows to its clients it may by now show to us.
+            self.shared.discovery.refresh(server.name());
+        }
+        shown && pins.approves(server.name(), tool)
+    }
+
     fn filtered(&self, message: &Bytes) -> Option<Rewritten> {
         let peek = Peek::new(message).ok()?;
         if peek.kind != Message::Response {
@@ -106,6 +122,7 @@ impl Filter {
                     name.is_some_and(|name| {
                         let annotations = annotations(&self.shared, server, *kind, name);
                         plan.shows(server, &self.caller, *kind, name, annotations)
+                            && (*kind != Kind::Tool || self.approves(server, name, &message[element.span.clone()]))
                     })
                 });
             }

@@ -8,6 +8,7 @@ mod gateway;
 mod http2;
 mod limits;
 mod modern_server;
+mod pins;
 mod refusals;
 mod rules;
 mod session_server;
@@ -32,6 +33,7 @@ use crate::{
     discovery::{Discovery, State},
     identity::{Caller, Process, WorkloadIdentity, jwt::Issuers},
     mcp::seal::{Key, Keys, Sealer},
+    pins::Pins,
     policy::Plan,
     resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
     telemetry::{AuditSink, Telemetry, TelemetryOptions},
@@ -95,7 +97,14 @@ impl Proxied {
         let upstreams = Upstreams::new(tokio::runtime::Handle::current());
         upstreams.put_in_force(&desired.servers);
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&desired)));
-        let discovery = Discovery::new(Arc::clone(&upstreams), tokio::runtime::Handle::current());
+        let pins = Pins::new(dir.path().join("pins"), Arc::clone(&telemetry));
+        pins.put_in_force(&desired.servers);
+        telemetry.observe_pins(&pins);
+        let discovery = Discovery::new(
+            Arc::clone(&upstreams),
+            tokio::runtime::Handle::current(),
+            Arc::clone(&pins),
+        );
         let asked = |server: &&Arc<Server>| {
             let compiled = plan.load().server(&server.name).cloned();
             desired.settings.gateway.is_some() || compiled.is_some_and(|server| server.needs_catalogue())
@@ -110,6 +119,7 @@ impl Proxied {
             telemetry: Arc::clone(&telemetry),
             upstreams,
             discovery,
+            pins,
             tokens: issuers,
             sealer: Sealer::new(Keys {
                 current,

@@ -80,6 +80,11 @@ impl SessionServer {
         self.state.lock().unwrap().sessions.clear();
     }
 
+    /// Lists these tools from now on.
+    pub(super) fn set_tools(&self, tools: &str) {
+        self.state.lock().unwrap().offers.tools = tools.to_owned();
+    }
+
     /// How many sessions were opened.
     pub(super) fn opened(&self) -> usize {
         self.state.lock().unwrap().opened

@@ -227,12 +227,12 @@ fn what_a_running_agent_cannot_take_over_is_put_back_and_named() {
     assert!(same.keep_until_restart(&running).is_empty() && same == running);
 
     let mut moved = settings(
-        "{unknownWorkloads: Refuse, sessionKeysFile: /k, gateway: {listen: [\"127.0.0.1:1\"], tls: {certificateFile: /c, keyFile: /k}}}",
+        "{unknownWorkloads: Refuse, sessionKeysFile: /k, pinsDirectory: /p, gateway: {listen: [\"127.0.0.1:1\"], tls: {certificateFile: /c, keyFile: /k}}}",
     );
     let kept = moved.keep_until_restart(&running);
     let fields = ["listen", "tls", "authentication"].map(|field| format!("spec.gateway.{field}"));
     assert_eq!(kept[..3], fields);
-    assert_eq!(kept[3..], ["spec.sessionKeysFile"]);
+    assert_eq!(kept[3..], ["spec.sessionKeysFile", "spec.pinsDirectory"]);
     let expected = Settings {
         unknown_workloads: UnknownWorkloads::Refuse,
         gateway: Some(Gateway {

@@ -46,13 +46,30 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn pins_and_trust_are_what_they_say_and_nothing_else() {
+    assert_eq!((one("").pin, one("pin: Warn").pin), (Pin::Off, Pin::Warn));
+    refused("pin: warn", "spec.pin", "\"warn\" is not one of Off, Warn, Enforce");
+    refused(
+        "pin: Enforce, clientTLS: {mode: Passthrough}",
+        "spec.pin",
+        "cannot be with clientTLS Passthrough",
+    );
+    refused(
+        "trustAnnotations: 1",
+        "spec.trustAnnotations",
+        "must be true or false, but is a number",
+    );
+}
+
+#[test]
 fn every_field_arrives() {
     let server = one(
         "backend: {host: {name: MCP.example.com, port: 8443}}, path: /v1, prefix: a-b.C_, \
          tls: {serverName: calc.internal, caFile: /etc/ca.pem}, \
          clientTLS: {mode: Terminate, certificateFile: /c.pem, keyFile: /k.pem}, \
          timeouts: {connect: 1ms, firstByte: 1m 30s, idle: 24h, call: 10s}, \
-         otherPaths: [/health, /ready/x], exposeTo: {namespaces: [a, b]}, capture: GatewayOnly",
+         otherPaths: [/health, /ready/x], exposeTo: {namespaces: [a, b]}, capture: GatewayOnly, \
+         pin: Enforce, trustAnnotations: true",
     );
     let host = Backend::Host {
         name: "mcp.example.com".into(),
@@ -71,6 +88,7 @@ fn every_field_arrives() {
         key: "/k.pem".into(),
     };
     assert_eq!(server.client_tls, ClientTls::Terminate(certificate));
+    assert_eq!((server.pin, server.trust_annotations), (Pin::Enforce, true));
     let timeouts = Timeouts {
         connect: Duration::from_millis(1),
         first_byte: Duration::from_secs(90),

@@ -98,6 +98,7 @@ fn name(event: &str) -> &'static str {
     match event {
         "tool_call" => "mcpgw.tool_call",
         "mcp_request" => "mcpgw.mcp_request",
+        "tool_definition" => "mcpgw.tool_definition",
         "would_deny" => "mcpgw.would_deny",
         _ => "mcpgw.refused",
     }

@@ -11,6 +11,7 @@ use opentelemetry::trace::TraceId;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::definition::{DefinitionChange, DefinitionLine};
 use crate::{
     identity::{Caller, WorkloadIdentity},
     mcp::governed::Kind,
@@ -26,6 +27,7 @@ const MAX_TEXT: usize = 512;
 pub(super) enum Event {
     ToolCall(ToolCall),
     Refused(Refusal),
+    Definition(DefinitionChange),
 }
 
 /// A decided call, or other request, and what became of it.
@@ -98,6 +100,7 @@ pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_jso
     match event {
         Event::ToolCall(call) => serde_json::to_writer(&mut *line, &ToolCallLine::new(node, call))?,
         Event::Refused(refusal) => serde_json::to_writer(&mut *line, &RefusedLine::new(node, refusal))?,
+        Event::Definition(change) => serde_json::to_writer(&mut *line, &DefinitionLine::new(node, change))?,
     }
     line.push(b'\n');
     Ok(())
@@ -273,6 +276,6 @@ impl<'a> Identity<'a> {
 }
 
 /// UTC with milliseconds, every field zero-padded.
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }

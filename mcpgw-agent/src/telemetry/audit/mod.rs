@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! line      what a line says
+//! definition  … about a tool's definition
 //! queue     the lines that wait, and what becomes of those for which there is no room
 //! writer    the thread that writes them
 //! sink      where they go: standard output or a file that is rotated
@@ -11,6 +12,7 @@
 //!
 //! A crash costs at most the lines of the last [`FLUSH_INTERVAL`].
 
+mod definition;
 mod exported;
 mod line;
 mod queue;
@@ -29,6 +31,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use definition::DefinitionChange;
 pub use line::{Refusal, Who};
 pub(super) use line::{ToolCall, bounded, bounded_id};
 pub use queue::ROOM_TIMEOUT;
@@ -179,6 +182,10 @@ impl Audit {
 
     pub(super) fn refused(&self, refusal: Refusal) {
         self.push(Event::Refused(refusal));
+    }
+
+    pub(super) fn definition(&self, change: DefinitionChange) {
+        self.push(Event::Definition(change));
     }
 
     fn push(&self, event: Event) {

@@ -13,6 +13,7 @@ pub mod admin;
 pub mod cli;
 pub mod datapath;
 pub mod discovery;
+pub mod engines;
 pub mod expression;
 pub mod identity;
 pub mod keys;

@@ -179,7 +179,8 @@ pub(crate) fn system_authorities() -> RootCertStore {
     roots
 }
 
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+/// What is wrong at the bottom of it.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

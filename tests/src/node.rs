@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::{
     Agent, AgentOptions, McpPeer, PodBuilder, Server, binary, bpffs,
     cgroup::{self, Cgroup},
-    links,
+    links::{self, End},
     netns::NetNs,
     privileges,
 };
@@ -100,6 +100,18 @@ impl Node {
     /// A pod with a running MCP server, ready to answer.
     pub fn server(&self, name: &str, peer: McpPeer) -> Result<Server> {
         Server::start(self.pod(name), peer)
+    }
+
+    /// Lays a cable to another node, and returns the addresses of both ends: this node's, and the other's.
+    pub fn cable_to(&self, other: &Self) -> Result<(IpAddr, IpAddr)> {
+        let [own, others] = [1, 2].map(|host| IpAddr::from([10, 67, 0, host]));
+        let [near, far] = [(self, own), (other, others)].map(|(node, address)| End {
+            netns: &node.0.netns,
+            name: "cable0",
+            addresses: vec![(address, 30)],
+        });
+        links::cable(&near, &far)?;
+        Ok((own, others))
     }
 
     /// Starts `mcpgw run` and waits until it is ready.

@@ -45,6 +45,16 @@ pub fn collector() -> Result<PathBuf> {
     Ok(directory()?.join(format!("otelcol-{COLLECTOR_VERSION}/otelcol")))
 }
 
+/// A server that `cargo xtask setup` builds with Go, by its name in `xtask/versions.toml`.
+pub fn go_tool(name: &str) -> Result<PathBuf> {
+    let known = GO_TOOLS.iter().find(|(known, _)| *known == name);
+    let (name, version) = known.with_context(|| format!("no server {name} is known"))?;
+    Ok(directory()?.join(format!("{name}-{version}")).join(name))
+}
+
+/// Such servers with their versions: as `xtask/versions.toml` has them.
+pub const GO_TOOLS: [(&str, &str); 1] = [("ratelimit", "v1.4.1-0.20260122083618-3fb702589d36")];
+
 /// The version of the OpenTelemetry collector: as `xtask/versions.toml` has it.
 pub const COLLECTOR_VERSION: &str = "0.158.0";
 

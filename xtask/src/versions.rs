@@ -18,6 +18,8 @@ pub struct Versions {
     pub rust_src: RustSrc,
     /// The OpenTelemetry collector.
     pub collector: Collector,
+    /// Servers that Go builds, by their names.
+    pub go: BTreeMap<String, GoTool>,
     /// Package by program.
     pub debian: BTreeMap<String, String>,
 }
@@ -39,6 +41,17 @@ pub struct Collector {
     pub version: String,
     /// Of what reads its configuration.
     pub providers: String,
+}
+
+/// A program that Go builds.
+#[derive(Deserialize)]
+pub struct GoTool {
+    /// The module that it is in.
+    pub module: String,
+    /// Its package in that.
+    pub package: String,
+    /// Of the module.
+    pub version: String,
 }
 
 impl Versions {

@@ -8,6 +8,7 @@ use super::status::{Component, Readiness, Status, catalogs, gateway, servers};
 use crate::{
     datapath::{Explanation, status::DatapathStatus},
     discovery::Offers,
+    engines::EngineStatus,
     identity::jwt::IssuerStatus,
     pins::{Approve, PinCount, Pinned},
     resources::{Desired, HostAddresses, ObjectName, Server},
@@ -55,6 +56,8 @@ pub struct State {
     /// Approves definitions of tools. Blocks.
     #[allow(clippy::type_complexity, reason = "one closure, used once")]
     pub approve: Arc<dyn Fn(&Approve) -> Result<(), String> + Send + Sync>,
+    /// Tells how services outside do that are asked about calls.
+    pub engines: Arc<dyn Fn() -> Vec<EngineStatus> + Send + Sync>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says what would happen to a connect of a workload (`namespace/name`).
@@ -79,6 +82,7 @@ impl State {
             pins: (self.pin_counts)(),
             catalogs: catalogs(&desired),
             issuers: (self.issuers)(),
+            engines: (self.engines)(),
             components: self.readiness().components,
         }
     }

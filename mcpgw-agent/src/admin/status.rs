@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     datapath::status::DatapathStatus,
     discovery::Offers,
+    engines::EngineStatus,
     identity::jwt::IssuerStatus,
     pins::PinCount,
     resources::{Backend, Capture, Captured, Catalog, Desired, Expose, HostAddresses, Server, captured},
@@ -48,6 +49,8 @@ pub struct Status {
     pub catalogs: Vec<CatalogStatus>,
     /// The issuers whose tokens are believed, in the order of the settings.
     pub issuers: Vec<IssuerStatus>,
+    /// Services outside that are asked about calls.
+    pub engines: Vec<EngineStatus>,
     /// Readiness by component.
     pub components: BTreeMap<String, Component>,
 }

@@ -81,6 +81,7 @@ fn agent() -> Agent {
             move || health.borrow().clone()
         }),
         issuers: Arc::new(Vec::new),
+        engines: Arc::new(Vec::new),
         certificate: Arc::new(|| None),
         reach: Arc::new(|_| crate::upstream::Reach {
             found: vec![],

@@ -25,6 +25,7 @@ use crate::{
         status::{DatapathStatus, State},
     },
     discovery::Discovery,
+    engines::Engines,
     identity::jwt::Issuers,
     keys::KeyRing,
     pins::{self, Pins},
@@ -104,6 +105,9 @@ impl Agent {
         let issuers = Issuers::new(tokio::runtime::Handle::current());
         issuers.put_in_force(&initial.settings);
         telemetry.observe_issuers(&issuers);
+        let engines = Engines::new(data.handle().clone());
+        engines.put_in_force(&initial.settings);
+        telemetry.observe_engines(&engines);
         let parts = proxy::Parts {
             plan: plan.clone(),
             telemetry: telemetry.clone(),
@@ -111,6 +115,7 @@ impl Agent {
             discovery: discovery.clone(),
             pins: pins.clone(),
             tokens: issuers.clone(),
+            engines: engines.clone(),
             sealer: keys.sealer(),
         };
         let proxy = Proxy::new(parts, data.handle().clone());
@@ -176,6 +181,10 @@ impl Agent {
                 let issuers = issuers.clone();
                 move || issuers.status()
             }),
+            engines: Arc::new({
+                let engines = engines.clone();
+                move || engines.status()
+            }),
             metrics: Arc::new({
                 let telemetry = telemetry.clone();
                 move || telemetry.render()
@@ -200,6 +209,7 @@ impl Agent {
             running,
             telemetry: telemetry.clone(),
             issuers,
+            engines,
             upstreams,
             discovery,
             pins,
@@ -299,6 +309,7 @@ struct Publish {
     running: Settings,
     telemetry: Arc<Telemetry>,
     issuers: Arc<Issuers>,
+    engines: Arc<Engines>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
     pins: Arc<Pins>,
@@ -329,6 +340,7 @@ impl Publish {
         }
         self.telemetry.set_audit(&desired.settings.audit);
         self.issuers.put_in_force(&desired.settings);
+        self.engines.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
         let plan = Plan::compile(&desired);
         self.pins.put_in_force(&desired.servers);

@@ -7,8 +7,10 @@ use crate::{
     admin::{CatalogStatus, ServerStatus, Status},
     datapath::status::{DatapathStatus, State, WorkloadStatus},
     discovery::Offers,
+    engines::EngineStatus,
     identity::jwt::IssuerStatus,
     pins::PinCount,
+    resources::OnFailure,
 };
 
 /// A longer state is cut in its column and told in full below.
@@ -87,6 +89,14 @@ pub(super) fn running(status: &Status) -> String {
         for issuer in &status.issuers {
             if let Some(error) = &issuer.error {
                 line(&mut out, &format!("{}: {error}", issuer.issuer));
+            }
+        }
+    }
+    if !status.engines.is_empty() {
+        section(&mut out, &engines(&status.engines), "");
+        for engine in &status.engines {
+            if let Some(error) = &engine.error {
+                line(&mut out, &format!("{}: {error}", engine.name));
             }
         }
     }
@@ -284,6 +294,33 @@ fn issuers(issuers: &[IssuerStatus]) -> Table {
             issuer.keys.to_string(),
             issuer.age_seconds.map(duration).unwrap_or_default(),
             duration(issuer.max_age_seconds),
+        ]);
+    }
+    table
+}
+
+fn engines(engines: &[EngineStatus]) -> Table {
+    let mut table = Table::new(&[
+        "ENGINE",
+        "ADDRESS",
+        "WHILE IT DOES NOT ANSWER",
+        "ALLOWED",
+        "REFUSED",
+        "FAILED",
+    ])
+    .numeric(&[3, 4, 5]);
+    for engine in engines {
+        let meanwhile = match engine.failure_mode == OnFailure::Open.as_str() {
+            true => "Open: calls pass",
+            false => "Closed: calls are refused",
+        };
+        table.row([
+            engine.name.clone(),
+            engine.address.clone(),
+            meanwhile.to_owned(),
+            engine.counts.allowed.to_string(),
+            engine.counts.refused.to_string(),
+            engine.counts.failed.to_string(),
         ]);
     }
     table

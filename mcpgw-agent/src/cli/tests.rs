@@ -10,6 +10,7 @@ use crate::{
     admin::{CatalogStatus, Component, GatewayStatus, ServerStatus, Status},
     datapath::status::{ConnectCount, DatapathStatus, MapStatus, ProgramStatus, State, WorkloadStatus},
     discovery::Offers,
+    engines::{Counts, EngineStatus},
     identity::jwt::IssuerStatus,
     pins::PinCount,
     source::{FileSource, SourceStatus},
@@ -143,6 +144,13 @@ fn status() -> Status {
             allowed_origins: vec![],
         }),
         restart_needed: vec!["spec.gateway.listen".to_owned()],
+        engines: vec![EngineStatus {
+            name: "rateLimitService".to_owned(),
+            address: "ratelimit.mcpgw-system:8081".to_owned(),
+            failure_mode: "Open".to_owned(),
+            error: Some("it did not answer within 100ms".to_owned()),
+            counts: Counts::default(),
+        }],
         pins: vec![
             PinCount {
                 server: "tools/calculator".to_owned(),
@@ -215,6 +223,7 @@ fn status_of_an_agent_that_has_nothing_to_do() {
         servers: vec![],
         catalogs: vec![],
         issuers: vec![],
+        engines: vec![],
         pins: vec![],
         gateway: None,
         restart_needed: vec![],

@@ -39,6 +39,9 @@ pub mod code {
     /// Ours: over a limit.
     pub const LIMITED: i64 = 4290;
 
+    /// Ours: a service that must be asked about the request does not answer.
+    pub const ENGINE_UNAVAILABLE: i64 = 5030;
+
     /// Our code for an HTTP status.
     pub const fn of_status(status: u16) -> i64 {
         status as i64 * 10

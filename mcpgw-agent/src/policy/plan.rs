@@ -11,7 +11,7 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{annotations::Annotations, governed::Kind},
-    resources::{self, Action, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Pin, Policy, Settings},
+    resources::{self, Action, Asking, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Pin, Policy, Settings},
 };
 
 /// What the proxy goes by. Immutable; a change of `Desired` makes a new one.
@@ -50,10 +50,12 @@ pub struct Server {
 impl Plan {
     /// Compiles. Cannot fail: `Desired` is validated.
     pub fn compile(desired: &Desired) -> Self {
+        let service = desired.settings.rate_limit_service.as_ref();
+        let mode = service.map(|service| service.mode).unwrap_or_default();
         let servers: Vec<Arc<Server>> = desired
             .servers
             .iter()
-            .map(|wanted| Arc::new(Server::compile(wanted, &desired.policies)))
+            .map(|wanted| Arc::new(Server::compile(wanted, &desired.policies, mode)))
             .collect();
         let mut by_address: HashMap<SocketAddr, Vec<Arc<Server>>> = HashMap::new();
         for server in &servers {
@@ -171,7 +173,7 @@ impl Plan {
 }
 
 impl Server {
-    fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>]) -> Self {
+    fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>], mode: Asking) -> Self {
         let governing = || policies.iter().filter(|policy| policy.governs(wanted));
         let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
         let trusts = wanted.trust_annotations;
@@ -182,7 +184,7 @@ impl Server {
             wanted: Arc::clone(wanted),
             enforced: RuleSet::compile(governing().filter(is_enforced), trusts),
             with_trials: trials.then(|| RuleSet::compile(governing(), trusts)),
-            limits: governing().flat_map(|policy| limits(policy)).collect(),
+            limits: governing().flat_map(|policy| limits(policy, mode)).collect(),
         }
     }
 
@@ -238,10 +240,10 @@ impl Server {
     }
 }
 
-fn limits(policy: &Policy) -> impl Iterator<Item = Limit> {
+fn limits(policy: &Policy, mode: Asking) -> impl Iterator<Item = Limit> {
     let (title, dry_run) = (policy.title(), policy.enforcement == Enforcement::DryRun);
     let limits = policy.limits.iter().enumerate();
-    limits.map(move |(index, wanted)| Limit::compile(&title, index, wanted, dry_run))
+    limits.map(move |(index, wanted)| Limit::compile(&title, index, wanted, dry_run, mode))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -22,9 +22,9 @@ use crate::{
         version::Era,
     },
     pins,
-    policy::{Ask, Because, Decision, Plan, Server},
+    policy::{Ask, Because, Decision, Plan, Server, limits::Limited},
     resources::Pin,
-    telemetry::{CallStart, Carried, Path, Record, Telemetry, Verdict},
+    telemetry::{CallStart, Carried, DecidedBy, Path, Record, Telemetry, Verdict},
 };
 
 /// The rule that is named where a catalog leaves a tool out.
@@ -54,6 +54,10 @@ pub(super) struct Asked<'a> {
 }
 
 /// What a request gets.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made once for each request, and nearly all are allowed"
+)]
 pub(super) enum Decided {
     /// It goes to the server.
     Allowed(Record),
@@ -62,13 +66,15 @@ pub(super) enum Decided {
 }
 
 /// Decides a request, opens its record, and answers it where it is denied.
-pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided {
+pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided {
     let telemetry = &shared.telemetry;
     let (mut verdict, mut rule, because) = judge(shared, plan, asked);
-    let mut limited = None;
+    // A limit that refuses, or that nobody could count.
+    let mut limited: Option<Option<Limited>> = None;
     let mut spent = None;
+    let mut engine = None;
     if verdict != Verdict::Deny && asked.server.is_limited() {
-        match spend(shared, asked) {
+        match spend(shared, asked).await {
             Spending::Spent(taken) => spent = Some(taken),
             Spending::Tried(taken, limit) => {
                 spent = Some(taken);
@@ -76,7 +82,13 @@ pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided
             }
             Spending::Refused(refused) => {
                 (verdict, rule) = (Verdict::Limit, Some(Arc::clone(&refused.limit)));
-                limited = Some(refused);
+                engine = refused.by_service.then_some(DecidedBy::RATE_LIMIT_SERVICE);
+                limited = Some(Some(refused));
+            }
+            Spending::Unanswered(limit, error) => {
+                (verdict, rule) = (Verdict::Limit, Some(limit));
+                engine = Some(DecidedBy::RATE_LIMIT_SERVICE.failing(&error));
+                limited = Some(None);
             }
         }
     }
@@ -95,11 +107,14 @@ pub(super) fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided
         request_bytes: asked.request_bytes as u64,
         verdict,
         rule,
+        engine,
         spent,
         carried: asked.carried,
     });
-    if let Some(limited) = limited {
-        return Decided::Denied(limit::refusal(&limited, asked.id, &mut record));
+    match limited {
+        Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked.id, &mut record)),
+        Some(None) => return Decided::Denied(limit::unanswered(asked.id, &mut record)),
+        None => {}
     }
     if verdict != Verdict::Deny {
         return Decided::Allowed(record);

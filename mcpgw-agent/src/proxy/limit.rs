@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::value::RawValue;
 
-use super::{Shared, call::Asked, exchange::Body, refused::json};
+use super::{Shared, call::Asked, cluster::Questions, exchange::Body, refused::json};
 use crate::{
+    engines::{EngineError, limits::RETRY_AFTER},
     mcp::{
         error::{self, DenialData, code},
         governed::Kind,
@@ -27,10 +28,21 @@ pub(super) enum Spending {
     Tried(Taken, Arc<str>),
     /// It is over a limit, and has spent nothing.
     Refused(Limited),
+    /// Whether it is over this limit is for the rate limit service to say, and that does not say it.
+    Unanswered(Arc<str>, EngineError),
 }
 
-/// Spends one call from every limit that counts it, or from none.
-pub(super) fn spend(shared: &Shared, asked: &Asked<'_>) -> Spending {
+/// Spends one call from every limit that counts it, or from none: on this node first, and from what the whole cluster
+/// shares only if this node has enough.
+pub(super) async fn spend(shared: &Shared, asked: &Asked<'_>) -> Spending {
+    let (spending, questions) = spend_here(shared, asked);
+    let Some(questions) = questions else { return spending };
+    // Rare, and larger than all the rest of a request's state.
+    Box::pin(questions.ask(shared, asked, spending)).await
+}
+
+/// What this node says, and what is to be asked besides.
+fn spend_here(shared: &Shared, asked: &Asked<'_>) -> (Spending, Option<Questions>) {
     let governed = asked.governed;
     let tool = (governed.kind == Kind::Tool).then_some(governed.name);
     // At the gateway only tools that a server offers come so far.
@@ -43,45 +55,68 @@ pub(super) fn spend(shared: &Shared, asked: &Asked<'_>) -> Spending {
         tool,
         tool_key: tool_key.as_deref().unwrap_or_default(),
     };
+    let observed = asked.caller.observed;
     let (in_force, tried) = asked.server.limits(&spender);
+    let mut questions = Questions::default();
     match shared.budgets.take(&in_force, &spender) {
-        Ok(mut taken) => match shared.budgets.take(&tried, &spender) {
-            Ok(more) => {
-                taken.add(more);
-                Spending::Spent(taken)
+        Ok(mut taken) => {
+            questions.add(&in_force, &taken, &spender, !observed);
+            match shared.budgets.take(&tried, &spender) {
+                Ok(more) => {
+                    questions.add(&tried, &more, &spender, false);
+                    taken.add(more);
+                    (Spending::Spent(taken), questions.any())
+                }
+                Err(limited) => (Spending::Tried(taken, limited.limit), questions.any()),
             }
-            Err(limited) => Spending::Tried(taken, limited.limit),
-        },
-        Err(limited) if asked.caller.observed => Spending::Tried(Taken::nothing(&shared.budgets), limited.limit),
-        Err(limited) => Spending::Refused(limited),
+        }
+        Err(limited) if observed => (Spending::Tried(Taken::nothing(&shared.budgets), limited.limit), None),
+        Err(limited) => (Spending::Refused(limited), None),
     }
 }
 
 /// The answer to a request that is over a limit.
 pub(super) fn refusal(limited: &Limited, id: Option<&RawValue>, record: &mut Record) -> Response<Body> {
     let seconds = whole_seconds(limited.wait);
-    let data = DenialData {
-        decision_id: record.decision_id(),
-        reason: "limited",
-        retry_after_ms: u64::try_from(limited.wait.as_millis()).ok(),
-    };
     let message = format!("Too many requests: try again in {seconds} s");
-    let body: Bytes = error::body(id, code::LIMITED, &message, Some(&data));
-    record.status(StatusCode::OK.as_u16());
-    record.error_code(code::LIMITED);
-    record.add_response_bytes(body.len() as u64);
-    let mut response = json(StatusCode::OK, body);
+    let mut response = answer(code::LIMITED, "limited", &message, limited.wait, id, record);
     let rate_limit = format!("\"{}\";r=0;t={seconds}", limited.limit);
-    let fields = [
-        (header::RETRY_AFTER, seconds.to_string()),
-        (RATE_LIMIT, rate_limit),
-        (RATE_LIMIT_POLICY, limited.policy.clone()),
-    ];
+    let fields = [(RATE_LIMIT, rate_limit), (RATE_LIMIT_POLICY, limited.policy.clone())];
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(name, value);
         }
     }
+    response
+}
+
+/// The answer to a request that the rate limit service does not answer about.
+pub(super) fn unanswered(id: Option<&RawValue>, record: &mut Record) -> Response<Body> {
+    let message = "The rate limit service does not answer, and no call passes that it cannot count: try again later";
+    let reason = "rate_limit_service";
+    answer(code::ENGINE_UNAVAILABLE, reason, message, RETRY_AFTER, id, record)
+}
+
+fn answer(
+    code: i64,
+    reason: &str,
+    message: &str,
+    wait: Duration,
+    id: Option<&RawValue>,
+    record: &mut Record,
+) -> Response<Body> {
+    let data = DenialData {
+        decision_id: record.decision_id(),
+        reason,
+        retry_after_ms: u64::try_from(wait.as_millis()).ok(),
+    };
+    let body: Bytes = error::body(id, code, message, Some(&data));
+    record.status(StatusCode::OK.as_u16());
+    record.error_code(code);
+    record.add_response_bytes(body.len() as u64);
+    let mut response = json(StatusCode::OK, body);
+    let seconds = HeaderValue::from(whole_seconds(wait));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
 }
 

@@ -19,6 +19,8 @@
 //! route       which paths of a governed address are served
 //! call        the decision about one tool call, and its record
 //! limit       what a request spends, and the answer to one that is over a limit
+//! cluster     … of what the whole cluster shares
+//! outside     a call about which somebody outside is asked
 //! refused     refusals, as JSON-RPC errors
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
@@ -30,6 +32,7 @@ mod authenticate;
 mod body;
 mod call;
 mod challenge;
+mod cluster;
 mod connection;
 mod exchange;
 mod gateway;
@@ -38,6 +41,7 @@ mod http_service;
 mod limit;
 pub mod limits;
 mod listener;
+mod outside;
 mod passthrough;
 mod pending;
 mod preface;
@@ -67,6 +71,7 @@ use tokio_util::{
 use crate::{
     datapath::{PodListeners, Serve, ServeGuard},
     discovery::Discovery,
+    engines::Engines,
     identity::jwt::Authenticator,
     mcp::seal::Sealer,
     pins::Pins,
@@ -100,6 +105,7 @@ struct Shared {
     pending: Arc<Pending>,
     /// What callers have spent of their limits.
     budgets: Arc<Budgets>,
+    engines: Arc<Engines>,
     /// Cancelled when the agent ends: no more connections, and none of those that are open takes another request.
     draining: CancellationToken,
 }
@@ -118,6 +124,8 @@ pub struct Parts {
     pub pins: Arc<Pins>,
     /// Tells whose a token is.
     pub tokens: Arc<dyn Authenticator>,
+    /// Services outside that are asked about calls.
+    pub engines: Arc<Engines>,
     /// Seals session ids and cursors.
     pub sealer: Sealer,
 }
@@ -131,6 +139,7 @@ impl Shared {
             discovery,
             pins,
             tokens,
+            engines,
             sealer,
         } = parts;
         Arc::new(Self {
@@ -140,6 +149,7 @@ impl Shared {
             discovery,
             pins,
             tokens,
+            engines,
             gateway: Gateway::new(sealer),
             tls: OnceLock::new(),
             certificates: Certificates::default(),

@@ -98,6 +98,7 @@ fn record(
         request_bytes: 0,
         verdict,
         rule,
+        engine: None,
         spent: None,
         carried: Carried {
             headers: &HeaderMap::new(),

@@ -49,6 +49,9 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
     check_cgroups(&workloads, problems);
     check_targets(&policies, &names, problems);
     check_issuers(&policies, &desired.settings.issuers, problems);
+    if desired.settings.rate_limit_service.is_none() {
+        refuse_cluster_limits(&policies, problems);
+    }
     check_catalogs(&catalogs, &names, problems);
     desired.servers = sorted(servers.into_iter().map(|(_, parsed)| parsed.server), |server| {
         &server.name
@@ -148,6 +151,16 @@ fn check_issuers(policies: &[(Origin, policy::Parsed)], issuers: &[Arc<Issuer>],
                 let reason = format!("{} is not an issuer of ClusterMCPSettings", quote(name));
                 origin.report(spot, reason, problems);
             }
+        }
+    }
+}
+
+/// A limit that nobody could count would be none.
+fn refuse_cluster_limits(policies: &[(Origin, policy::Parsed)], problems: &mut Vec<Problem>) {
+    for (origin, parsed) in policies {
+        if let Some(spot) = &parsed.cluster_spot {
+            let reason = "Cluster needs spec.rateLimitService of ClusterMCPSettings, which counts for all nodes";
+            origin.report(spot, reason.to_owned(), problems);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Authentication, Credential, Issuer, Pattern, Policy};
+use super::{Authentication, Credential, Issuer, Pattern, Policy, RateLimitService};
 
 /// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
 /// that is not in it has none.
@@ -78,6 +78,8 @@ pub struct Settings {
     pub issuers: Vec<Arc<Issuer>>,
     /// How the audit log is kept.
     pub audit: AuditSettings,
+    /// What counts calls for the whole cluster; `None`: nothing does, and no limit asks for it.
+    pub rate_limit_service: Option<Arc<RateLimitService>>,
 }
 
 /// How the audit log is kept; changes while it is written.

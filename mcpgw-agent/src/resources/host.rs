@@ -62,7 +62,7 @@ pub(super) fn origin(field: &Field, sink: &mut Sink) -> Option<String> {
 
 /// A name in lower case that DNS could know. Underscores are no part of a host's name by the book, but container
 /// engines use them.
-fn check(name: &str) -> Result<(), String> {
+pub(super) fn check(name: &str) -> Result<(), String> {
     let label = |label: &str| {
         let within = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
         (1..=MAX_LABEL).contains(&label.len())

@@ -3,8 +3,10 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
-    Pattern,
+    Asking, Pattern,
     bounds::{MAX_CLAIM_DEPTH, MAX_KEY_PARTS, MAX_LIMITS, MAX_NAME_BYTES},
+    document::Spot,
+    engine,
     fields::{Field, Fields, Schema, Sink},
     globs,
     problem::quote,
@@ -26,6 +28,50 @@ pub struct Limit {
     pub concurrency: Option<NonZeroU32>,
     /// Whose budget it is: callers that are equal in all of these share one; empty: all callers do.
     pub key: Vec<KeyPart>,
+    /// Whose calls it counts.
+    pub scope: Scope,
+}
+
+/// Whose calls a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of this node.
+    Node,
+    /// Those of the whole cluster: those of this node first, and then the rate limit service counts. Such a limit has
+    /// a rate, in one of the service's units, and no bound on calls in flight.
+    Cluster {
+        /// How much in one unit of the service.
+        unit: Unit,
+        /// Whether a call waits for the service; `None`: as its settings say.
+        mode: Option<Asking>,
+    },
+}
+
+/// The windows that a rate limit service knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day of 24 hours.
+    Day,
+}
+
+impl Unit {
+    const ALL: [Self; 4] = [Self::Second, Self::Minute, Self::Hour, Self::Day];
+
+    /// How long it is.
+    pub const fn window(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        })
+    }
 }
 
 /// So many calls in so much time. In the first window up to `burst + requests` calls pass, on every node.
@@ -65,6 +111,7 @@ const LIMIT: Schema = Schema {
         "concurrency",
         "key",
         "scope",
+        "mode",
     ],
     later: &[],
 };
@@ -75,12 +122,17 @@ const COUNT: RangeInclusive<u64> = 1..=1_000_000;
 /// What is counted where `counts` says nothing.
 const TOOL_CALLS: &str = "tools/call";
 
-/// The limits at `field`.
-pub(super) fn list(field: &Field, sink: &mut Sink) -> Vec<Limit> {
+/// The limits at `field`, and where the scope of one stands that counts for the whole cluster.
+pub(super) fn list(field: &Field, sink: &mut Sink) -> (Vec<Limit>, Option<Spot>) {
     let items = field.list(MAX_LIMITS, "leave limits out to limit nothing", sink);
-    let mut limits: Vec<Limit> = Vec::new();
+    let (mut limits, mut spot): (Vec<Limit>, Option<Spot>) = Default::default();
     for item in items.unwrap_or_default() {
-        let Some(limit) = limit(&item, sink) else { continue };
+        let Some((limit, scope)) = limit(&item, sink) else {
+            continue;
+        };
+        if limit.scope != Scope::Node && spot.is_none() {
+            spot = Some(scope);
+        }
         match &limit.name {
             Some(name) if limits.iter().any(|other| other.name.as_ref() == Some(name)) => {
                 item.report(sink, format!("there are two limits {}", quote(name)));
@@ -88,10 +140,11 @@ pub(super) fn list(field: &Field, sink: &mut Sink) -> Vec<Limit> {
             _ => limits.push(limit),
         }
     }
-    limits
+    (limits, spot)
 }
 
-fn limit(field: &Field, sink: &mut Sink) -> Option<Limit> {
+/// A limit, and where its scope stands.
+fn limit(field: &Field, sink: &mut Sink) -> Option<(Limit, Spot)> {
     let fields = field.fields(&LIMIT, sink)?;
     let name = match fields.optional("name") {
         Some(field) => Some(name(&field, sink)?),
@@ -104,23 +157,66 @@ fn limit(field: &Field, sink: &mut Sink) -> Option<Limit> {
     rule::check_methods(&fields, "counts", &counts, sink);
     let tools = globs::list(&fields, "tools", "leave tools out to count calls of every tool", sink);
     let key = key(&fields, sink);
-    // Only this node's calls count; said outright, so that nobody takes it for the whole cluster's.
+    // Said outright, so that nobody takes a node's limit for the whole cluster's.
     let scope = fields.required("scope", sink)?;
-    let scope = scope.choice(&[("Node", ())], &["Cluster"], sink);
+    let spot = Spot::from(&scope);
+    let is_cluster = scope.choice(&[("Node", false), ("Cluster", true)], &[], sink);
     let concurrency = match fields.optional("concurrency") {
         Some(field) => Some(count(&field, sink)?),
         None => None,
     };
     let rate = rate(&fields, concurrency.is_some(), sink)?;
-    scope?;
-    Some(Limit {
+    let scope = match is_cluster? {
+        false => of_node(&fields, sink),
+        true => of_cluster(&fields, rate.as_ref(), sink),
+    };
+    let limit = Limit {
         name,
         counts,
         tools,
         rate,
         concurrency,
         key: key?,
-    })
+        scope: scope?,
+    };
+    Some((limit, spot))
+}
+
+fn of_node(fields: &Fields, sink: &mut Sink) -> Option<Scope> {
+    match fields.optional("mode") {
+        Some(field) => {
+            field.report(
+                sink,
+                "says how the rate limit service is asked: it goes with scope: Cluster",
+            );
+            None
+        }
+        None => Some(Scope::Node),
+    }
+}
+
+/// What the service can count: calls in one of its windows.
+fn of_cluster(fields: &Fields, rate: Option<&Rate>, sink: &mut Sink) -> Option<Scope> {
+    let mode = match fields.optional("mode") {
+        Some(field) => Some(engine::asking(&field, sink)?),
+        None => None,
+    };
+    if let Some(field) = fields.optional("concurrency") {
+        field.report(
+            sink,
+            "is counted by each node for itself: give it a limit of its own with scope: Node",
+        );
+        return None;
+    }
+    let per = rate?.per;
+    let unit = Unit::ALL.into_iter().find(|unit| unit.window() == per);
+    if let (None, Some(field)) = (unit, fields.optional("per")) {
+        field.report(
+            sink,
+            "is no window of the rate limit service: with scope: Cluster it is 1s, 1m, 1h or 1d",
+        );
+    }
+    Some(Scope::Cluster { unit: unit?, mode })
 }
 
 /// `None` if something is wrong with it.

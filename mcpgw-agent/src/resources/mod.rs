@@ -10,6 +10,7 @@
 //! backend, timeouts, gateway, issuer, authentication, credential, audit, limit, rule, caller   parts of a kind
 //! annotated  what a rule wants of a tool's annotations; requirement: of a server's labels
 //! authorization  policies as types
+//! engine     services outside that are asked about calls
 //! token      whose tokens are believed, as types
 //! pattern    a glob over names; globs reads lists of them
 //! address, host, labels, name, path, tls, url  values that several kinds share
@@ -36,6 +37,7 @@ mod conflicts;
 mod credential;
 mod desired;
 mod document;
+mod engine;
 mod fields;
 mod gateway;
 mod globs;
@@ -70,7 +72,8 @@ pub use authorization::*;
 pub use captured::{Captured, captured};
 pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
-pub use limit::{KeyPart, Limit, Rate};
+pub use engine::{Asking, Engine, OnFailure, RateLimitService};
+pub use limit::{KeyPart, Limit, Rate, Scope, Unit};
 pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};

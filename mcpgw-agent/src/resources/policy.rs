@@ -57,6 +57,8 @@ pub(super) struct Parsed {
     pub spots: Vec<Spot>,
     /// Where its authentication stands.
     pub authentication_spot: Option<Spot>,
+    /// Where a limit of it says that it counts for the whole cluster.
+    pub cluster_spot: Option<Spot>,
 }
 
 pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
@@ -85,7 +87,10 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         Some(field) => (Some(authentication::demand(&field, sink)?), Some(Spot::from(&field))),
         None => (None, None),
     };
-    let limits = spec.optional("limits").map(|field| limit::list(&field, sink));
+    let (limits, cluster_spot) = match spec.optional("limits") {
+        Some(field) => limit::list(&field, sink),
+        None => Default::default(),
+    };
     if let (Some(spot), Some(Enforcement::DryRun)) = (&authentication_spot, enforcement) {
         let reason = "cannot be tried only: DryRun is about rules and limits; give it a policy of its own";
         sink.report(spot.at, &spot.path, reason);
@@ -97,12 +102,13 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
             targets,
             selector,
             authentication,
-            limits: limits.unwrap_or_default(),
+            limits,
             rules,
             enforcement: enforcement?,
         },
         spots,
         authentication_spot,
+        cluster_spot,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Settings, UnknownWorkloads, audit,
+    Settings, UnknownWorkloads, audit, engine,
     fields::{Field, Schema, Sink},
     gateway, issuer, path, url,
 };
@@ -17,8 +17,9 @@ const SPEC: Schema = Schema {
         "publicURL",
         "issuers",
         "audit",
+        "rateLimitService",
     ],
-    later: &["extAuthz", "rateLimitService", "externalBackends", "sessionKeys"],
+    later: &["extAuthz", "externalBackends", "sessionKeys"],
 };
 
 pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
@@ -55,6 +56,10 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         Some(field) => audit::read(&field, sink),
         None => Some(Default::default()),
     };
+    let rate_limit_service = match spec.optional("rateLimitService") {
+        Some(field) => engine::rate_limit_service(&field, sink).map(|service| Some(service.into())),
+        None => Some(None),
+    };
     Some(Settings {
         unknown_workloads: unknown_workloads?,
         gateway: gateway?,
@@ -63,5 +68,6 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         audit: audit?,
         public_url: public_url?,
         issuers: issuers?,
+        rate_limit_service: rate_limit_service?,
     })
 }

@@ -6,6 +6,7 @@
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
 //! pins      instruments that read what is pinned
+//! engines   instruments that read what became of questions to services outside
 //! datapath  instruments that read the datapath's status
 //! otlp      how a collector is reached
 //! traces    spans of requests, exported by OTLP
@@ -14,6 +15,7 @@
 
 mod audit;
 mod datapath;
+mod engines;
 mod issuers;
 mod labels;
 mod metrics;
@@ -39,11 +41,12 @@ pub use audit::{
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;
 pub use otlp::{ExportError, ExportSettings, ExportSettingsError};
-pub use record::{CallStart, Outcome, Path, Record, Verdict};
+pub use record::{CallStart, DecidedBy, Outcome, Path, Record, Verdict};
 pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
 
 use crate::{
     datapath::status::DatapathStatus,
+    engines::Engines,
     identity::{Caller, jwt::Issuers},
     pins::Pins,
     resources::{AuditSettings, ObjectName},
@@ -134,6 +137,11 @@ impl Telemetry {
     /// Exports how many tools are what was approved of them; call it once.
     pub fn observe_pins(&self, pins: &Arc<Pins>) {
         pins::observe(self.metrics.meter(), pins);
+    }
+
+    /// Exports what became of questions to services outside; call it once.
+    pub fn observe_engines(&self, engines: &Arc<Engines>) {
+        engines::observe(self.metrics.meter(), engines);
     }
 
     /// Exports the number of errors in the configuration as it stands now; call it once.

@@ -1,6 +1,7 @@
 //! The record of one call, or of another request that was decided.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -92,6 +93,30 @@ impl Verdict {
     }
 }
 
+/// A service outside that had the last word on a call, by its field in the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecidedBy {
+    pub(super) engine: &'static str,
+    /// Why it said nothing, where that is why the call was refused.
+    pub(super) error: Option<Box<str>>,
+}
+
+impl DecidedBy {
+    /// What counts for the whole cluster.
+    pub const RATE_LIMIT_SERVICE: Self = Self {
+        engine: "rateLimitService",
+        error: None,
+    };
+
+    /// It said nothing, for this reason.
+    pub fn failing(self, error: &dyn fmt::Display) -> Self {
+        Self {
+            error: Some(error.to_string().into()),
+            ..self
+        }
+    }
+}
+
 /// What is known of a call when it has been decided.
 pub struct CallStart<'a> {
     /// Who calls.
@@ -122,6 +147,8 @@ pub struct CallStart<'a> {
     pub verdict: Verdict,
     /// The rule or limit that decided.
     pub rule: Option<Arc<str>>,
+    /// The service outside that decided, if it was one.
+    pub engine: Option<DecidedBy>,
     /// What it spent of the limits that count it.
     pub spent: Option<Taken>,
     /// What came with it, and may say which trace it is part of.
@@ -148,6 +175,7 @@ pub struct Record {
     response_bytes: u64,
     verdict: Verdict,
     rule: Option<Arc<str>>,
+    engine: Option<Box<DecidedBy>>,
     /// Its places among the calls in flight.
     _spent: Option<Taken>,
     decision_id: String,
@@ -194,6 +222,7 @@ impl Record {
             request_bytes,
             verdict,
             rule,
+            engine,
             spent,
             carried,
         } = start;
@@ -232,6 +261,7 @@ impl Record {
             response_bytes: 0,
             verdict,
             rule,
+            engine: engine.map(Box::new),
             _spent: spent,
             decision_id,
             overhead: Duration::ZERO,
@@ -347,6 +377,7 @@ impl Drop for Record {
             request_id: self.request_id.take(),
             decision: self.verdict.name(),
             rule: self.rule.take(),
+            engine: self.engine.take(),
             decision_id: std::mem::take(&mut self.decision_id),
             outcome: self.outcome,
             is_error: self.is_error,

@@ -62,6 +62,7 @@ impl Bench {
         let headers = http::HeaderMap::new();
         self.telemetry.call(CallStart {
             spent: None,
+            engine: None,
             path: Path::Redirected,
             caller: caller(),
             server: &name("tools", "calc"),

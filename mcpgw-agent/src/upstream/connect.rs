@@ -28,10 +28,10 @@ use super::{
 /// a minute, and callers that abandon call after call could use up the node's ports. Nothing is lost by it:
 /// we end connections only between two exchanges, or where the exchange is abandoned.
 #[derive(Debug)]
-pub(super) struct Connection(TcpStream);
+pub(crate) struct Connection(TcpStream);
 
 /// A connection, as HTTP has it.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     /// As it is.
     Plain(Connection),
     /// Over TLS.
@@ -49,7 +49,7 @@ impl Stream {
 }
 
 /// Dials, and agrees on TLS where the server wants it.
-pub(super) async fn open(address: SocketAddr, secure: Option<&Secure>) -> Result<Stream, UpstreamError> {
+pub(crate) async fn open(address: SocketAddr, secure: Option<&Secure>) -> Result<Stream, UpstreamError> {
     let connection = tcp(address).await.map_err(UpstreamError::Unreachable)?;
     Ok(match secure {
         None => Stream::Plain(connection),

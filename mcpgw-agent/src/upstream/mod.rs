@@ -43,10 +43,12 @@ use tokio::{runtime::Handle, sync::watch, time::interval};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use body::{BodyError, UpstreamBody};
+pub(crate) use connect::{Stream, open};
 pub use credential::{Behalf, CredentialError, OwnCredentials};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::UpstreamError;
 pub use resolve::Resolution;
+pub(crate) use secure::Secure;
 pub use secure::TlsError;
 pub use server::{Upstream, UpstreamStatus};
 

@@ -24,7 +24,8 @@ pub(super) const HTTP2: &[u8] = b"h2";
 /// How one server is spoken to over TLS. The certificate must be of the server's name, and signed by an authority of
 /// the file that the server's settings name, or of the system.
 #[derive(Debug)]
-pub(super) struct Secure {
+pub(crate) struct Secure {
+    protocols: &'static [&'static [u8]],
     name: Box<str>,
     authorities: Option<PathBuf>,
     config: Mutex<Option<Built>>,
@@ -57,7 +58,13 @@ pub enum TlsError {
 impl Secure {
     /// For a server of this name or address, unless its settings say another name.
     pub(super) fn new(wanted: &UpstreamTls, host: &str) -> Self {
+        Self::speaking(&PROTOCOLS, wanted, host)
+    }
+
+    /// As [`Secure::new`], for other protocols, best first, by their names in ALPN.
+    pub(crate) fn speaking(protocols: &'static [&'static [u8]], wanted: &UpstreamTls, host: &str) -> Self {
         Self {
+            protocols,
             name: wanted.server_name.as_deref().unwrap_or(host).into(),
             authorities: wanted.authorities.clone(),
             config: Mutex::default(),
@@ -108,7 +115,7 @@ impl Secure {
             None => system_authorities(),
         };
         let mut config = tls(roots).map_err(|error| error.to_string())?;
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        config.alpn_protocols = self.protocols.iter().map(|name| name.to_vec()).collect();
         Ok(config)
     }
 }

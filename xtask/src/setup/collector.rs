@@ -28,6 +28,13 @@ pub fn go() -> Option<String> {
     (minor >= LEAST_MINOR).then(|| go.display().to_string())
 }
 
+/// As [`go`]; says what to do where there is none.
+pub fn required_go() -> Result<String> {
+    go().with_context(|| {
+        format!("no Go of version 1.{LEAST_MINOR} or newer: install one from https://go.dev/dl and put it on PATH")
+    })
+}
+
 /// Where the collector is.
 pub fn check() -> Result<Option<String>> {
     let program = tools::collector()?;
@@ -36,9 +43,7 @@ pub fn check() -> Result<Option<String>> {
 
 /// Builds it.
 pub fn install(versions: &Versions) -> Result<()> {
-    let go = go().with_context(|| {
-        format!("no Go of version 1.{LEAST_MINOR} or newer: install one from https://go.dev/dl and put it on PATH")
-    })?;
+    let go = required_go()?;
     let (version, providers) = (&versions.collector.version, &versions.collector.providers);
     ensure!(
         *version == tools::COLLECTOR_VERSION,

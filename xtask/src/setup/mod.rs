@@ -14,6 +14,7 @@ use crate::{command, ui, versions::Versions};
 pub mod cargo_tools;
 mod collector;
 mod debian;
+mod go_tools;
 mod npm;
 mod python;
 pub mod rust_src;
@@ -43,7 +44,7 @@ struct Item {
 
 const WITHOUT_BPF: &str = "`cargo xtask bpf` cannot build; the lint suite checks the committed object by digest only";
 
-const ITEMS: [Item; 14] = [
+const ITEMS: [Item; 16] = [
     Item {
         name: "C compiler",
         without: "nothing links",
@@ -115,7 +116,7 @@ const ITEMS: [Item; 14] = [
     },
     Item {
         name: "Go",
-        without: "the OpenTelemetry collector cannot be built",
+        without: "the OpenTelemetry collector and the rate limit service cannot be built",
         required: false,
         check: |_| Ok(collector::go()),
         install: |versions| debian::install_programs(versions, &["go"]),
@@ -126,6 +127,20 @@ const ITEMS: [Item; 14] = [
         required: true,
         check: |_| collector::check(),
         install: collector::install,
+    },
+    Item {
+        name: "ratelimit",
+        without: "tests of limits of the whole cluster fail",
+        required: true,
+        check: |_| go_tools::check("ratelimit"),
+        install: |versions| go_tools::install(versions, "ratelimit"),
+    },
+    Item {
+        name: "redis-server",
+        without: "tests of limits of the whole cluster fail",
+        required: true,
+        check: |_| Ok(command::find("redis-server").map(|path| path.display().to_string())),
+        install: |versions| debian::install_programs(versions, &["redis-server"]),
     },
     Item {
         name: "promtool",

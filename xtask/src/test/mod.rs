@@ -42,6 +42,8 @@ pub enum Suite {
     Identity,
     /// Traces and metrics, as a real collector and Prometheus' own tool read them. Needs root.
     Telemetry,
+    /// Services outside that are asked about calls: a real rate limit service with Redis. Needs root.
+    Engines,
 }
 
 /// How many tests passed and failed.
@@ -94,6 +96,7 @@ impl Test {
                 Suite::Protocol => suites::protocol()?,
                 Suite::Identity => suites::identity()?,
                 Suite::Telemetry => suites::telemetry()?,
+                Suite::Engines => suites::engines()?,
             };
             total += tally;
             rows.push((name(*suite), Some(tally), started.elapsed()));

@@ -38,6 +38,11 @@ pub fn telemetry() -> Result<Tally> {
     on_real_sockets(&mut cargo(["--test", "telemetry"]))
 }
 
+/// Services outside that are asked about calls.
+pub fn engines() -> Result<Tally> {
+    on_real_sockets(&mut cargo(["--test", "engines"]))
+}
+
 /// The stress test alone, with this many connections.
 pub fn stress(connections: u64) -> Result<Tally> {
     let mut command = cargo(["--test", "interception", "--", "stress::", "--nocapture"]);

@@ -49,12 +49,14 @@ struct Entry {
     /// Governor's state: when all is forgiven, in nanoseconds since the origin.
     forgiven: u64,
     in_flight: u32,
+    /// Until when the whole cluster's budget is spent, in the same time.
+    closed: u64,
 }
 
 impl Entry {
     /// Whether it says no more than its absence would.
     fn is_idle(&self, now: u64) -> bool {
-        self.in_flight == 0 && self.forgiven <= now
+        self.in_flight == 0 && self.forgiven <= now && self.closed <= now
     }
 }
 
@@ -64,6 +66,15 @@ impl Entry {
 pub struct Taken {
     budgets: Arc<Budgets>,
     held: Vec<Key>,
+    /// Where the rate limit service has a say: what was spent, in the order of the limits.
+    spent: Vec<(Key, u64)>,
+}
+
+/// One budget, for whoever learns of it what this node cannot know.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    budgets: Arc<Budgets>,
+    key: Key,
 }
 
 /// A call that a limit refuses.
@@ -75,6 +86,8 @@ pub struct Limited {
     pub wait: Duration,
     /// What it allows, as an item of the header field `RateLimit-Policy`.
     pub policy: String,
+    /// Whether the rate limit service said so.
+    pub by_service: bool,
 }
 
 impl Default for Budgets {
@@ -136,9 +149,18 @@ impl Budgets {
         for (key, entry) in keys.iter().zip(entries) {
             held.shard(*key).entries.insert(*key, entry);
         }
+        let spent = match limits.iter().any(|limit| limit.shared.is_some()) {
+            true => limits
+                .iter()
+                .zip(&keys)
+                .map(|(limit, key)| (*key, limit.cost()))
+                .collect(),
+            false => Vec::new(),
+        };
         let counted = limits.iter().zip(keys).filter(|(limit, _)| limit.concurrency.is_some());
         Ok(Taken {
             held: counted.map(|(_, key)| key).collect(),
+            spent,
             budgets: Arc::clone(self),
         })
     }
@@ -173,12 +195,48 @@ impl Taken {
         Self {
             budgets: Arc::clone(budgets),
             held: Vec::new(),
+            spent: Vec::new(),
         }
     }
 
     /// Takes over what the same call spent of other limits.
     pub fn add(&mut self, mut other: Self) {
         self.held.append(&mut other.held);
+        self.spent.append(&mut other.spent);
+    }
+
+    /// The budget of limit number `index` of those that it was taken from. `None` where the rate limit service has a
+    /// say in none of them.
+    pub fn budget(&self, index: usize) -> Option<Budget> {
+        let (key, _) = self.spent.get(index)?;
+        Some(Budget {
+            budgets: Arc::clone(&self.budgets),
+            key: *key,
+        })
+    }
+
+    /// The call does not happen after all: what it spent is as if it had not been.
+    pub fn give_back(mut self) {
+        for (key, cost) in self.spent.drain(..) {
+            let mut shard = lock(&self.budgets.shards[key.shard(SHARDS)]);
+            if let Some(entry) = shard.entries.get_mut(&key) {
+                entry.forgiven = entry.forgiven.saturating_sub(cost);
+            }
+        }
+    }
+}
+
+impl Budget {
+    /// Refuses every call of this budget for so long: the rest of the cluster has spent it.
+    pub fn close(&self, time: Duration) {
+        let now = self.budgets.now();
+        let until = now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let mut shard = lock(&self.budgets.shards[self.key.shard(SHARDS)]);
+        // One that was swept in the meantime has its room again; one that was not is there.
+        if shard.has_room_for(self.key, self.budgets.max_per_shard, now) {
+            let entry = shard.entries.entry(self.key).or_default();
+            entry.closed = entry.closed.max(until);
+        }
     }
 }
 
@@ -248,11 +306,10 @@ impl<'a> Held<'a> {
 impl Entry {
     /// What it is after one more call.
     fn spend(mut self, limit: &Limit, now: u64) -> Result<Self, Limited> {
-        let refuse = |wait| Limited {
-            limit: Arc::clone(&limit.name),
-            wait,
-            policy: limit.policy(),
-        };
+        let refuse = |wait| limit.refusal(wait, false);
+        if self.closed > now {
+            return Err(limit.refusal(Duration::from_nanos(self.closed - now), true));
+        }
         if let Some(most) = limit.concurrency {
             if self.in_flight >= most.get() {
                 return Err(refuse(CONCURRENCY_WAIT));

@@ -77,17 +77,15 @@ fn hash_part(part: &KeyPart, spender: &Spender<'_>, hasher: &mut DefaultHasher) 
         KeyPart::Namespace => caller.account().map(|(namespace, _)| namespace).hash(hasher),
         KeyPart::Server => spender.server.hash(hasher),
         KeyPart::Tool => spender.tool_key.hash(hasher),
-        KeyPart::Claim(path) => {
-            let claims = caller.token.as_ref().map(|token| &token.claims);
-            let first = path.first().and_then(|name| claims?.get(&**name));
-            let value = path
-                .get(1..)
-                .unwrap_or_default()
-                .iter()
-                .try_fold(first, |value, name| value.map(|value| value.get(&**name)));
-            value.flatten().map(Value::to_string).hash(hasher);
-        }
+        KeyPart::Claim(path) => claim(path, caller).map(Value::to_string).hash(hasher),
     }
+}
+
+/// What a claim of the caller's token says.
+pub(super) fn claim<'c>(path: &[Box<str>], caller: &'c Caller) -> Option<&'c Value> {
+    let (first, within) = path.split_first()?;
+    let claim = caller.token.as_ref()?.claims.get(&**first)?;
+    within.iter().try_fold(claim, |value, name| value.get(&**name))
 }
 
 /// As [`Caller::principal`], which is one whoever vouches for it, without making a text of it.

@@ -4,8 +4,8 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::Quota;
 
-use super::key::Spender;
-use crate::resources::{self, KeyPart, Pattern};
+use super::{Limited, key::Spender};
+use crate::resources::{self, Asking, KeyPart, Pattern, Scope, Unit};
 
 /// A limit with its name.
 #[derive(Debug)]
@@ -18,8 +18,21 @@ pub struct Limit {
     pub(super) concurrency: Option<NonZeroU32>,
     /// Only recorded, never refused.
     pub dry_run: bool,
+    /// What the rate limit service counts of it; `None`: it is this node's alone.
+    pub shared: Option<Shared>,
     counts: Vec<Pattern>,
     tools: Vec<Pattern>,
+}
+
+/// What the whole cluster may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Whether calls wait for the service.
+    pub mode: Asking,
+    /// How many calls,
+    pub requests: NonZeroU32,
+    /// in one of these.
+    pub unit: Unit,
 }
 
 /// So many calls in so much time.
@@ -31,8 +44,9 @@ pub(super) struct Rate {
 }
 
 impl Limit {
-    /// Compiles limit number `index` (from 0) of a policy.
-    pub fn compile(policy: &str, index: usize, wanted: &resources::Limit, dry_run: bool) -> Self {
+    /// Compiles limit number `index` (from 0) of a policy; one that says nothing of it asks the rate limit service as
+    /// `mode` says.
+    pub fn compile(policy: &str, index: usize, wanted: &resources::Limit, dry_run: bool, mode: Asking) -> Self {
         let name = match &wanted.name {
             Some(name) => format!("{policy}#{name}"),
             None => format!("{policy}#{}", index + 1),
@@ -45,7 +59,16 @@ impl Limit {
             requests: rate.requests,
             per: rate.per,
         });
+        let shared = match (wanted.scope, wanted.rate) {
+            (Scope::Cluster { unit, mode: own }, Some(rate)) => Some(Shared {
+                mode: own.unwrap_or(mode),
+                requests: rate.requests,
+                unit,
+            }),
+            _ => None,
+        };
         Self {
+            shared,
             name: name.into(),
             key: wanted.key.clone(),
             rate,
@@ -66,8 +89,24 @@ impl Limit {
         self.counts.iter().any(|glob| glob.matches(spender.method)) && (self.tools.is_empty() || tool())
     }
 
+    /// How much longer it takes until all is forgiven, for each call; in nanoseconds.
+    pub(super) fn cost(&self) -> u64 {
+        let each = self.rate.map_or(Duration::ZERO, |rate| rate.quota.replenish_interval());
+        u64::try_from(each.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The refusal of a call that would be allowed in so long; `by_service`: the rate limit service says so.
+    pub fn refusal(&self, wait: Duration, by_service: bool) -> Limited {
+        Limited {
+            limit: Arc::clone(&self.name),
+            wait,
+            policy: self.policy(),
+            by_service,
+        }
+    }
+
     /// What it allows, as an item of the header field `RateLimit-Policy`.
-    pub(super) fn policy(&self) -> String {
+    pub fn policy(&self) -> String {
         match &self.rate {
             Some(rate) => format!("\"{}\";q={};w={}", self.name, rate.requests, rate.per.as_secs().max(1)),
             None => format!(

@@ -6,8 +6,11 @@ use serde_json::json;
 use super::*;
 use crate::{
     identity::{Caller, ServiceAccount, Token, WorkloadIdentity},
-    resources::{self, KeyPart, ObjectName, Pattern, Rate},
+    resources::{self, Asking, KeyPart, ObjectName, Pattern, Rate, Scope},
 };
+
+#[path = "cluster_tests.rs"]
+mod cluster;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -101,6 +104,7 @@ fn wanted(requests: u32, per: u64, burst: u32, key: &[KeyPart]) -> resources::Li
         }),
         concurrency: None,
         key: key.to_vec(),
+        scope: Scope::Node,
     }
 }
 
@@ -113,7 +117,7 @@ fn at_a_time(most: u32, key: &[KeyPart]) -> resources::Limit {
 }
 
 fn limit(number: usize, wanted: &resources::Limit) -> Limit {
-    Limit::compile("tools/fair", number, wanted, false)
+    Limit::compile("tools/fair", number, wanted, false, Asking::InLine)
 }
 
 /// How many calls pass at this moment.
@@ -134,6 +138,7 @@ fn a_hundred_a_minute_are_a_hundred_and_then_one_each_600_ms() {
         limit: "tools/fair#1".into(),
         wait: Duration::from_millis(600),
         policy: "\"tools/fair#1\";q=100;w=60".to_owned(),
+        by_service: false,
     };
     assert_eq!(refused, expected);
     assert_eq!(
@@ -267,7 +272,13 @@ fn a_changed_quota_gives_nobody_a_fresh_burst() {
     let after = limit(0, &wanted(120, 60, 120, &[KeyPart::Identity]));
     assert_eq!(passing(&budgets, 0, &after, &call), 0);
     assert_eq!(passing(&budgets, 10 * SECOND, &after, &call), 20);
-    let renamed = Limit::compile("tools/fairer", 0, &wanted(60, 60, 60, &[KeyPart::Identity]), false);
+    let renamed = Limit::compile(
+        "tools/fairer",
+        0,
+        &wanted(60, 60, 60, &[KeyPart::Identity]),
+        false,
+        Asking::InLine,
+    );
     assert_eq!(
         passing(&budgets, 0, &renamed, &call),
         60,

@@ -74,7 +74,9 @@ pub(super) async fn request(
                 asked.name,
                 envelope,
                 left_out,
-            ) {
+            )
+            .await
+            {
                 Decided::Allowed(open) => record = Some(open),
                 Decided::Denied(answer) => return Ok(answer),
             }
@@ -160,7 +162,7 @@ fn find<'c>(call: &'c Call<'_>, asked: Governed<'_>) -> Option<Found<'c>> {
 }
 
 /// Decides a request to a server.
-pub(super) fn decided(
+pub(super) async fn decided(
     call: &Call<'_>,
     id: Option<&RawValue>,
     seen: &Seen,
@@ -192,6 +194,7 @@ pub(super) fn decided(
             },
         },
     )
+    .await
 }
 
 /// The name in a request that the gateway and the server write differently.

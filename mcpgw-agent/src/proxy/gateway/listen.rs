@@ -177,7 +177,7 @@ pub(super) async fn subscribe(
         .ok_or_else(|| refused(unknown(&call.shared.telemetry, asked, call.era)))?;
     let mut record = None;
     if on {
-        match forward::decided(call, Some(id), seen, asked, uri, envelope, false) {
+        match forward::decided(call, Some(id), seen, asked, uri, envelope, false).await {
             Decided::Allowed(open) => record = Some(open),
             Decided::Denied(answer) => return Ok(answer),
         }
@@ -275,7 +275,7 @@ struct Wanted {
 }
 
 /// `subscriptions/listen` of a modern client.
-pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
+pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
     #[derive(Deserialize)]
     struct Request {
         params: Params,
@@ -296,19 +296,17 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
         )));
     }
     let mut by_server: HashMap<ObjectName, (&Seen, Vec<String>)> = HashMap::new();
-    filter
-        .resource_subscriptions
-        .retain(|uri| match call.view.owner_of(uri) {
-            // What is left out is not acknowledged, like what nobody has.
-            Some(seen) if hears(call, id, seen, uri, envelope) => {
-                let (_, uris) = by_server
-                    .entry(seen.server.name().clone())
-                    .or_insert((seen, Vec::new()));
-                uris.push(uri.clone());
-                true
-            }
-            _ => false,
-        });
+    for uri in std::mem::take(&mut filter.resource_subscriptions) {
+        // What is left out is not acknowledged, like what nobody has.
+        let Some(seen) = call.view.owner_of(&uri) else { continue };
+        if hears(call, id, seen, &uri, envelope).await {
+            let (_, uris) = by_server
+                .entry(seen.server.name().clone())
+                .or_insert((seen, Vec::new()));
+            uris.push(uri.clone());
+            filter.resource_subscriptions.push(uri);
+        }
+    }
     let wanted = Wanted {
         id: id.to_owned(),
         filter,
@@ -369,8 +367,8 @@ pub(super) fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>) ->
 }
 
 /// Whether the client may hear of a resource.
-fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, envelope: &Envelope<'_>) -> bool {
-    match forward::decided(call, Some(id), seen, subscription(uri), uri, envelope, false) {
+async fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, envelope: &Envelope<'_>) -> bool {
+    match forward::decided(call, Some(id), seen, subscription(uri), uri, envelope, false).await {
         Decided::Allowed(mut record) => {
             record.status(StatusCode::OK.as_u16());
             record.outcome(Outcome::Ok, None);

@@ -146,7 +146,7 @@ impl<'a> Call<'a> {
             Method::ResourceTemplatesList => list(List::Templates),
             Method::SetLevel => self.set_level(id, envelope).await,
             Method::Subscribe | Method::Unsubscribe => listen::subscribe(self, id, envelope).await,
-            Method::Listen => listen::listen(self, id, envelope),
+            Method::Listen => listen::listen(self, id, envelope).await,
             Method::TasksList => tasks::list(self, id, envelope).await,
             _ => forward::request(self, id, envelope, share).await,
         }

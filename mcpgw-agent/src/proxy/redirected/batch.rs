@@ -38,7 +38,7 @@ pub(super) async fn serve(
     }
     for (envelope, element) in messages {
         let wants_answer = envelope.kind == Kind::Request;
-        let response = match dialled.decide(envelope, &element)? {
+        let response = match dialled.decide(envelope, &element).await? {
             Err(denied) => denied,
             Ok(judged) => {
                 let id = judged.envelope.id.map(ToOwned::to_owned);

@@ -94,7 +94,7 @@ impl Dialled<'_> {
                 modern::check(&self.head.headers, &envelope, parameters.as_deref()).map_err(Refused::rejection)?;
             }
         }
-        let judged = match self.decide(envelope, body)? {
+        let judged = match self.decide(envelope, body).await? {
             Ok(judged) => judged,
             Err(denied) => return Ok(denied),
         };
@@ -110,20 +110,21 @@ impl Dialled<'_> {
     }
 
     /// Decides about a message, where rules can.
-    pub(super) fn decide<'b>(
+    pub(super) async fn decide<'b>(
         &self,
         envelope: Envelope<'b>,
         body: &[u8],
     ) -> Result<Result<Judged<'b>, Response<Body>>, Refused> {
         if envelope.known() == Some(Method::Listen) {
             return Ok(self
-                .decide_subscriptions(&envelope, body)?
+                .decide_subscriptions(&envelope, body)
+                .await?
                 .map(|()| Judged { envelope, record: None }));
         }
         let Some(governed) = governed(&envelope) else {
             return Ok(Ok(Judged { envelope, record: None }));
         };
-        Ok(match self.decided(governed, &envelope, body) {
+        Ok(match self.decided(governed, &envelope, body).await {
             Decided::Allowed(record) => Ok(Judged {
                 envelope,
                 record: Some(record),
@@ -133,7 +134,7 @@ impl Dialled<'_> {
     }
 
     /// Decides about each resource that a modern client wants to hear of: if it may not hear of one, it hears of none.
-    fn decide_subscriptions(
+    async fn decide_subscriptions(
         &self,
         envelope: &Envelope<'_>,
         body: &[u8],
@@ -148,7 +149,7 @@ impl Dialled<'_> {
                 kind: Kind::Resource,
                 name: uri,
             };
-            match self.decided(governed, envelope, body) {
+            match self.decided(governed, envelope, body).await {
                 Decided::Allowed(mut record) => record.outcome(Outcome::Ok, None),
                 Decided::Denied(answer) => return Ok(Err(answer)),
             }
@@ -156,7 +157,7 @@ impl Dialled<'_> {
         Ok(Ok(()))
     }
 
-    fn decided(&self, governed: Governed<'_>, envelope: &Envelope<'_>, body: &[u8]) -> Decided {
+    async fn decided(&self, governed: Governed<'_>, envelope: &Envelope<'_>, body: &[u8]) -> Decided {
         let asked = Asked {
             caller: self.caller,
             path: Path::Redirected,
@@ -176,7 +177,7 @@ impl Dialled<'_> {
                 meta: &envelope.params.meta,
             },
         };
-        decide(self.shared, self.plan, &asked)
+        decide(self.shared, self.plan, &asked).await
     }
 
     /// Takes a message to the server, and the answer back.

@@ -11,7 +11,7 @@ use super::{
     session_server::SessionServer,
     upstreams::Scripted,
 };
-use crate::resources::{Action, Enforcement, KeyPart, Limit, Pattern, Policy, Rate, Rule};
+use crate::resources::{Action, Enforcement, KeyPart, Limit, Pattern, Policy, Rate, Rule, Scope};
 
 fn count(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
@@ -29,6 +29,7 @@ fn an_hour(requests: u32) -> Limit {
         }),
         concurrency: None,
         key: vec![KeyPart::Identity, KeyPart::Tool],
+        scope: Scope::Node,
     }
 }
 

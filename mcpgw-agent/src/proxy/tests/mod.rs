@@ -31,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Parts, Shared, Stop, listener::Accept};
 use crate::{
     discovery::{Discovery, State},
+    engines::Engines,
     identity::{Caller, Process, WorkloadIdentity, jwt::Issuers},
     mcp::seal::{Key, Keys, Sealer},
     pins::Pins,
@@ -121,6 +122,11 @@ impl Proxied {
             discovery,
             pins,
             tokens: issuers,
+            engines: {
+                let engines = Engines::new(tokio::runtime::Handle::current());
+                engines.put_in_force(&desired.settings);
+                engines
+            },
             sealer: Sealer::new(Keys {
                 current,
                 previous: None,

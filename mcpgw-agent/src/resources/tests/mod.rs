@@ -6,6 +6,7 @@ use super::*;
 
 mod conflicts;
 mod credentials;
+mod engines;
 mod gateway;
 mod hostile;
 mod issuers;

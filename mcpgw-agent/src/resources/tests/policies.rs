@@ -225,7 +225,11 @@ fn limits_arrive_and_what_is_wrong_with_them_is_named() {
         ("{requests: 1, per: 1m}", "spec.limits[0].scope: is required"),
         (
             "{requests: 1, per: 1m, scope: Cluster}",
-            "\"Cluster\" is not supported yet",
+            "spec.limits[0].scope: Cluster needs spec.rateLimitService of ClusterMCPSettings",
+        ),
+        (
+            "{requests: 1, per: 1m, scope: Node, mode: InLine}",
+            "spec.limits[0].mode: says how the rate limit service is asked: it goes with scope: Cluster",
         ),
         ("{scope: Node}", "must have requests and per, or concurrency"),
         ("{requests: 1, scope: Node}", "requests and per go together"),

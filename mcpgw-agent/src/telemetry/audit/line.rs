@@ -16,7 +16,7 @@ use crate::{
     identity::{Caller, WorkloadIdentity},
     mcp::governed::Kind,
     resources::ObjectName,
-    telemetry::{Outcome, Path},
+    telemetry::{DecidedBy, Outcome, Path},
 };
 
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
@@ -43,6 +43,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
     pub(in crate::telemetry) decision: &'static str,
     pub(in crate::telemetry) rule: Option<Arc<str>>,
+    pub(in crate::telemetry) engine: Option<Box<DecidedBy>>,
     pub(in crate::telemetry) decision_id: String,
     pub(in crate::telemetry) outcome: Outcome,
     pub(in crate::telemetry) is_error: Option<bool>,
@@ -116,6 +117,12 @@ struct ToolCallLine<'a> {
     path: &'static str,
     decision: &'static str,
     rule: Option<&'a str>,
+    /// The service outside that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'a str>,
+    /// Why it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_error: Option<&'a str>,
     decision_id: &'a str,
     outcome: Outcome,
     status: Option<u16>,
@@ -156,6 +163,8 @@ impl<'a> ToolCallLine<'a> {
             path: call.path.name(),
             decision: call.decision,
             rule: call.rule.as_deref(),
+            engine: call.engine.as_ref().map(|decided| decided.engine),
+            engine_error: call.engine.as_ref().and_then(|decided| decided.error.as_deref()),
             decision_id: &call.decision_id,
             outcome: call.outcome,
             status: call.status,

@@ -57,6 +57,7 @@ fn call(number: usize) -> ToolCall {
         request_id: None,
         decision: "allow",
         rule: None,
+        engine: None,
         decision_id: String::new(),
         outcome: Outcome::Ok,
         is_error: None,

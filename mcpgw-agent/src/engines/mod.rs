@@ -1,0 +1,71 @@
+//! Services outside that are asked about calls. A call that they have no say in never waits for them.
+//!
+//! ```text
+//! channel     the connection to one
+//! rate_limit  counts calls for the whole cluster
+//! health      how one does
+//! error       why there is no answer
+//! limits      every bound, by name
+//! ```
+
+mod channel;
+mod error;
+mod health;
+pub mod limits;
+mod rate_limit;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
+
+pub use error::EngineError;
+pub use health::{Counts, EngineStatus};
+pub use rate_limit::{Question, RateLimits};
+
+use crate::resources::{OnFailure, Settings};
+
+/// The services that the settings name.
+#[derive(Debug)]
+pub struct Engines {
+    runtime: Handle,
+    rate_limits: ArcSwapOption<RateLimits>,
+}
+
+impl Engines {
+    /// None yet. Everything runs on `runtime`, whose threads must be in the node's network namespace.
+    pub fn new(runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            rate_limits: ArcSwapOption::empty(),
+        })
+    }
+
+    /// Puts the services of these settings in force. One that has not changed keeps its connection.
+    pub fn put_in_force(&self, settings: &Settings) {
+        let wanted = settings.rate_limit_service.as_ref();
+        let running = self.rate_limits.load_full();
+        if running.as_ref().map(|running| running.wanted()) != wanted {
+            let service = wanted.map(|wanted| RateLimits::new(Arc::clone(wanted), &self.runtime));
+            self.rate_limits.store(service.map(Arc::new));
+        }
+    }
+
+    /// What counts for the whole cluster.
+    pub fn rate_limits(&self) -> Option<Arc<RateLimits>> {
+        self.rate_limits.load_full()
+    }
+
+    /// What becomes of a call that the rate limit service does not answer about.
+    pub fn on_rate_limit_failure(&self) -> OnFailure {
+        let service = self.rate_limits.load();
+        service
+            .as_ref()
+            .map_or(OnFailure::Closed, |service| service.wanted().engine.on_failure)
+    }
+
+    /// How each of them does.
+    pub fn status(&self) -> Vec<EngineStatus> {
+        self.rate_limits.load().iter().map(|service| service.status()).collect()
+    }
+}

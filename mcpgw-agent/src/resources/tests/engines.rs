@@ -1,0 +1,112 @@
+//! Services outside that are asked about calls, and limits that they count.
+
+use std::time::Duration;
+
+use super::*;
+
+fn settings(service: &str) -> String {
+    document("ClusterMCPSettings", &format!("{{rateLimitService: {service}}}"))
+}
+
+fn with_limit(limit: &str) -> String {
+    let policy = document("MCPPolicy", &format!("{{limits: [{limit}]}}"));
+    format!("{}---\n{policy}", settings("{address: \"ratelimit:8081\"}"))
+}
+
+#[test]
+fn a_rate_limit_service_arrives_and_what_is_wrong_with_it_is_named() {
+    let of = |service: &str| {
+        parse_one(&settings(service))
+            .unwrap()
+            .settings
+            .rate_limit_service
+            .unwrap()
+    };
+    let least = of("{address: \"ratelimit.system:8081\"}");
+    assert_eq!(
+        *least,
+        RateLimitService {
+            engine: Engine {
+                host: "ratelimit.system".into(),
+                port: 8081,
+                tls: None,
+                timeout: Duration::from_millis(100),
+                on_failure: OnFailure::Closed,
+            },
+            domain: "mcpgw".into(),
+            mode: Asking::InLine,
+        }
+    );
+    let all = of(
+        "{address: \"[fd00::1]:1\", tls: {serverName: rl.example}, timeout: 2s, failureMode: Open, domain: prod, mode: Background}",
+    );
+    assert_eq!(
+        (all.engine.address().as_str(), all.engine.timeout, all.engine.on_failure),
+        ("[fd00::1]:1", Duration::from_secs(2), OnFailure::Open)
+    );
+    assert_eq!((&*all.domain, all.mode), ("prod", Asking::Background));
+    let tls = all.engine.tls.clone().unwrap();
+    assert_eq!(tls.server_name.as_deref(), Some("rl.example"));
+    for (service, problem) in [
+        ("{domain: a}", "spec.rateLimitService.address: is required"),
+        (
+            "{address: ratelimit}",
+            "spec.rateLimitService.address: \"ratelimit\" is not of the form host:port",
+        ),
+        (
+            "{address: \"a:1\", domain: a_b}",
+            "spec.rateLimitService.domain: a domain is 1 to 63 letters",
+        ),
+        (
+            "{address: \"a:1\", timeout: 1m}",
+            "spec.rateLimitService.timeout: \"1m\" is out of bounds: 1ms to 30s",
+        ),
+        (
+            "{address: \"a:1\", failureMode: Maybe}",
+            "\"Maybe\" is not one of Closed, Open",
+        ),
+        (
+            "{address: \"a:1\", mode: Later}",
+            "\"Later\" is not one of InLine, Background",
+        ),
+    ] {
+        let found = problems(&settings(service));
+        assert!(found.iter().any(|line| line.contains(problem)), "{service}: {found:?}");
+    }
+}
+
+#[test]
+fn a_limit_of_the_cluster_has_a_window_that_the_service_counts_by() {
+    for (per, unit) in [
+        ("1s", Unit::Second),
+        ("60s", Unit::Minute),
+        ("1h", Unit::Hour),
+        ("1d", Unit::Day),
+    ] {
+        let limit = format!("{{requests: 5, per: {per}, scope: Cluster}}");
+        let desired = parse_one(&with_limit(&limit)).unwrap();
+        assert_eq!(desired.policies[0].limits[0].scope, Scope::Cluster { unit, mode: None });
+    }
+    let desired = parse_one(&with_limit("{requests: 5, per: 1m, scope: Cluster, mode: Background}")).unwrap();
+    let Scope::Cluster { mode, .. } = desired.policies[0].limits[0].scope else {
+        panic!("{desired:?}")
+    };
+    assert_eq!(mode, Some(Asking::Background));
+    for (limit, problem) in [
+        (
+            "{requests: 5, per: 2m, scope: Cluster}",
+            "spec.limits[0].per: is no window of the rate limit service: with scope: Cluster it is 1s, 1m, 1h or 1d",
+        ),
+        (
+            "{concurrency: 5, scope: Cluster}",
+            "spec.limits[0].concurrency: is counted by each node for itself",
+        ),
+        (
+            "{requests: 5, per: 1m, concurrency: 5, scope: Cluster}",
+            "spec.limits[0].concurrency: is counted by each node for itself",
+        ),
+    ] {
+        let found = problems(&with_limit(limit));
+        assert!(found.iter().any(|line| line.contains(problem)), "{limit}: {found:?}");
+    }
+}

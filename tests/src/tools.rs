@@ -53,7 +53,10 @@ pub fn go_tool(name: &str) -> Result<PathBuf> {
 }
 
 /// Such servers with their versions: as `xtask/versions.toml` has them.
-pub const GO_TOOLS: [(&str, &str); 1] = [("ratelimit", "v1.4.1-0.20260122083618-3fb702589d36")];
+pub const GO_TOOLS: [(&str, &str); 2] = [
+    ("ratelimit", "v1.4.1-0.20260122083618-3fb702589d36"),
+    ("opa-envoy-plugin", "v1.4.2-envoy"),
+];
 
 /// The version of the OpenTelemetry collector: as `xtask/versions.toml` has it.
 pub const COLLECTOR_VERSION: &str = "0.158.0";

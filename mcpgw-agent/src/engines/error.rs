@@ -1,6 +1,8 @@
 //! Why there is no answer.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
+
+use tonic::{Code, TimeoutExpired};
 
 use super::limits::{MAX_WAITING, MAX_WORDS};
 use crate::web::innermost;
@@ -26,8 +28,18 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    pub(super) fn of_status(status: &tonic::Status) -> Self {
-        let words = match std::error::Error::source(status) {
+    /// What a question came to that had this long.
+    pub(super) fn of_status(status: &tonic::Status, limit: Duration) -> Self {
+        let mut expired = status.code() == Code::DeadlineExceeded;
+        let mut source = status.source();
+        while let Some(error) = source {
+            expired |= error.is::<TimeoutExpired>();
+            source = error.source();
+        }
+        if expired {
+            return Self::Timeout(limit);
+        }
+        let words = match status.source() {
             Some(source) => format!("it cannot be asked: {}", innermost(source)),
             None => format!("it answered {:?}: {}", status.code(), status.message()),
         };

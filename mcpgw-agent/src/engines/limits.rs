@@ -10,6 +10,10 @@ pub const MAX_BESIDE: usize = 1_024;
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What is repeated of a service's own words, in characters.
 pub const MAX_WORDS: usize = 200;
+/// What a policy engine is told of a request's JSON-RPC id, in bytes.
+pub const MAX_ID_BYTES: usize = 256;
+/// Up to here a double tells whole numbers exactly.
+pub const MAX_SAFE_INTEGER: u64 = 1 << 53;
 /// To find a service, to connect, and to agree on TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a connection is tried that nothing is heard on.

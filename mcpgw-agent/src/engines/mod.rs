@@ -3,13 +3,17 @@
 //! ```text
 //! channel     the connection to one
 //! rate_limit  counts calls for the whole cluster
+//! ext_authz   decides about what the rules allow
+//! check       what that is told about a request
 //! health      how one does
 //! error       why there is no answer
 //! limits      every bound, by name
 //! ```
 
 mod channel;
+mod check;
 mod error;
+mod ext_authz;
 mod health;
 pub mod limits;
 mod rate_limit;
@@ -19,7 +23,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 
+pub use check::{Check, Untold};
 pub use error::EngineError;
+pub use ext_authz::PolicyEngine;
 pub use health::{Counts, EngineStatus};
 pub use rate_limit::{Question, RateLimits};
 
@@ -30,6 +36,7 @@ use crate::resources::{OnFailure, Settings};
 pub struct Engines {
     runtime: Handle,
     rate_limits: ArcSwapOption<RateLimits>,
+    policy: ArcSwapOption<PolicyEngine>,
 }
 
 impl Engines {
@@ -38,6 +45,7 @@ impl Engines {
         Arc::new(Self {
             runtime,
             rate_limits: ArcSwapOption::empty(),
+            policy: ArcSwapOption::empty(),
         })
     }
 
@@ -49,11 +57,22 @@ impl Engines {
             let service = wanted.map(|wanted| RateLimits::new(Arc::clone(wanted), &self.runtime));
             self.rate_limits.store(service.map(Arc::new));
         }
+        let wanted = settings.ext_authz.as_ref();
+        let running = self.policy.load_full();
+        if running.as_ref().map(|running| running.wanted()) != wanted {
+            let engine = wanted.map(|wanted| PolicyEngine::new(Arc::clone(wanted), &self.runtime));
+            self.policy.store(engine.map(Arc::new));
+        }
     }
 
     /// What counts for the whole cluster.
     pub fn rate_limits(&self) -> Option<Arc<RateLimits>> {
         self.rate_limits.load_full()
+    }
+
+    /// What decides about what the rules allow.
+    pub fn policy(&self) -> Option<Arc<PolicyEngine>> {
+        self.policy.load_full()
     }
 
     /// What becomes of a call that the rate limit service does not answer about.
@@ -66,6 +85,8 @@ impl Engines {
 
     /// How each of them does.
     pub fn status(&self) -> Vec<EngineStatus> {
-        self.rate_limits.load().iter().map(|service| service.status()).collect()
+        let (service, engine) = (self.rate_limits.load(), self.policy.load());
+        let service = service.iter().map(|service| service.status());
+        service.chain(engine.iter().map(|engine| engine.status())).collect()
     }
 }

@@ -136,7 +136,7 @@ impl RateLimits {
         let answer = timeout(limit, client.should_rate_limit(request))
             .await
             .map_err(|_| EngineError::Timeout(limit))?
-            .map_err(|status| EngineError::of_status(&status))?;
+            .map_err(|status| EngineError::of_status(&status, limit))?;
         read(&answer.into_inner(), questions)
     }
 }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::{
     Shared,
     exchange::Body,
-    limit::{self, Spending, spend},
+    limit::{self, Spending, Unanswered, spend},
+    outside::{self, Outside},
     refused::{Refused, json},
 };
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// The rule that is named where a catalog leaves a tool out.
 const LEFT_OUT: &str = "catalog";
+/// The rule that is named where a policy engine denies.
+const EXT_AUTHZ: &str = "extAuthz";
 
 /// A request that is to be decided.
 pub(super) struct Asked<'a> {
@@ -47,6 +50,8 @@ pub(super) struct Asked<'a> {
     /// When its body was.
     pub(super) read: Instant,
     pub(super) request_bytes: usize,
+    /// The path of its HTTP request, without the query.
+    pub(super) http_path: &'a str,
     /// A catalog hides it, whatever the rules say.
     pub(super) left_out: bool,
     /// What may say which trace it is part of.
@@ -68,11 +73,29 @@ pub(super) enum Decided {
 /// Decides a request, opens its record, and answers it where it is denied.
 pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> Decided {
     let telemetry = &shared.telemetry;
-    let (mut verdict, mut rule, because) = judge(shared, plan, asked);
+    let (mut verdict, mut rule, mut because) = judge(shared, plan, asked);
     // A limit that refuses, or that nobody could count.
     let mut limited: Option<Option<Limited>> = None;
     let mut spent = None;
     let mut engine = None;
+    let mut unanswered = false;
+    if verdict != Verdict::Deny
+        && let Some(authz) = shared.engines.policy()
+    {
+        // Rare, and larger than all the rest of a request's state.
+        match Box::pin(outside::allows(shared, &authz, asked)).await {
+            Outside::Allows => {}
+            Outside::Denies(why) => {
+                (verdict, rule, because) = (denied(asked), Some(EXT_AUTHZ.into()), why);
+                engine = Some(DecidedBy::EXT_AUTHZ);
+            }
+            Outside::Silent(error) => {
+                engine = Some(DecidedBy::EXT_AUTHZ.failing(&error));
+                (verdict, rule) = (denied(asked), Some(EXT_AUTHZ.into()));
+                unanswered = verdict == Verdict::Deny;
+            }
+        }
+    }
     if verdict != Verdict::Deny && asked.server.is_limited() {
         match spend(shared, asked).await {
             Spending::Spent(taken) => spent = Some(taken),
@@ -113,11 +136,14 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
     });
     match limited {
         Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked.id, &mut record)),
-        Some(None) => return Decided::Denied(limit::unanswered(asked.id, &mut record)),
+        Some(None) => return Decided::Denied(limit::unanswered(Unanswered::Limit, asked.id, &mut record)),
         None => {}
     }
     if verdict != Verdict::Deny {
         return Decided::Allowed(record);
+    }
+    if unanswered {
+        return Decided::Denied(limit::unanswered(Unanswered::Policy, asked.id, &mut record));
     }
     let (status, code, reason, message) = match because {
         Because::Arguments => (
@@ -171,9 +197,16 @@ pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era) -
 /// The word for a denial that says no more.
 const DENIED: &str = "denied";
 
+/// What a denial is for this caller.
+fn denied(asked: &Asked<'_>) -> Verdict {
+    match asked.caller.observed {
+        true => Verdict::WouldDeny,
+        false => Verdict::Deny,
+    }
+}
+
 fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Arc<str>>, Because) {
-    let observed = asked.caller.observed;
-    let denied = if observed { Verdict::WouldDeny } else { Verdict::Deny };
+    let denied = denied(asked);
     if asked.left_out {
         return (denied, Some(LEFT_OUT.into()), Because::Hidden);
     }

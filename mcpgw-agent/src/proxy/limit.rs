@@ -90,10 +90,27 @@ pub(super) fn refusal(limited: &Limited, id: Option<&RawValue>, record: &mut Rec
     response
 }
 
-/// The answer to a request that the rate limit service does not answer about.
-pub(super) fn unanswered(id: Option<&RawValue>, record: &mut Record) -> Response<Body> {
-    let message = "The rate limit service does not answer, and no call passes that it cannot count: try again later";
-    let reason = "rate_limit_service";
+/// Who does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unanswered {
+    /// The rate limit service.
+    Limit,
+    /// The policy engine.
+    Policy,
+}
+
+/// The answer to a request that a service outside does not answer about.
+pub(super) fn unanswered(who: Unanswered, id: Option<&RawValue>, record: &mut Record) -> Response<Body> {
+    let (reason, message) = match who {
+        Unanswered::Limit => (
+            "rate_limit_service",
+            "The rate limit service does not answer, and no call passes that it cannot count: try again later",
+        ),
+        Unanswered::Policy => (
+            "ext_authz",
+            "The policy engine does not answer, and nothing passes that it has not allowed: try again later",
+        ),
+    };
     answer(code::ENGINE_UNAVAILABLE, reason, message, RETRY_AFTER, id, record)
 }
 

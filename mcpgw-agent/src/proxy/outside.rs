@@ -1,9 +1,57 @@
-//! A call about which somebody outside is asked: if its client leaves meanwhile, that is recorded too.
+//! A call about which somebody outside is asked: a policy engine, about what the rules allow. If its client leaves
+//! meanwhile, that is recorded too.
 
 use std::time::SystemTime;
 
 use super::{Shared, call::Asked};
-use crate::telemetry::{Refusal, Who};
+use crate::{
+    engines::{Check, EngineError, PolicyEngine},
+    policy::Because,
+    resources::OnFailure,
+    telemetry::{Refusal, Who},
+};
+
+/// What a policy engine says.
+pub(super) enum Outside {
+    /// The request may go on, also where nothing is said and that is what the settings want then.
+    Allows,
+    /// It may not.
+    Denies(Because),
+    /// Nothing.
+    Silent(EngineError),
+}
+
+/// Asks a policy engine about a request that the rules allow.
+pub(super) async fn allows(shared: &Shared, engine: &PolicyEngine, call: &Asked<'_>) -> Outside {
+    let wanted = engine.wanted();
+    let check = Check {
+        caller: call.caller,
+        path: call.path.name(),
+        server: call.server.name(),
+        governed: call.governed,
+        arguments: call.arguments.filter(|_| wanted.include_arguments),
+        id: call.id,
+        http_path: call.http_path,
+        version: call.carried.version,
+        headers: call.carried.headers,
+    };
+    let message = match check.message() {
+        Ok(message) => message,
+        Err(untold) => {
+            tracing::debug!(%untold, "a policy engine cannot be told what a call is about");
+            return Outside::Denies(Because::Arguments);
+        }
+    };
+    let undecided = Undecided::new(shared, call);
+    let allowed = engine.allows(message).await;
+    undecided.decided();
+    match allowed {
+        Ok(true) => Outside::Allows,
+        Ok(false) => Outside::Denies(Because::Hidden),
+        Err(_) if wanted.engine.on_failure == OnFailure::Open => Outside::Allows,
+        Err(error) => Outside::Silent(error),
+    }
+}
 
 /// The word for a client that did not wait for the decision.
 const LEFT: &str = "client_left";

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Authentication, Credential, Issuer, Pattern, Policy, RateLimitService};
+use super::{Authentication, Credential, ExtAuthz, Issuer, Pattern, Policy, RateLimitService};
 
 /// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
 /// that is not in it has none.
@@ -80,6 +80,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// What counts calls for the whole cluster; `None`: nothing does, and no limit asks for it.
     pub rate_limit_service: Option<Arc<RateLimitService>>,
+    /// What is asked about each request that the rules allow; `None`: nothing is.
+    pub ext_authz: Option<Arc<ExtAuthz>>,
 }
 
 /// How the audit log is kept; changes while it is written.

@@ -1,4 +1,4 @@
-//! `ClusterMCPSettings.spec.rateLimitService`: services outside that are asked about calls.
+//! `ClusterMCPSettings.spec.rateLimitService` and `.extAuthz`: services outside that are asked about calls.
 
 use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -67,6 +67,15 @@ pub struct RateLimitService {
     pub mode: Asking,
 }
 
+/// A policy engine: Envoy's authorization protocol, `ext_authz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtAuthz {
+    /// Where it is.
+    pub engine: Engine,
+    /// Whether it is told the arguments of calls.
+    pub include_arguments: bool,
+}
+
 /// How a rate limit service is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Asking {
@@ -92,8 +101,13 @@ const RATE_LIMIT: Schema = Schema {
     known: &["address", "tls", "timeout", "failureMode", "domain", "mode"],
     later: &[],
 };
+const EXT_AUTHZ: Schema = Schema {
+    known: &["address", "tls", "timeout", "failureMode", "includeArguments"],
+    later: &[],
+};
 const DOMAIN: &str = "mcpgw";
 const RATE_LIMIT_TIMEOUT: Duration = Duration::from_millis(100);
+const EXT_AUTHZ_TIMEOUT: Duration = Duration::from_millis(200);
 /// What `timeout` may be: every call that it is asked about can take so much longer.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
 
@@ -113,6 +127,20 @@ pub(super) fn rate_limit_service(field: &Field, sink: &mut Sink) -> Option<RateL
         engine: engine?,
         domain: domain?,
         mode: mode?,
+    })
+}
+
+/// The policy engine at `field`.
+pub(super) fn ext_authz(field: &Field, sink: &mut Sink) -> Option<ExtAuthz> {
+    let fields = field.fields(&EXT_AUTHZ, sink)?;
+    let engine = engine(&fields, EXT_AUTHZ_TIMEOUT, sink);
+    let include_arguments = match fields.optional("includeArguments") {
+        Some(field) => field.flag(sink),
+        None => Some(false),
+    };
+    Some(ExtAuthz {
+        engine: engine?,
+        include_arguments: include_arguments?,
     })
 }
 

@@ -72,7 +72,7 @@ pub use authorization::*;
 pub use captured::{Captured, captured};
 pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
-pub use engine::{Asking, Engine, OnFailure, RateLimitService};
+pub use engine::{Asking, Engine, ExtAuthz, OnFailure, RateLimitService};
 pub use limit::{KeyPart, Limit, Rate, Scope, Unit};
 pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};

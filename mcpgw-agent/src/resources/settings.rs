@@ -18,8 +18,9 @@ const SPEC: Schema = Schema {
         "issuers",
         "audit",
         "rateLimitService",
+        "extAuthz",
     ],
-    later: &["extAuthz", "externalBackends", "sessionKeys"],
+    later: &["externalBackends", "sessionKeys"],
 };
 
 pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
@@ -60,6 +61,10 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         Some(field) => engine::rate_limit_service(&field, sink).map(|service| Some(service.into())),
         None => Some(None),
     };
+    let ext_authz = match spec.optional("extAuthz") {
+        Some(field) => engine::ext_authz(&field, sink).map(|engine| Some(engine.into())),
+        None => Some(None),
+    };
     Some(Settings {
         unknown_workloads: unknown_workloads?,
         gateway: gateway?,
@@ -69,5 +74,6 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         public_url: public_url?,
         issuers: issuers?,
         rate_limit_service: rate_limit_service?,
+        ext_authz: ext_authz?,
     })
 }

@@ -108,6 +108,12 @@ impl DecidedBy {
         error: None,
     };
 
+    /// What decides about what the rules allow.
+    pub const EXT_AUTHZ: Self = Self {
+        engine: "extAuthz",
+        error: None,
+    };
+
     /// It said nothing, for this reason.
     pub fn failing(self, error: &dyn fmt::Display) -> Self {
         Self {

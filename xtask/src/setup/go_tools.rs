@@ -48,9 +48,7 @@ pub fn install(versions: &Versions, name: &str) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     let draft = directory.join("draft");
     let mut build = Command::new(&go);
-    build
-        .current_dir(&source.dir)
-        .args(["build", "-mod=readonly", "-trimpath", "-o"]);
+    build.current_dir(&source.dir).args(["build", "-mod=readonly", "-o"]);
     build.arg(&draft).arg(format!("./{package}"));
     ensure!(command::succeeds(&mut build)?, "{name} was not built");
     // In one step, so that a set-up that was broken off leaves nothing that looks whole.

@@ -44,7 +44,7 @@ struct Item {
 
 const WITHOUT_BPF: &str = "`cargo xtask bpf` cannot build; the lint suite checks the committed object by digest only";
 
-const ITEMS: [Item; 16] = [
+const ITEMS: [Item; 17] = [
     Item {
         name: "C compiler",
         without: "nothing links",
@@ -116,7 +116,7 @@ const ITEMS: [Item; 16] = [
     },
     Item {
         name: "Go",
-        without: "the OpenTelemetry collector and the rate limit service cannot be built",
+        without: "the OpenTelemetry collector, the rate limit service and the policy engine cannot be built",
         required: false,
         check: |_| Ok(collector::go()),
         install: |versions| debian::install_programs(versions, &["go"]),
@@ -134,6 +134,13 @@ const ITEMS: [Item; 16] = [
         required: true,
         check: |_| go_tools::check("ratelimit"),
         install: |versions| go_tools::install(versions, "ratelimit"),
+    },
+    Item {
+        name: "OPA",
+        without: "tests of policy engines fail",
+        required: true,
+        check: |_| go_tools::check("opa-envoy-plugin"),
+        install: |versions| go_tools::install(versions, "opa-envoy-plugin"),
     },
     Item {
         name: "redis-server",

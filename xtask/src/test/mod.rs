@@ -42,7 +42,8 @@ pub enum Suite {
     Identity,
     /// Traces and metrics, as a real collector and Prometheus' own tool read them. Needs root.
     Telemetry,
-    /// Services outside that are asked about calls: a real rate limit service with Redis. Needs root.
+    /// Services outside that are asked about calls: a real rate limit service with Redis, and
+    /// Open Policy Agent. Needs root.
     Engines,
 }
 

@@ -186,6 +186,7 @@ pub(super) async fn decided(
             received: call.received,
             read: call.read,
             request_bytes: call.body.len(),
+            http_path: call.head.uri.path(),
             left_out,
             carried: Carried {
                 headers: &call.head.headers,

@@ -170,6 +170,7 @@ impl Dialled<'_> {
             received: self.received,
             read: self.read,
             request_bytes: body.len(),
+            http_path: &self.path,
             left_out: false,
             carried: Carried {
                 headers: &self.head.headers,

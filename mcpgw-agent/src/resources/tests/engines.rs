@@ -76,6 +76,31 @@ fn a_rate_limit_service_arrives_and_what_is_wrong_with_it_is_named() {
 }
 
 #[test]
+fn a_policy_engine_arrives_and_what_is_wrong_with_it_is_named() {
+    let of = |engine: &str| parse_one(&document("ClusterMCPSettings", &format!("{{extAuthz: {engine}}}")));
+    let least = of("{address: \"opa:9191\"}").unwrap().settings.ext_authz.unwrap();
+    assert!(!least.include_arguments);
+    assert_eq!(
+        (least.engine.timeout, least.engine.on_failure),
+        (Duration::from_millis(200), OnFailure::Closed)
+    );
+    let all = "{address: \"opa:9191\", tls: {}, timeout: 1s, failureMode: Open, includeArguments: true}";
+    let all = of(all).unwrap().settings.ext_authz.unwrap();
+    assert!(all.include_arguments && all.engine.tls.is_some());
+    for (engine, problem) in [
+        ("{}", "spec.extAuthz.address: is required"),
+        (
+            "{address: \"opa:9191\", includeArguments: yes please}",
+            "spec.extAuthz.includeArguments: must be true or false",
+        ),
+        ("{address: \"opa:9191\", domain: a}", "unknown field \"domain\""),
+    ] {
+        let found = of(engine).expect_err(engine).lines();
+        assert!(found.iter().any(|line| line.contains(problem)), "{engine}: {found:?}");
+    }
+}
+
+#[test]
 fn a_limit_of_the_cluster_has_a_window_that_the_service_counts_by() {
     for (per, unit) in [
         ("1s", Unit::Second),

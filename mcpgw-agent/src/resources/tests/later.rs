@@ -49,7 +49,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "ClusterMCPSettings",
             "{LATER: 1}",
             "spec",
-            &["extAuthz", "externalBackends", "sessionKeys"],
+            &["externalBackends", "sessionKeys"],
         ),
     ];
     for (kind, spec, path, fields) in table {

@@ -29,7 +29,7 @@ use crate::{
     keys::KeyRing,
     policy::Plan,
     proxy::{self, Proxy},
-    resources::{Desired, Server, Settings},
+    resources::{Desired, HostAddresses, Server, Settings},
     source::FileSource,
     telemetry::Telemetry,
     upstream::Upstreams,
@@ -88,6 +88,7 @@ impl Agent {
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
+        let hosts_in_force = watch::Sender::default();
         let restart_needed = watch::Sender::new(Vec::new());
         let upstreams = Upstreams::new(data.handle().clone());
         upstreams.put_in_force(&initial.servers);
@@ -111,7 +112,8 @@ impl Agent {
             None => None,
         };
         let (listening, tls) = listening.map_or((None, None), |open| (Some(open.guard), open.tls));
-        let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
+        let datapath =
+            Arc::new(Datapath::start(options, in_force.subscribe(), hosts_in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
         let running = initial.settings.clone();
@@ -123,7 +125,7 @@ impl Agent {
             started,
             source,
             desired: in_force.subscribe(),
-            hosts: upstreams.hosts(),
+            hosts: hosts_in_force.subscribe(),
             restart_needed: restart_needed.subscribe(),
             plan_generation: plan_generation.subscribe(),
             datapath: datapath.status(),
@@ -181,6 +183,7 @@ impl Agent {
             plan,
             plan_generation,
             in_force,
+            hosts_in_force,
             restart_needed,
         };
         let following = [tokio::spawn(publish.follow(desired)), tokio::spawn(keys.follow())];
@@ -279,16 +282,41 @@ struct Publish {
     plan: Arc<ArcSwap<Plan>>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
+    hosts_in_force: watch::Sender<Arc<HostAddresses>>,
     restart_needed: watch::Sender<Vec<&'static str>>,
 }
 
 impl Publish {
-    /// Puts each snapshot in force.
+    /// Puts each snapshot in force, and where its hosts are found.
     async fn follow(self, mut desired: watch::Receiver<Arc<Desired>>) {
-        while desired.changed().await.is_ok() {
-            let desired = desired.borrow_and_update().clone();
-            self.publish(desired);
+        let mut hosts = self.upstreams.hosts();
+        // What was found before is news, too.
+        hosts.mark_changed();
+        loop {
+            tokio::select! {
+                changed = desired.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let desired = desired.borrow_and_update().clone();
+                    self.publish(desired);
+                }
+                changed = hosts.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let hosts = hosts.borrow_and_update().clone();
+                    self.publish_hosts(hosts);
+                }
+            }
         }
+    }
+
+    /// The plan first, as with a snapshot.
+    fn publish_hosts(&self, hosts: Arc<HostAddresses>) {
+        let plan = self.plan.load().with_hosts(&hosts);
+        self.plan.store(Arc::new(plan));
+        self.hosts_in_force.send_replace(hosts);
     }
 
     /// The servers first, then the plan that names them, so that a connection that the kernel hands over is never decided by an older one.
@@ -304,7 +332,8 @@ impl Publish {
         self.telemetry.set_audit(&desired.settings.audit);
         self.issuers.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
-        let plan = Plan::compile(&desired);
+        let hosts = self.hosts_in_force.borrow().clone();
+        let plan = Plan::compile(&desired).with_hosts(&hosts);
         self.discovery.put_in_force(&asked(&desired, &plan));
         self.plan.store(Arc::new(plan));
         self.plan_generation.send_replace(desired.generation);

@@ -3,50 +3,32 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Capture, Desired, Mode, Pin, Problem, Server};
+use super::{Desired, Mode, Pin, Problem};
 
 /// What of these resources cannot be done yet.
 pub fn not_yet(desired: &Desired) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut report = |object: String, field: &str| {
-        problems.push(Problem {
-            file: Arc::from("configuration"),
-            line: 0,
-            column: 0,
-            object,
-            field: field.to_owned(),
-            reason: "not supported yet".to_owned(),
-        });
+    let problem = |object: String, field: &str| Problem {
+        file: Arc::from("configuration"),
+        line: 0,
+        column: 0,
+        object,
+        field: field.to_owned(),
+        reason: "not supported yet".to_owned(),
     };
-    for server in &desired.servers {
-        for field in of_server(server) {
-            report(format!("MCPServer {}", server.name), field);
-        }
-    }
-    for workload in desired
+    let pinned = desired.servers.iter().filter(|server| server.pin != Pin::Off);
+    let observed = desired
         .workloads
         .iter()
-        .filter(|workload| workload.mode == Mode::Observe)
-    {
-        report(format!("Workload {}", workload.name), "spec.mode: observe");
-    }
-    problems
-}
-
-fn of_server(server: &Server) -> impl Iterator<Item = &'static str> {
-    // What a name resolves to is dialled by the gateway, and not governed yet.
-    let host = matches!(server.backend, Backend::Host { .. });
-    let found = [
-        (host && server.capture != Capture::Off, "spec.capture of a host"),
-        (server.pin != Pin::Off, "spec.pin"),
-    ];
-    found.into_iter().filter_map(|(asked, field)| asked.then_some(field))
+        .filter(|workload| workload.mode == Mode::Observe);
+    let pinned = pinned.map(|server| problem(format!("MCPServer {}", server.name), "spec.pin"));
+    let observed = observed.map(|workload| problem(format!("Workload {}", workload.name), "spec.mode: observe"));
+    pinned.chain(observed).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::ObjectName;
+    use crate::resources::{ObjectName, Server};
 
     #[test]
     fn what_cannot_be_done_is_named_and_all_else_passes() {
@@ -55,12 +37,8 @@ mod tests {
             name: "calc".into(),
         };
         let plain = Server::at(name, vec![]);
-        let captured = Server {
-            backend: Backend::Host {
-                name: "calc.example".into(),
-                port: 80,
-                h2c: false,
-            },
+        let pinned = Server {
+            pin: Pin::Enforce,
             ..plain.clone()
         };
         let of = |server: &Server| {
@@ -70,10 +48,10 @@ mod tests {
             })
         };
         assert_eq!(of(&plain), []);
-        let lines: Vec<String> = of(&captured).iter().map(Problem::to_string).collect();
+        let lines: Vec<String> = of(&pinned).iter().map(Problem::to_string).collect();
         assert_eq!(
             lines,
-            ["configuration: MCPServer tools/calc: spec.capture of a host: not supported yet",]
+            ["configuration: MCPServer tools/calc: spec.pin: not supported yet"]
         );
     }
 }

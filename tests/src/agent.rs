@@ -1,12 +1,17 @@
 //! The agent under test: `mcpgw run` on the node, outside of the pods' cgroup.
 
-use std::{net::SocketAddr, process::ExitStatus, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{HttpAnswer, Node, Process, http, wait};
+use crate::{HttpAnswer, Node, Process, http, mounts, wait};
 
 /// Where health and metrics are, in the node's network namespace: each node has its own, so the port is free.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
@@ -20,6 +25,8 @@ pub struct AgentOptions {
     pub arguments: Vec<String>,
     /// Further environment, for example `RUST_LOG`.
     pub environment: Vec<(String, String)>,
+    /// Ask this name server, in place of the machine's.
+    pub name_server: Option<IpAddr>,
     /// Return at once instead of waiting for `/readyz`.
     pub without_waiting: bool,
 }
@@ -164,5 +171,10 @@ fn spawn(node: &Node, options: &AgentOptions) -> Result<Process> {
     command.env("MCPGW_METRICS_ADDRESS", ADMIN.to_string());
     command.envs(options.environment.iter().map(|(key, value)| (key, value)));
     command.arg("run").args(&options.arguments);
+    if let Some(server) = options.name_server {
+        let file = node.state_directory().join("resolv.conf");
+        fs::write(&file, format!("nameserver {server}\n")).with_context(|| format!("write {}", file.display()))?;
+        mounts::over(&mut command, file, c"/etc/resolv.conf")?;
+    }
     Process::spawn("mcpgw run", command)
 }

@@ -1,25 +1,21 @@
 //! A pod: a network namespace on a cable to the node, and a cgroup with a name as a kubelet gives it.
 
 use std::{
-    ffi::{CStr, CString, OsStr},
+    ffi::OsStr,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
 
 use crate::{
     McpClient, Node, Process, binary,
     cgroup::Cgroup,
     links::{self, End},
+    mounts,
     netns::NetNs,
     node::{PODS_V4, PODS_V6},
 };
@@ -187,24 +183,8 @@ impl Pod {
             .map(|(name, address)| format!("{address} {name}\n"))
             .collect();
         fs::write(&file, lines).with_context(|| format!("write {}", file.display()))?;
-        let file = CString::new(file.into_os_string().into_encoded_bytes())?;
         let mut command = self.command(program)?;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        // SAFETY: between `fork` and `exec` it does nothing but three system calls; the paths were made before.
-        unsafe {
-            command.pre_exec(move || {
-                unshare(CloneFlags::CLONE_NEWNS)?;
-                mount(None::<&CStr>, c"/", None::<&CStr>, private, None::<&CStr>)?;
-                mount(
-                    Some(&*file),
-                    c"/etc/hosts",
-                    None::<&CStr>,
-                    MsFlags::MS_BIND,
-                    None::<&CStr>,
-                )?;
-                Ok(())
-            });
-        }
+        mounts::over(&mut command, file, c"/etc/hosts")?;
         Ok(command)
     }
 

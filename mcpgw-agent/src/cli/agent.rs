@@ -31,7 +31,7 @@ use crate::{
     pins::{self, Pins},
     policy::Plan,
     proxy::{self, Proxy},
-    resources::{Desired, Server, Settings},
+    resources::{Desired, HostAddresses, Server, Settings},
     source::FileSource,
     telemetry::Telemetry,
     upstream::Upstreams,
@@ -90,6 +90,7 @@ impl Agent {
         let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
+        let hosts_in_force = watch::Sender::default();
         let restart_needed = watch::Sender::new(Vec::new());
         let upstreams = Upstreams::new(data.handle().clone());
         upstreams.put_in_force(&initial.servers);
@@ -124,7 +125,8 @@ impl Agent {
             None => None,
         };
         let (listening, tls) = listening.map_or((None, None), |open| (Some(open.guard), open.tls));
-        let datapath = Arc::new(Datapath::start(options, in_force.subscribe(), proxy.clone()).await?);
+        let datapath =
+            Arc::new(Datapath::start(options, in_force.subscribe(), hosts_in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
 
         let running = initial.settings.clone();
@@ -136,7 +138,7 @@ impl Agent {
             started,
             source,
             desired: in_force.subscribe(),
-            hosts: upstreams.hosts(),
+            hosts: hosts_in_force.subscribe(),
             restart_needed: restart_needed.subscribe(),
             plan_generation: plan_generation.subscribe(),
             datapath: datapath.status(),
@@ -216,6 +218,7 @@ impl Agent {
             plan,
             plan_generation,
             in_force,
+            hosts_in_force,
             restart_needed,
         };
         let following = [tokio::spawn(publish.follow(desired)), tokio::spawn(keys.follow())];
@@ -316,16 +319,41 @@ struct Publish {
     plan: Arc<ArcSwap<Plan>>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
+    hosts_in_force: watch::Sender<Arc<HostAddresses>>,
     restart_needed: watch::Sender<Vec<&'static str>>,
 }
 
 impl Publish {
-    /// Puts each snapshot in force.
+    /// Puts each snapshot in force, and where its hosts are found.
     async fn follow(self, mut desired: watch::Receiver<Arc<Desired>>) {
-        while desired.changed().await.is_ok() {
-            let desired = desired.borrow_and_update().clone();
-            self.publish(desired);
+        let mut hosts = self.upstreams.hosts();
+        // What was found before is news, too.
+        hosts.mark_changed();
+        loop {
+            tokio::select! {
+                changed = desired.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let desired = desired.borrow_and_update().clone();
+                    self.publish(desired);
+                }
+                changed = hosts.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let hosts = hosts.borrow_and_update().clone();
+                    self.publish_hosts(hosts);
+                }
+            }
         }
+    }
+
+    /// The plan first, as with a snapshot.
+    fn publish_hosts(&self, hosts: Arc<HostAddresses>) {
+        let plan = self.plan.load().with_hosts(&hosts);
+        self.plan.store(Arc::new(plan));
+        self.hosts_in_force.send_replace(hosts);
     }
 
     /// The servers first, then the plan that names them, so that a connection that the kernel hands over is never decided by an older one.
@@ -342,7 +370,8 @@ impl Publish {
         self.issuers.put_in_force(&desired.settings);
         self.engines.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
-        let plan = Plan::compile(&desired);
+        let hosts = self.hosts_in_force.borrow().clone();
+        let plan = Plan::compile(&desired).with_hosts(&hosts);
         self.pins.put_in_force(&desired.servers);
         self.discovery.put_in_force(&asked(&desired, &plan));
         self.plan.store(Arc::new(plan));

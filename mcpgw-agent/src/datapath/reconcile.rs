@@ -26,11 +26,15 @@ use super::{
     netns::NetNsId,
     status::DatapathStatus,
 };
-use crate::resources::{Capture, Desired, HostAddresses, Mode, ObjectName, UnknownWorkloads, captured};
+use crate::resources::{Backend, Capture, Desired, HostAddresses, Mode, ObjectName, UnknownWorkloads, captured};
 
 /// How often the maps are compared with what they should hold although nothing has changed: somebody else
 /// may have written to them.
 const READ_BACK: Duration = Duration::from_secs(30);
+
+/// How long, after a start, addresses stay governed that nobody asks for, while it is not known where all hosts are:
+/// they may be theirs.
+const HOSTS_AWAITED: Duration = Duration::from_secs(600);
 
 /// Everything that the datapath has open.
 pub struct Reconciler {
@@ -45,6 +49,8 @@ pub struct Reconciler {
     missing: Arc<AtomicU64>,
     destroyed: u64,
     written: Option<(Instant, Content)>,
+    /// Until when addresses may be those of hosts that are not found yet; `None` once all were found.
+    hosts_awaited: Option<Instant>,
 }
 
 /// What the maps that the agent writes should hold.
@@ -124,6 +130,7 @@ impl Reconciler {
             missing: Arc::default(),
             destroyed: 0,
             written: None,
+            hosts_awaited: Some(Instant::now() + HOSTS_AWAITED),
         })
     }
 
@@ -161,6 +168,9 @@ impl Reconciler {
             }
         }
         let governed = governed(desired, hosts);
+        if self.hosts_awaited.is_some_and(|until| until <= Instant::now()) || all_found(desired, hosts) {
+            self.hosts_awaited = None;
+        }
         self.write_maps(desired, &governed)?;
         if desired.workloads.iter().any(|workload| workload.mode == Mode::Enforce) {
             let root = below(&self.node.cgroup_mount, &self.node.attached_at);
@@ -290,7 +300,9 @@ impl Reconciler {
         upsert(&mut self.maps.workloads, &content.workloads).map_err(at(name::WORKLOADS))?;
         upsert(&mut self.maps.netns, &content.netns).map_err(at(name::NETNS))?;
         upsert(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
-        prune(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
+        if self.hosts_awaited.is_none() {
+            prune(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
+        }
         prune(&mut self.maps.netns, &content.netns).map_err(at(name::NETNS))?;
         prune(&mut self.maps.workloads, &content.workloads).map_err(at(name::WORKLOADS))?;
         self.slots = content
@@ -327,6 +339,16 @@ impl Reconciler {
             error,
         }
     }
+}
+
+/// Whether it is known where every host is whose dials are captured.
+fn all_found(desired: &Desired, hosts: &HostAddresses) -> bool {
+    desired.servers.iter().all(|server| match &server.backend {
+        Backend::Host { name, port, .. } if server.capture != Capture::Off => {
+            hosts.contains_key(&(Arc::clone(name), *port))
+        }
+        _ => true,
+    })
 }
 
 /// Writes what is missing or different.

@@ -36,7 +36,7 @@ pub struct Datapath {
 
 impl Datapath {
     /// Takes the node's lock, checks the machine, loads the programs and starts the loop. When it returns,
-    /// `desired` has been applied once.
+    /// `desired`, whose hosts are at `hosts`, has been applied once.
     ///
     /// # Errors
     ///
@@ -44,16 +44,17 @@ impl Datapath {
     pub async fn start(
         options: NodeOptions,
         desired: watch::Receiver<Arc<Desired>>,
+        hosts: watch::Receiver<Arc<HostAddresses>>,
         serve: Arc<dyn Serve>,
     ) -> Result<Self, DatapathError> {
         preflight::check(&options)?;
         let lock = NodeLock::take(&options.state())?;
-        let first = desired.borrow().clone();
+        let (first, found) = (desired.borrow().clone(), hosts.borrow().clone());
         let pins = options.pins();
         let logged = options.bpf_log.is_some();
         let (mut reconciler, status) = blocking(move || {
             let mut reconciler = Reconciler::new(&options, serve)?;
-            let status = reconciler.reconcile(&first, &HostAddresses::default());
+            let status = reconciler.reconcile(&first, &found);
             Ok::<_, DatapathError>((reconciler, status))
         })
         .await??;
@@ -64,7 +65,7 @@ impl Datapath {
         let (publish, status) = watch::channel(status);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            run(reconciler, desired, publish, stopped).await;
+            run(reconciler, desired, hosts, publish, stopped).await;
             drop(lock);
         });
         Ok(Self {
@@ -109,6 +110,7 @@ impl Datapath {
 async fn run(
     mut reconciler: Reconciler,
     mut desired: watch::Receiver<Arc<Desired>>,
+    mut hosts: watch::Receiver<Arc<HostAddresses>>,
     publish: watch::Sender<DatapathStatus>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -121,11 +123,12 @@ async fn run(
             _ = tick.tick() => {}
             () = cgroups.changed() => {}
             changed = desired.changed() => if changed.is_err() { return },
+            changed = hosts.changed() => if changed.is_err() { return },
             _ = stopped.changed() => return,
         }
-        let wanted = desired.borrow_and_update().clone();
+        let (wanted, found) = (desired.borrow_and_update().clone(), hosts.borrow_and_update().clone());
         let worked = blocking(move || {
-            let status = reconciler.reconcile(&wanted, &HostAddresses::default());
+            let status = reconciler.reconcile(&wanted, &found);
             (reconciler, status)
         });
         let Ok((back, status)) = worked.await else { return };

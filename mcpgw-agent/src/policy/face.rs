@@ -24,7 +24,7 @@ pub struct Face {
 }
 
 /// What the rules of a plan look at, beside the ServiceAccount.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Looks {
     groups: bool,
     claims: BTreeSet<Vec<Arc<str>>>,

@@ -11,11 +11,14 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{annotations::Annotations, governed::Kind},
-    resources::{self, Action, Asking, Catalog, Desired, Enforcement, Expose, Gateway, ObjectName, Pin, Policy, Settings},
+    resources::{
+        self, Action, Asking, Catalog, Desired, Enforcement, Expose, Gateway, HostAddresses, ObjectName, Pin, Policy,
+        Settings,
+    },
 };
 
 /// What the proxy goes by. Immutable; a change of `Desired` makes a new one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Generation of the `Desired` that it was compiled from; 0 for the empty plan.
     pub generation: u64,
@@ -57,26 +60,17 @@ impl Plan {
             .iter()
             .map(|wanted| Arc::new(Server::compile(wanted, &desired.policies, mode)))
             .collect();
-        let mut by_address: HashMap<SocketAddr, Vec<Arc<Server>>> = HashMap::new();
-        for server in &servers {
-            for address in server.wanted.addresses() {
-                by_address
-                    .entry(canonical(*address))
-                    .or_default()
-                    .push(Arc::clone(server));
-            }
-        }
         let mut looks = Looks::default();
         for rule in servers.iter().flat_map(|server| server.enforced.iter()) {
             looks.add(rule);
         }
         Self {
             generation: desired.generation,
+            by_address: by_address(&servers, &HostAddresses::new()),
             by_name: servers
                 .iter()
                 .map(|server| (server.name().clone(), Arc::clone(server)))
                 .collect(),
-            by_address,
             servers,
             catalogs: desired
                 .catalogs
@@ -88,6 +82,14 @@ impl Plan {
             exchanges_tokens: desired.servers.iter().any(|server| server.exchanges_tokens()),
             settings: desired.settings.clone(),
             default_deny: DEFAULT_DENY.into(),
+        }
+    }
+
+    /// The same plan for servers whose hosts callers may know by these addresses.
+    pub fn with_hosts(&self, hosts: &HostAddresses) -> Self {
+        Self {
+            by_address: by_address(&self.servers, hosts),
+            ..self.clone()
         }
     }
 
@@ -238,6 +240,20 @@ impl Server {
     fn all(&self) -> &RuleSet {
         self.with_trials.as_ref().unwrap_or(&self.enforced)
     }
+}
+
+/// The servers by their addresses. Those that were given an address come before those whose host DNS finds there:
+/// whoever answers for a name must not take what is another's.
+fn by_address(servers: &[Arc<Server>], hosts: &HostAddresses) -> HashMap<SocketAddr, Vec<Arc<Server>>> {
+    let (given, named): (Vec<_>, Vec<_>) = servers.iter().partition(|server| server.wanted.host().is_none());
+    let mut by_address: HashMap<SocketAddr, Vec<Arc<Server>>> = HashMap::new();
+    for server in given.into_iter().chain(named) {
+        for address in server.wanted.is_at(hosts) {
+            let there = by_address.entry(canonical(*address)).or_default();
+            there.push(Arc::clone(server));
+        }
+    }
+    by_address
 }
 
 fn limits(policy: &Policy, mode: Asking) -> impl Iterator<Item = Limit> {

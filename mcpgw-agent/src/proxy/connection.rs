@@ -21,7 +21,7 @@ use super::{
 use crate::{
     identity::Caller,
     policy::{Plan, Server},
-    resources::{Backend, ClientTls},
+    resources::ClientTls,
     telemetry::{Path, Refusal, Who},
 };
 
@@ -133,18 +133,23 @@ impl Connection {
             return Secured::Here(Arc::clone(tls));
         }
         let plan = self.shared.plan.load_full();
-        // Servers that share an address agree in this.
-        let Some(server) = plan.at(self.caller.destination).first() else {
+        let servers = plan.at(self.caller.destination);
+        // Servers that were given one address agree in this.
+        let Some(mut server) = servers.first() else {
             return Secured::Refused("tls");
         };
-        if let Backend::Host { name, .. } = &server.wanted.backend {
-            // Behind an address that DNS gave for one host may be others, which are none of ours.
+        if server.wanted.host().is_some() {
+            // Behind an address that DNS gave for hosts of ours may be others, which are not.
             let named = timeout(HEADER_TIMEOUT, preface::server_name(stream)).await;
             match named {
-                Ok(Ok(Some(other))) if !other.eq_ignore_ascii_case(name) => {
-                    return Secured::Elsewhere(Arc::clone(server), other);
+                Ok(Ok(Some(name))) => match servers.iter().find(|server| server.wanted.is_host(&name)) {
+                    Some(named) => server = named,
+                    None => return Secured::Elsewhere(Arc::clone(server), name),
+                },
+                Ok(Ok(None)) if servers.iter().any(|other| other.wanted.host() != server.wanted.host()) => {
+                    return Secured::Refused("tls_no_name");
                 }
-                Ok(Ok(_)) => {}
+                Ok(Ok(None)) => {}
                 Ok(Err(_)) | Err(_) => return Secured::Refused("tls_timeout"),
             }
         }

@@ -11,8 +11,8 @@ use std::{
 
 use super::{Authentication, Credential, ExtAuthz, Issuer, Pattern, Policy, RateLimitService};
 
-/// What the hosts of [`Backend::Host`] resolve to, by name and port: addresses that may be dialled now. A host
-/// that is not in it has none.
+/// By what addresses callers may know the hosts of [`Backend::Host`], by name and port: those that it has, and for a
+/// time those that it had. A host that is not in it was not found yet.
 pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
 
 /// Labels of an object, by their keys.
@@ -241,6 +241,20 @@ impl Server {
             Backend::Addresses { addresses, .. } => addresses,
             Backend::Host { .. } => &[],
         }
+    }
+
+    /// The name of its host; `None` for a server at addresses.
+    pub fn host(&self) -> Option<&Arc<str>> {
+        match &self.backend {
+            Backend::Addresses { .. } => None,
+            Backend::Host { name, .. } => Some(name),
+        }
+    }
+
+    /// Whether its host has this name, in any spelling.
+    pub fn is_host(&self, name: &str) -> bool {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        self.host().is_some_and(|host| host.eq_ignore_ascii_case(name))
     }
 
     /// Whether callers' tokens are exchanged for others on the way to it.

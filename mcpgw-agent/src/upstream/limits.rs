@@ -42,6 +42,12 @@ pub const DNS_RETRY: Duration = Duration::from_secs(5);
 /// Addresses of one host that are dialled.
 pub const MAX_ADDRESSES_PER_HOST: usize = 32;
 
+/// How long an address is a host's to callers after DNS last gave it for that: clients and the caches that they ask
+/// may keep it that long.
+pub const HOST_GRACE: Duration = Duration::from_secs(600);
+/// Addresses by which callers may know one host.
+pub const MAX_LINGERING_PER_HOST: usize = 128;
+
 /// How long an endpoint that could not be reached is left alone; twice as long each time, up to the second.
 pub const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 

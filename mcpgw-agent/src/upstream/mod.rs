@@ -7,6 +7,7 @@
 //! multiplex … those of HTTP/2, which carry many calls
 //! connect   opens one
 //! secure    TLS on it
+//! lingering  where they were a moment ago
 //! resolve   where servers with names are
 //! credential  what a server is shown in place of what the caller showed
 //! http_sse  servers of the transport of 2024-11-05, spoken to like all others
@@ -24,6 +25,7 @@ mod error;
 mod hop;
 mod http_sse;
 pub mod limits;
+mod lingering;
 mod multiplex;
 mod pool;
 mod resolve;
@@ -39,8 +41,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hickory_resolver::TokioResolver;
-use tokio::{runtime::Handle, sync::watch, time::interval};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, interval},
+};
 use tokio_util::task::AbortOnDropHandle;
+
+use lingering::Lingering;
 
 pub use body::{BodyError, UpstreamBody};
 pub(crate) use connect::{Stream, open};
@@ -66,6 +74,8 @@ pub struct Reach {
 /// A host that is asked for.
 struct Resolving {
     known: Resolution,
+    /// By what addresses callers may know it.
+    lingering: Lingering,
     _task: Option<AbortOnDropHandle<()>>,
 }
 
@@ -132,7 +142,7 @@ impl Upstreams {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.resolve(servers);
         let before = self.in_force.load_full();
-        let hosts = self.hosts.borrow().clone();
+        let hosts = self.found_now();
         let after: HashMap<_, _> = servers
             .iter()
             .map(|server| {
@@ -176,6 +186,7 @@ impl Upstreams {
                         addresses: Vec::new(),
                         error,
                     },
+                    lingering: Lingering::default(),
                     _task: task,
                 }
             });
@@ -188,15 +199,30 @@ impl Upstreams {
         let mut resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = resolving.get_mut(host) else { return };
         known.known = resolution.clone();
+        known.lingering.given(&resolution.addresses, Instant::now());
+        let lingering = known.lingering.addresses();
         drop(resolving);
         for upstream in self.in_force.load().values() {
             if host_of(upstream.server()).as_ref() == Some(host) {
                 upstream.is_at(&resolution.addresses, &self.runtime);
             }
         }
-        self.hosts.send_modify(|hosts| {
-            Arc::make_mut(hosts).insert(host.clone(), resolution.addresses.clone());
+        self.hosts.send_if_modified(|hosts| {
+            let changed = hosts.get(host) != Some(&lingering);
+            if changed {
+                Arc::make_mut(hosts).insert(host.clone(), lingering);
+            }
+            changed
         });
+    }
+
+    /// Where the hosts are now.
+    fn found_now(&self) -> HostAddresses {
+        let resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = resolving
+            .iter()
+            .map(|(host, resolving)| (host.clone(), resolving.known.addresses.clone()));
+        found.collect()
     }
 
     /// What is known of the host of a server; `None` for one that is at addresses.
@@ -238,7 +264,8 @@ impl Upstreams {
         self.in_force.load().get(server).cloned()
     }
 
-    /// The addresses of servers that have names, as they are found and change.
+    /// By what addresses callers may know servers that have names: those where they are found, and, for
+    /// [`HOST_GRACE`](limits::HOST_GRACE), those where they were.
     pub fn hosts(&self) -> watch::Receiver<Arc<HostAddresses>> {
         self.hosts.subscribe()
     }

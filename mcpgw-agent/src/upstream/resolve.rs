@@ -54,8 +54,9 @@ pub(super) async fn follow(upstreams: Weak<Upstreams>, host: Host, resolver: Tok
                 Some(error) => tracing::warn!(host = %host.0, error, "a server cannot be found as it should"),
                 None => tracing::info!(host = %host.0, addresses = ?resolution.addresses, "a server is found"),
             }
-            upstreams.found(&host, &resolution);
         }
+        // Also where nothing has changed: addresses that it had before grow old.
+        upstreams.found(&host, &resolution);
         drop(upstreams);
         last = resolution;
         sleep(pause).await;

@@ -118,6 +118,15 @@ impl Upstream {
         found.cloned().ok_or(UpstreamError::Gone)
     }
 
+    /// The endpoint for a caller that dialled this address: the one there, or, where a host has moved on since DNS
+    /// gave that address for it, one where it is now.
+    pub fn dialled(&self, address: SocketAddr) -> Result<Endpoint, UpstreamError> {
+        match (self.endpoint(address), &self.server.backend) {
+            (Err(UpstreamError::Gone), Backend::Host { .. }) => self.pick(),
+            (found, _) => found,
+        }
+    }
+
     /// Sends a request of the Streamable HTTP transport, whichever transport the server has, and waits for the head of
     /// its answer.
     pub async fn ask(

@@ -6,6 +6,7 @@ mod configuration;
 mod enrolment;
 mod governed;
 mod hostile;
+mod hosts;
 mod lifecycle;
 mod machine;
 mod passed_sockets;

@@ -41,6 +41,10 @@ impl Dialled<'_> {
         if ours {
             headers.remove(header::AUTHORIZATION);
         }
+        // What it is shown is for its host, and for nothing else that may be behind the same address.
+        if self.server.wanted.host().is_some() && self.server.wanted.credential.is_some() && !self.caller.observed {
+            headers.remove(header::HOST);
+        }
         if let Some(session) = session {
             headers.insert(MCP_SESSION_ID, session.upstream.clone());
         }

@@ -20,7 +20,11 @@ mod session;
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
 use hyper::body::Incoming;
 
 pub(super) use session::Known;
@@ -140,7 +144,7 @@ async fn judge<'a>(
         return Err(Refused::gateway_only());
     }
     let find = || {
-        servers.iter().find_map(|server| {
+        meant(servers, &head.headers).find_map(|server| {
             let route = route::route(&server.wanted, &head.method, &path);
             (route != Route::Closed).then_some((server, route))
         })
@@ -162,7 +166,7 @@ async fn judge<'a>(
         .get(server.name())
         .ok_or_else(|| Refused::gone(server.name()))?;
     let endpoint = upstream
-        .endpoint(destination)
+        .dialled(destination)
         .map_err(|error| super::gateway::unreachable(server.name(), &error))?;
     let path = match route::is_plain(head.uri.path()) {
         true => head.uri.path().to_owned(),
@@ -174,6 +178,25 @@ async fn judge<'a>(
         upstream,
         endpoint,
         path,
+    })
+}
+
+/// Those of the servers at one address that a request may be for. Behind an address that DNS gave for several hosts
+/// the `Host` header tells which; to servers that were given the address itself it tells nothing.
+fn meant<'a>(servers: &'a [Arc<Server>], headers: &HeaderMap) -> impl Iterator<Item = &'a Arc<Server>> {
+    let authority = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok()?.parse::<Authority>().ok());
+    let alone = servers
+        .iter()
+        .all(|server| server.wanted.host() == servers[0].wanted.host());
+    servers.iter().filter(move |server| {
+        let asked = || {
+            authority
+                .as_ref()
+                .is_some_and(|asked| server.wanted.is_host(asked.host()))
+        };
+        server.wanted.host().is_none() || alone || asked()
     })
 }
 
@@ -246,5 +269,54 @@ impl Dialled<'_> {
         }
         let (head, body) = response.into_parts();
         Ok(Response::from_parts(head, Body::relay(Relay::new(body, None))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::resources::{self, Backend, Desired, HostAddresses, ObjectName};
+
+    #[test]
+    fn behind_an_address_of_several_hosts_the_request_says_which() {
+        let at: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let named = |name: &str| ObjectName {
+            namespace: "tools".into(),
+            name: name.into(),
+        };
+        let host = |name: &str| {
+            let backend = Backend::Host {
+                name: format!("{name}.example").into(),
+                port: 80,
+                h2c: false,
+            };
+            Arc::new(resources::Server {
+                backend,
+                ..resources::Server::at(named(name), vec![])
+            })
+        };
+        let given = || Arc::new(resources::Server::at(named("z"), vec![at]));
+        let found = |servers: Vec<Arc<resources::Server>>, asked: &str| -> Vec<String> {
+            let places = |server: &Arc<resources::Server>| Some(((server.host()?.clone(), 80), vec![at]));
+            let hosts: HostAddresses = servers.iter().filter_map(places).collect();
+            let desired = Desired {
+                servers,
+                ..Desired::default()
+            };
+            let plan = Plan::compile(&desired).with_hosts(&hosts);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, asked.parse().unwrap());
+            let meant = meant(plan.at(at), &headers);
+            meant.map(|server| server.name().name.to_string()).collect()
+        };
+        // One host alone is meant, by whatever name: it cannot be got round by another.
+        assert_eq!(found(vec![host("a")], "other"), ["a"]);
+        assert_eq!(found(vec![host("a"), host("b")], "B.example.:80"), ["b"]);
+        assert_eq!(found(vec![host("a"), host("b")], "other"), [""; 0]);
+        // Who was given the address comes first, whoever else DNS puts there.
+        assert_eq!(found(vec![host("a"), given()], "a.example"), ["z", "a"]);
+        assert_eq!(found(vec![host("a"), given()], "10.0.0.1:80"), ["z"]);
     }
 }

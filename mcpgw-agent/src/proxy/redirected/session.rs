@@ -204,7 +204,7 @@ impl Dialled<'_> {
             .map(|(id, nonce)| RedirectedSession {
                 upstream: id.to_owned(),
                 server: self.server.name().to_string(),
-                endpoint: self.caller.destination,
+                endpoint: self.endpoint.address(),
                 owner: Owner::of(&self.caller.session_owner()),
                 revision: revision.as_str().to_owned(),
                 issued: now(),

@@ -176,7 +176,7 @@ pub(super) async fn list(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'_>
         name: "",
     };
     let next_server = servers.next().map(|next| format!("{} ", next.server.name()));
-    let page = match forward::decided(call, Some(id), seen, asked, "", envelope, false) {
+    let page = match forward::decided(call, Some(id), seen, asked, "", envelope, false).await {
         // As if it had none.
         Decided::Denied(_) => Page::default(),
         Decided::Allowed(mut record) => {

@@ -330,7 +330,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     tokio::spawn(async move {
         let heard = async {
             let mut wanted = wanted;
-            let open = async |subscription: Subscription| {
+            let open = |subscription: Subscription| async move {
                 let opened = subscription.open().await;
                 (subscription, opened)
             };

@@ -16,7 +16,10 @@ use super::{
     session_server::SessionServer,
     upstreams::{Scripted, Upstream},
 };
-use crate::proxy::limits::{MAX_STREAMS_PER_CONNECTION, MAX_STREAMS_PER_WORKLOAD};
+use crate::{
+    identity::Caller,
+    proxy::{http_service, limits::MAX_STREAMS_PER_WORKLOAD, room::Room},
+};
 
 pub(super) type Client = SendRequest<Full<Bytes>>;
 
@@ -156,36 +159,27 @@ async fn a_preface_in_pieces_is_one_and_what_follows_it_must_be_http2() {
 
 #[tokio::test]
 async fn a_workload_has_so_many_calls_in_flight_and_no_more() {
-    let (scripted, address) = Scripted::start().await;
-    let proxied = Arc::new(Proxied::start(address).await);
-    let hold = tokio::spawn(async move {
-        let mut held = Vec::new();
-        loop {
-            held.push(scripted.asked().await);
-        }
+    let upstream = Upstream::start().await;
+    let proxied = Proxied::start(upstream.address).await;
+    let room = Room::new(proxied.tasks.clone());
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (shared, served) = (Arc::clone(&proxied.shared), room.clone());
+    let caller = Arc::new(Caller {
+        workload: None,
+        destination: upstream.address,
+        client: None,
+        process: None,
+        token: None,
+        observed: false,
     });
-    let mut waiting = Vec::new();
-    let connections = MAX_STREAMS_PER_WORKLOAD / MAX_STREAMS_PER_CONNECTION as usize;
-    for _ in 0..connections {
-        let client = client(proxied.connect().await).await;
-        for _ in 0..MAX_STREAMS_PER_CONNECTION {
-            let mut client = client.clone();
-            waiting.push(tokio::spawn(
-                async move { client.send_request(post(&call("add"))).await },
-            ));
-        }
-    }
-    let mut last = client(proxied.connect().await).await;
-    let refused = async {
-        loop {
-            let asked = tokio::time::timeout(Duration::from_millis(200), last.send_request(post(&call("add")))).await;
-            if let Ok(response) = asked {
-                return json(response.unwrap()).await;
-            }
-        }
-    };
-    let (status, body) = tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
+    tokio::spawn(async move { drop(http_service::two(ours, &caller, &served, &shared).await) });
+    let mut client = client(theirs).await;
+    let all = u32::try_from(MAX_STREAMS_PER_WORKLOAD).unwrap();
+    let others = Arc::clone(&room.streams).acquire_many_owned(all).await.unwrap();
+    let (status, body) = json(client.send_request(post(&call("add"))).await.unwrap()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
-    waiting.iter().for_each(tokio::task::JoinHandle::abort);
-    hold.abort();
+    assert_eq!(upstream.requests(), 0);
+    drop(others);
+    let (status, _) = json(client.send_request(post(&call("add"))).await.unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
 }

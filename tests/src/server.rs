@@ -47,6 +47,8 @@ pub enum McpPeer {
     Reset,
     /// Sends half of an answer and closes.
     Half,
+    /// Offers tools, each of which misbehaves in the way that its name says.
+    Hostile,
 }
 
 /// A server in a pod of its own.
@@ -221,7 +223,7 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.args((peer == McpPeer::PythonSse).then_some("--sse"));
             command
         }
-        McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half => {
+        McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half | McpPeer::Hostile => {
             let mode = format!("{peer:?}").to_lowercase();
             let mut command = pod.command(binary("echo-server")?)?;
             command.args(["--port", &port, "--name", pod.name(), "--mode", &mode]);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::governed::post;
 
 /// For the agent to know what the server offers.
-const KNOWN: Duration = Duration::from_secs(30);
+pub const KNOWN: Duration = Duration::from_secs(30);
 /// For what hostile clients held to be given back.
 const SETTLED: Duration = Duration::from_secs(60);
 /// Connections of each kind of slow client.

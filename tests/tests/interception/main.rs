@@ -6,6 +6,7 @@ mod configuration;
 mod enrolment;
 mod governed;
 mod hostile;
+mod hostile_upstream;
 mod hosts;
 mod lifecycle;
 mod machine;

@@ -62,6 +62,9 @@ pub(super) async fn request(
     let mut record = None;
     let mut traced = None;
     let seen = match governed(envelope) {
+        Some(asked) if asked.kind == Kind::Task && !tasks::are_known_to(call.era, envelope) => {
+            return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
+        }
         Some(asked) => {
             let Found { seen, own, left_out } =
                 find(call, asked).ok_or_else(|| unknown(&call.shared.telemetry, asked, call.era).to(Some(id)))?;

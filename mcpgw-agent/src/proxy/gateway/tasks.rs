@@ -1,11 +1,11 @@
 //! Tasks: what a client takes for the id of a task is sealed. It finds the task's server, and is of no use to others.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use bytes::{BufMut, Bytes};
 use http::{Response, StatusCode};
 use memchr::memmem;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -18,12 +18,14 @@ use super::{
 use crate::{
     mcp::{
         Envelope, Kind,
-        error::code,
+        error::{Rejection, code},
         governed::{Governed, Kind as Governs},
         message::{self, Peek},
+        params::MetaKey,
         part::Part,
         seal::{Cursor, ListKind, Owner, Sealer, Task, Token as _},
         splice::{Splice, json_string},
+        version::Era,
     },
     proxy::{
         call::Decided,
@@ -122,6 +124,25 @@ impl Rewrite for TaskIds {
             false => Rewritten::Replace(splice.finish()),
         }
     }
+}
+
+/// Whether a client may speak of tasks: a modern one says with each request that it knows them.
+pub(super) fn are_known_to(era: Era, envelope: &Envelope<'_>) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Capabilities<'a> {
+        #[serde(borrow)]
+        extensions: HashMap<Cow<'a, str>, IgnoredAny>,
+    }
+    let said = envelope.params.meta.get(MetaKey::ClientCapabilities);
+    let said: Option<Capabilities<'_>> = said.and_then(|part| serde_json::from_str(part.get()).ok());
+    era == Era::Legacy || said.is_some_and(|said| said.extensions.contains_key(EXTENSION))
+}
+
+/// What a client is told that does not.
+pub(super) fn not_declared() -> Rejection {
+    let required = serde_json::json!({ "extensions": { EXTENSION: {} } });
+    Rejection::missing_capability(&serde_json::value::to_raw_value(&required).unwrap_or_default())
 }
 
 /// The task that a client means, if it is one of its own at a server that it sees.

@@ -9,6 +9,7 @@ mod hostile;
 mod hosts;
 mod lifecycle;
 mod machine;
+mod observe;
 mod passed_sockets;
 mod pins;
 mod quota;

@@ -2,7 +2,7 @@
 
 use crate::{
     Address, Reason,
-    layout::{GOVERNED_GATEWAY, GOVERNED_REDIRECT, MODE_OFF, QUOTA, Settings, Workload},
+    layout::{GOVERNED_GATEWAY, GOVERNED_REDIRECT, MODE_OBSERVE, MODE_OFF, QUOTA, Settings, Workload},
 };
 
 /// What the map of governed addresses says about a destination.
@@ -54,10 +54,12 @@ pub struct Connect {
     pub workload: Option<Workload>,
     /// Cookie of the socket's network namespace.
     pub netns_cookie: u64,
-    /// Whether that namespace belongs to an enrolled workload whose mode is not `off`.
+    /// Whether that namespace belongs to a workload that is enforced.
     pub netns_enforced: bool,
     /// Connections of the workload that wait to be accepted.
     pub waiting: u64,
+    /// Whether the agent is alive and listens in the socket's namespace. Counts for observed workloads alone.
+    pub served: bool,
 }
 
 /// What happens to a connect.
@@ -121,6 +123,9 @@ pub const fn connect(settings: &Settings, c: &Connect) -> Verdict {
             Verdict::Pass(Reason::ModeOff)
         };
     }
+    if workload.mode == MODE_OBSERVE {
+        return observed(&workload, c);
+    }
     if workload.netns_cookie == 0 {
         return Verdict::Refuse(Reason::NoListener);
     }
@@ -148,6 +153,29 @@ pub const fn connect(settings: &Settings, c: &Connect) -> Verdict {
     Verdict::Redirect(Reason::Governed)
 }
 
+/// What a workload gets that is only observed: the proxy, if nothing at all is in the way, and else what it dials.
+#[inline(always)]
+const fn observed(workload: &Workload, c: &Connect) -> Verdict {
+    // An enforced workload's socket is not freed by passing it on.
+    if c.netns_enforced {
+        return Verdict::Refuse(Reason::IdentityMismatch);
+    }
+    let own = workload.netns_cookie != 0 && workload.netns_cookie == c.netns_cookie;
+    let listens = workload.listener_v4 != 0 && (c.destination.is_v4() || workload.listener_v6 != 0);
+    let reachable = c.served && own && listens;
+    if !c.governed.is_governed() {
+        // The listener's port: without us nobody would be there, and while we are, nobody else is.
+        return match reachable {
+            true => Verdict::Refuse(Reason::ListenerDialled),
+            false => Verdict::Pass(Reason::Observed),
+        };
+    }
+    match reachable && c.tcp && c.waiting < QUOTA {
+        true => Verdict::Redirect(Reason::Governed),
+        false => Verdict::Pass(Reason::Observed),
+    }
+}
+
 /// Whether a process may bind `port`: in an enrolled workload the listener's port is the agent's.
 ///
 /// `workload` is the one whose cgroup holds the calling task, `netns_enforced` as in [`Connect`]; UDP is
@@ -168,7 +196,7 @@ pub const fn bind(
         return Verdict::Pass(Reason::Agent);
     }
     match workload {
-        Some(workload) if workload.mode != MODE_OFF => Verdict::Refuse(Reason::ListenerPortBound),
+        Some(workload) if workload.is_enforced() => Verdict::Refuse(Reason::ListenerPortBound),
         _ if netns_enforced => Verdict::Refuse(Reason::ListenerPortBound),
         _ => Verdict::Pass(Reason::NotGoverned),
     }

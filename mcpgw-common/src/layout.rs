@@ -29,9 +29,11 @@ pub mod name {
     pub const COUNTERS: &str = "COUNTERS";
     /// Original destination of each redirected socket, in socket storage.
     pub const ORIGINS: &str = "ORIGINS";
+    /// Until when the agent is taken to be alive, at index 0: nanoseconds since boot, suspended time included.
+    pub const LEASE: &str = "LEASE";
     /// The maps that are pinned (all of them).
-    pub const ALL: [&str; 9] = [
-        GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS,
+    pub const ALL: [&str; 10] = [
+        GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS, LEASE,
     ];
 }
 
@@ -74,13 +76,16 @@ pub const MODE_OFF: u32 = 0;
 /// [`Workload::mode`]: governed.
 pub const MODE_ENFORCE: u32 = 1;
 
+/// [`Workload::mode`]: governed while there is an agent, and never refused.
+pub const MODE_OBSERVE: u32 = 2;
+
 /// An enrolled workload, keyed by the id of its pod-level cgroup.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Workload {
     /// Cookie of its network namespace; 0 while it is not known.
     pub netns_cookie: u64,
-    /// [`MODE_OFF`] or [`MODE_ENFORCE`]; anything else is treated as enforce.
+    /// [`MODE_OFF`], [`MODE_ENFORCE`] or [`MODE_OBSERVE`]; anything else is treated as enforce.
     pub mode: u32,
     /// Index in `COMMITTED` and `ACCEPTED`; below [`MAX_WORKLOADS`].
     pub slot: u32,
@@ -88,6 +93,14 @@ pub struct Workload {
     pub listener_v4: u32,
     /// 1 while a listener on ::1 is up.
     pub listener_v6: u32,
+}
+
+impl Workload {
+    /// Whether its dials of governed addresses reach the proxy or nothing.
+    #[inline(always)]
+    pub const fn is_enforced(&self) -> bool {
+        self.mode != MODE_OFF && self.mode != MODE_OBSERVE
+    }
 }
 
 /// A connection to the listener as `accept` sees it on the wire.

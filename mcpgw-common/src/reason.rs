@@ -39,11 +39,13 @@ pub enum Reason {
     NotCommitted = 15,
     /// The address is a server's that is reached through the gateway only.
     GatewayOnly = 16,
+    /// The workload is only observed, and cannot be taken to the proxy now: it dials as if there were none.
+    Observed = 17,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotGoverned,
         Self::Agent,
         Self::ModeOff,
@@ -61,6 +63,7 @@ impl Reason {
         Self::ListenerPortBound,
         Self::NotCommitted,
         Self::GatewayOnly,
+        Self::Observed,
     ];
 
     /// The name in metrics, status and logs.
@@ -83,13 +86,14 @@ impl Reason {
             Self::ListenerPortBound => "listener_port_bound",
             Self::NotCommitted => "not_committed",
             Self::GatewayOnly => "gateway_only",
+            Self::Observed => "observed",
         }
     }
 
     /// What the decision with this reason is called in metrics: `pass`, `redirect` or `refuse`.
     pub const fn decision(self) -> &'static str {
         match self {
-            Self::NotGoverned | Self::Agent | Self::ModeOff | Self::UnknownPassed => "pass",
+            Self::NotGoverned | Self::Agent | Self::ModeOff | Self::UnknownPassed | Self::Observed => "pass",
             Self::Governed => "redirect",
             _ => "refuse",
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use mcpgw_common::{
     Address, Endpoint, Reason,
     decide::{self, Connect, Governed, Verdict},
-    layout::{MODE_ENFORCE, MODE_OFF, QUOTA, Settings, Workload},
+    layout::{MODE_ENFORCE, MODE_OBSERVE, MODE_OFF, QUOTA, Settings, Workload},
 };
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn workloads()(netns_cookie in 0..4_u64, mode in 0..3_u32, v4 in 0..2_u32, v6 in 0..2_u32) -> Workload {
+    fn workloads()(netns_cookie in 0..4_u64, mode in 0..4_u32, v4 in 0..2_u32, v6 in 0..2_u32) -> Workload {
         Workload { netns_cookie, mode, slot: 0, listener_v4: v4, listener_v6: v6 }
     }
 }
@@ -52,9 +52,10 @@ prop_compose! {
         workload in proptest::option::of(workloads()),
         netns_cookie in 1..4_u64,
         netns_enforced: bool,
+        served: bool,
         waiting in prop_oneof![Just(0), Just(QUOTA - 1), QUOTA..u64::MAX],
     ) -> Connect {
-        Connect { destination: ip.into(), port, governed, tcp, task_cgroup, workload, netns_cookie, netns_enforced, waiting }
+        Connect { destination: ip.into(), port, governed, tcp, task_cgroup, workload, netns_cookie, netns_enforced, waiting, served }
     }
 }
 
@@ -62,7 +63,7 @@ proptest! {
     /// The mission in one property.
     #[test]
     fn an_enforced_workload_never_reaches_a_governed_address_directly(s in settings(), c in connects()) {
-        let enforced = c.workload.is_some_and(|w| w.mode != MODE_OFF);
+        let enforced = c.workload.is_some_and(|w| w.is_enforced());
         let agent = s.agent_cgroup != 0 && c.task_cgroup == s.agent_cgroup;
         if c.governed.is_governed() && enforced && !agent {
             let passed = matches!(decide::connect(&s, &c), Verdict::Pass(_));
@@ -85,9 +86,24 @@ proptest! {
         if let Verdict::Redirect(reason) = decide::connect(&s, &c) {
             let w = c.workload.unwrap();
             prop_assert_eq!(reason, Reason::Governed);
-            prop_assert!(matches!(c.governed, Governed::Redirect | Governed::Gateway) && c.tcp && w.mode != MODE_OFF && w.netns_cookie == c.netns_cookie);
+            prop_assert!(c.governed.is_governed() && (w.mode == MODE_OBSERVE || c.governed != Governed::Refuse) && c.tcp && w.mode != MODE_OFF && w.netns_cookie == c.netns_cookie);
             prop_assert!(w.listener_v4 == 1 && (c.destination.is_v4() || w.listener_v6 == 1));
             prop_assert!(c.waiting < QUOTA);
+        }
+    }
+
+    /// Its outcome is its own, but where it has another workload's socket.
+    #[test]
+    fn an_observed_workload_is_never_refused_what_it_could_have(s in settings(), c in connects()) {
+        let mut c = c;
+        c.workload = c.workload.map(|w| Workload { mode: MODE_OBSERVE, ..w });
+        c.netns_enforced = false;
+        let agent = s.agent_cgroup != 0 && c.task_cgroup == s.agent_cgroup;
+        if let (Some(w), true, false) = (c.workload, c.governed.is_governed(), agent) {
+            let verdict = decide::connect(&s, &c);
+            prop_assert!(!matches!(verdict, Verdict::Refuse(_)), "{verdict:?}");
+            prop_assert!(c.served || verdict == Verdict::Pass(Reason::Observed));
+            prop_assert!(w.netns_cookie == c.netns_cookie || verdict == Verdict::Pass(Reason::Observed));
         }
     }
 
@@ -112,7 +128,7 @@ proptest! {
     fn the_listener_port_is_bound_by_nobody_in_an_enforced_workload(s in settings(), w in workloads(), netns_enforced: bool) {
         let verdict = decide::bind(&s, PORT, true, 9, Some(w), netns_enforced);
         let refused = matches!(verdict, Verdict::Refuse(_));
-        prop_assert_eq!(refused, w.mode != MODE_OFF || netns_enforced);
+        prop_assert_eq!(refused, w.is_enforced() || netns_enforced);
     }
 
     #[test]
@@ -163,6 +179,7 @@ fn the_agent_is_exempt_and_a_mode_that_is_not_known_is_enforce() {
         netns_cookie: 1,
         netns_enforced: true,
         waiting: 0,
+        served: false,
     };
     assert_eq!(decide::connect(&settings, &connect), Verdict::Pass(Reason::Agent));
     connect.task_cgroup = 8;

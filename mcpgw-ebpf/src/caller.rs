@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
     programs::SockAddrContext,
 };
-use mcpgw_common::layout::{MAX_CGROUP_DEPTH, MODE_OFF, Workload};
+use mcpgw_common::layout::{MAX_CGROUP_DEPTH, Workload};
 
 use crate::maps::{NETNS, WORKLOADS};
 
@@ -20,7 +20,7 @@ pub struct Caller {
     pub workload: Option<(u64, Workload)>,
     /// Cookie of the *socket's* network namespace.
     pub netns_cookie: u64,
-    /// Whether that namespace is an enrolled workload's that is not `off`.
+    /// Whether that namespace is a workload's that is enforced.
     pub netns_enforced: bool,
 }
 
@@ -59,6 +59,5 @@ fn workload_of_task() -> Option<(u64, Workload)> {
 #[inline(always)]
 fn is_enforced(netns_cookie: u64) -> bool {
     // SAFETY: as above.
-    unsafe { NETNS.get(netns_cookie).and_then(|cgroup| WORKLOADS.get(cgroup)) }
-        .is_some_and(|workload| workload.mode != MODE_OFF)
+    unsafe { NETNS.get(netns_cookie).and_then(|cgroup| WORKLOADS.get(cgroup)) }.is_some_and(Workload::is_enforced)
 }

@@ -13,12 +13,13 @@ use aya_log_ebpf::debug;
 use mcpgw_common::{
     Endpoint, Reason,
     decide::{self, Connect, Governed, Verdict},
-    layout::Origin,
+    layout::{MODE_OBSERVE, Origin},
 };
 
 use crate::{
     caller::Caller,
     maps::{GOVERNED, ORIGINS, SETTINGS, count, waiting},
+    served,
     sock_addr::{Family, endpoint, is_tcp, listener_for, set_endpoint, socket},
 };
 
@@ -71,6 +72,12 @@ fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
                 Some((_, workload)) => waiting(workload.slot),
                 None => 0,
             },
+            served: match caller.workload {
+                Some((_, workload)) if workload.mode == MODE_OBSERVE => {
+                    served::is_served(ctx, &destination.address, settings.listener_port)
+                }
+                _ => false,
+            },
         },
     );
     debug!(ctx, "connect to port {}: {}", destination.port, verdict.reason().name());
@@ -80,6 +87,10 @@ fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
                 Ok(()) => {
                     count(reason);
                     PROCEED
+                }
+                Err(_) if workload.mode == MODE_OBSERVE => {
+                    count(Reason::Observed);
+                    pass(ctx)
                 }
                 Err(reason) => refuse(reason),
             }
@@ -120,22 +131,6 @@ fn redirect(
     cgroup: u64,
     slot: u32,
 ) -> Result<(), Reason> {
-    let mut device: u32 = 0;
-    // A device binding would keep the connection from the loopback, and time out.
-    // SAFETY: the value is four bytes on the stack, as long as the helper is told.
-    let cleared = unsafe {
-        bpf_setsockopt(
-            ctx.as_ptr(),
-            SOL_SOCKET,
-            SO_BINDTODEVICE,
-            core::ptr::from_mut(&mut device).cast(),
-            4,
-        )
-    };
-    if cleared != 0 {
-        return Err(Reason::DeviceBound);
-    }
-
     let mut origin = Origin {
         destination,
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
@@ -155,6 +150,22 @@ fn redirect(
     // An earlier connect of the same socket may have left its own: the insertion does not replace it.
     // SAFETY: not null, and of the map's value type.
     unsafe { *stored = origin };
+
+    let mut device: u32 = 0;
+    // A device binding would keep the connection from the loopback, and time out.
+    // SAFETY: the value is four bytes on the stack, as long as the helper is told.
+    let cleared = unsafe {
+        bpf_setsockopt(
+            ctx.as_ptr(),
+            SOL_SOCKET,
+            SO_BINDTODEVICE,
+            core::ptr::from_mut(&mut device).cast(),
+            4,
+        )
+    };
+    if cleared != 0 {
+        return Err(Reason::DeviceBound);
+    }
 
     set_endpoint(ctx, family, &listener_for(&destination.address, listener_port));
     Ok(())

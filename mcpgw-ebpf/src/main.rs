@@ -5,6 +5,7 @@
 //! sock_ops    hand the destination over to the agent under the connection's tuple; clean up at close
 //! bind        bind4, bind6: the listener's port is the agent's
 //! peername    getpeername4, getpeername6: the application sees the address that it dialled
+//! served      whether the agent would take a connection now
 //! caller      who calls: cgroup → workload, network namespace
 //! sock_addr   reading and writing the hooks' context, as the verifier wants it
 //! maps        the maps
@@ -30,6 +31,8 @@ mod connect;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod peername;
+#[cfg(target_arch = "bpf")]
+mod served;
 #[cfg(target_arch = "bpf")]
 mod sock_addr;
 #[cfg(target_arch = "bpf")]

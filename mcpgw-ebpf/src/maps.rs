@@ -40,6 +40,9 @@ pub static ACCEPTED: Array<u64, { MAX_WORKLOADS as usize }> = Array::new();
 pub static COUNTERS: PerCpuArray<u64, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
 
 #[btf_map]
+pub static LEASE: Array<u64, 1> = Array::new();
+
+#[btf_map]
 pub static ORIGINS: SkStorage<Origin> = SkStorage::new();
 
 /// Counts one decision.

@@ -387,9 +387,10 @@ fn report_ready(node: &str, metrics: SocketAddr, datapath: &DatapathStatus) {
         %metrics,
         generation = datapath.generation,
         enforced = count(|state| matches!(state, State::Enforced)),
+        observed = count(|state| matches!(state, State::Observed)),
         off = count(|state| matches!(state, State::Off)),
         pending = count(|state| matches!(state, State::Pending(_))),
-        refused = count(|state| matches!(state, State::Refused(_))),
+        refused = count(|state| matches!(state, State::Refused(_) | State::NotGoverned(_))),
         "ready: the configuration is in force"
     );
 }

@@ -152,6 +152,7 @@ fn workloads(workloads: &[WorkloadStatus]) -> Table {
         let state = match (state.chars().count() > MAX_STATE, &workload.state) {
             (false, _) => state,
             (true, State::Pending(_)) => "pending".to_owned(),
+            (true, State::NotGoverned(_)) => "not-governed".to_owned(),
             (true, _) => "refused".to_owned(),
         };
         let v6 = |address: &&String| address.starts_with('[');

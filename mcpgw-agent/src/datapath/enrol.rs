@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use mcpgw_common::layout::{self, MAX_CGROUP_DEPTH, MODE_ENFORCE, MODE_OFF};
+use mcpgw_common::layout::{self, MAX_CGROUP_DEPTH, MODE_ENFORCE, MODE_OBSERVE, MODE_OFF};
 
 use super::{
     Handoffs, PodListeners, Serve, ServeGuard, cgroup, destroy, listener,
@@ -116,7 +116,7 @@ impl Enrolment {
                 state
             }
             None => match self.find_netns(node, &path) {
-                Ok(Found::Held) => State::Enforced,
+                Ok(Found::Held) => self.in_place(),
                 Ok(Found::New(netns)) if taken.contains(&netns.id()) => {
                     self.served = None;
                     State::Refused("shared-network-namespace".into())
@@ -138,13 +138,11 @@ impl Enrolment {
     /// What keeps it from being governed, before its namespace is looked at.
     fn obstacle(&self, node: &NodeFacts) -> Option<State> {
         let cgroup = &self.spec.cgroup;
-        match self.spec.mode {
-            Mode::Off => return Some(State::Off),
-            Mode::Observe => return Some(State::Pending("observe".into())),
-            Mode::Enforce => {}
+        if self.spec.mode == Mode::Off {
+            return Some(State::Off);
         }
         if !cgroup.starts_with(&node.attached_at) {
-            return Some(State::Refused("outside-node-cgroup".into()));
+            return Some(State::NotGoverned("outside-node-cgroup".into()));
         }
         if cgroup.components().count() > MAX_CGROUP_DEPTH as usize {
             return Some(State::Refused("cgroup-too-deep".into()));
@@ -208,7 +206,7 @@ impl Enrolment {
             Ok(maps) => maps,
             Err(error) => return State::Pending(format!("maps ({error})")),
         };
-        let handoffs = Handoffs::new(maps, opened.netns_cookie, self.slot, missing.clone());
+        let handoffs = Handoffs::new(maps, opened.netns_cookie, self.slot, self.spec.mode, missing.clone());
         let identity = WorkloadIdentity {
             workload: self.spec.name.clone(),
             service_account: self.spec.service_account.clone(),
@@ -233,13 +231,25 @@ impl Enrolment {
             v6,
             passes: HashMap::new(),
         });
-        State::Enforced
+        self.in_place()
+    }
+
+    /// Its state when all is as it should be.
+    fn in_place(&self) -> State {
+        match self.spec.mode {
+            Mode::Observe => State::Observed,
+            Mode::Off | Mode::Enforce => State::Enforced,
+        }
     }
 
     /// Ends the connections to governed addresses that were open before those were governed, and tells how
     /// many. To be called when the kernel has the entries, so that no new ones come up.
     pub fn end_direct_connections(&mut self, governed: &HashMap<SocketAddr, u32>) -> u64 {
-        let Some(served) = &mut self.served else { return 0 };
+        // What is only observed keeps what it has.
+        let enforced = self.spec.mode == Mode::Enforce;
+        let Some(served) = self.served.as_mut().filter(|_| enforced) else {
+            return 0;
+        };
         served.passes.retain(|address, _| governed.contains_key(address));
         let due = |address: &SocketAddr| served.passes.get(address).is_none_or(|passes| *passes < PASSES);
         if !governed.keys().any(due) {
@@ -264,7 +274,8 @@ impl Enrolment {
     /// cannot be, the entry makes the kernel refuse.
     pub fn entry(&self) -> Option<(u64, layout::Workload)> {
         let (mode, slot) = match self.spec.mode {
-            Mode::Off | Mode::Observe => (MODE_OFF, self.slot),
+            Mode::Off => (MODE_OFF, self.slot),
+            Mode::Observe => (MODE_OBSERVE, self.slot),
             Mode::Enforce => (MODE_ENFORCE, self.slot),
         };
         let entry = layout::Workload {
@@ -280,7 +291,7 @@ impl Enrolment {
     /// For `mcpgw status`. `in_force` tells whether the kernel was read back and has its entry.
     pub fn status(&self, in_force: bool) -> WorkloadStatus {
         let state = match &self.state {
-            State::Enforced if !in_force => State::Pending("kernel-out-of-step".into()),
+            State::Enforced | State::Observed if !in_force => State::Pending("kernel-out-of-step".into()),
             state => state.clone(),
         };
         WorkloadStatus {

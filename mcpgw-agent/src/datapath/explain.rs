@@ -46,9 +46,9 @@ pub fn explain(maps: &Maps, workload: &WorkloadStatus, to: SocketAddr) -> Explan
             task_cgroup: workload.cgroup_id.unwrap_or(0),
             workload: entry,
             netns_cookie,
-            netns_enforced: entry.is_some_and(|e| e.mode != mcpgw_common::layout::MODE_OFF)
-                && maps.netns.get(&netns_cookie, 0).is_ok(),
+            netns_enforced: entry.is_some_and(|entry| entry.is_enforced()) && maps.netns.get(&netns_cookie, 0).is_ok(),
             waiting,
+            served: maps.lease.get(&0, 0).is_ok_and(|until| until > 0),
         },
     );
     let reason = verdict.reason();
@@ -74,6 +74,9 @@ fn text(reason: Reason, workload: &WorkloadStatus, to: SocketAddr) -> String {
         ),
         Reason::Agent => "The agent's own connections are exempt.".to_owned(),
         Reason::ModeOff => format!("{name} has mode `off`: its connection goes direct."),
+        Reason::Observed => format!(
+            "{name} is only observed, and has no listener for {to} (state {state}): its connection goes direct, and nothing of it is recorded."
+        ),
         Reason::UnknownPassed | Reason::UnknownRefused => {
             format!(
                 "{name} is not known to the kernel (state {state}); unknownWorkloads decides for it until its cgroup exists."

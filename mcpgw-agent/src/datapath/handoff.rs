@@ -14,12 +14,16 @@ use mcpgw_common::layout::{Flow, Origin};
 use tokio::net::TcpStream;
 
 use super::{maps::HandoffMaps, sockopt};
-use crate::identity::{Caller, Process, WorkloadIdentity, executable_of};
+use crate::{
+    identity::{Caller, Process, WorkloadIdentity, executable_of},
+    resources::Mode,
+};
 
 /// The handoffs of one workload's connections.
 pub struct Handoffs {
     netns_cookie: u64,
     slot: u32,
+    observed: bool,
     maps: Mutex<HandoffMaps>,
     missing: Arc<AtomicU64>,
 }
@@ -58,10 +62,11 @@ impl NoOrigin {
 }
 
 impl Handoffs {
-    pub(super) fn new(maps: HandoffMaps, netns_cookie: u64, slot: u32, missing: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(maps: HandoffMaps, netns_cookie: u64, slot: u32, mode: Mode, missing: Arc<AtomicU64>) -> Self {
         Self {
             netns_cookie,
             slot,
+            observed: mode == Mode::Observe,
             maps: Mutex::new(maps),
             missing,
         }
@@ -82,7 +87,7 @@ impl Handoffs {
                 command: command(&origin.comm),
             }),
             token: None,
-            observed: false,
+            observed: self.observed,
         })
     }
 

@@ -32,6 +32,8 @@ pub struct Maps {
     pub committed: Array<MapData, u64>,
     /// Handoffs that the agent took, by slot.
     pub accepted: Array<MapData, u64>,
+    /// Until when the agent is alive.
+    pub lease: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -74,6 +76,7 @@ impl Maps {
             handoffs: open(pins, name::HANDOFFS, Map::HashMap)?,
             committed: open(pins, name::COMMITTED, Map::Array)?,
             accepted: open(pins, name::ACCEPTED, Map::Array)?,
+            lease: lease(pins)?,
             counters: open(pins, name::COUNTERS, Map::PerCpuArray)?,
         })
     }
@@ -117,6 +120,11 @@ impl Maps {
             ),
         ]
     }
+}
+
+/// The agent's lease.
+pub fn lease(pins: &Path) -> Result<Array<MapData, u64>, DatapathError> {
+    open(pins, name::LEASE, Map::Array)
 }
 
 fn open<M: TryFrom<Map, Error = MapError>>(

@@ -12,6 +12,7 @@
 //! listener   the listeners in a namespace
 //! destroy    ends connections that are older than their governance
 //! enrol      one workload: what it needs, where it stands
+//! lease      how the kernel knows that the agent is alive
 //! reconcile  Desired + what is there → kernel
 //! run        the loop around it
 //! watch      wakes the loop when a cgroup changes
@@ -30,6 +31,7 @@ mod error;
 mod explain;
 mod handoff;
 mod kernel;
+mod lease;
 mod listener;
 mod maps;
 mod netns;

@@ -172,7 +172,7 @@ impl Reconciler {
             self.hosts_awaited = None;
         }
         self.write_maps(desired, &governed)?;
-        if desired.workloads.iter().any(|workload| workload.mode == Mode::Enforce) {
+        if desired.workloads.iter().any(|workload| workload.mode != Mode::Off) {
             let root = below(&self.node.cgroup_mount, &self.node.attached_at);
             let id = cgroup::id(&root).unwrap_or(0);
             self.kernel.attach(&root, id)?;

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     DatapathError, Explanation, NodeOptions, Serve, explain,
     kernel::Kernel,
+    lease::Lease,
     maps::Maps,
     node::NodeLock,
     preflight,
@@ -64,6 +65,8 @@ impl Datapath {
         log_changes(&DatapathStatus::default(), &status);
         let (publish, status) = watch::channel(status);
         let (stop, stopped) = watch::channel(false);
+        let lease = Lease::take(&pins)?;
+        tokio::spawn(lease.keep(stopped.clone()));
         let task = tokio::spawn(async move {
             run(reconciler, desired, hosts, publish, stopped).await;
             drop(lock);
@@ -155,7 +158,9 @@ fn log_changes(last: &DatapathStatus, now: &DatapathStatus) {
         }
         let (workload, state) = (&workload.name, &workload.state);
         match state {
-            State::Refused(_) => tracing::warn!(workload, %state, "this workload is NOT governed as asked"),
+            State::Refused(_) | State::NotGoverned(_) => {
+                tracing::warn!(workload, %state, "this workload is NOT governed as asked")
+            }
             _ => tracing::info!(workload, %state, "workload"),
         }
     }

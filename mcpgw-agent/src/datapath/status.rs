@@ -31,7 +31,7 @@ pub struct WorkloadStatus {
     pub name: String,
     /// Its ServiceAccount.
     pub service_account: String,
-    /// `enforce` or `off`.
+    /// `enforce`, `observe` or `off`.
     pub mode: String,
     /// Its state.
     pub state: State,
@@ -45,27 +45,34 @@ pub struct WorkloadStatus {
     pub listeners: Vec<String>,
 }
 
-/// The state of a workload. Written `enforced`, `off`, `pending:<reason>` or `refused:<reason>`, in JSON too.
+/// The state of a workload. Written `enforced`, `observed`, `off`, `pending:<reason>`,
+/// `refused:<reason>` or `not-governed:<reason>`, in JSON too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum State {
     /// Governed, and read back from the kernel as such.
     Enforced,
+    /// Observed, and read back from the kernel as such: what it dials is recorded, and nothing is refused.
+    Observed,
     /// Known, and left alone as asked.
     Off,
     /// Not governed yet; its dials of governed addresses are refused once its cgroup exists.
     Pending(String),
     /// Cannot be governed; its dials of governed addresses are refused where its cgroup is known.
     Refused(String),
+    /// Out of the programs' reach: it dials directly.
+    NotGoverned(String),
 }
 
 impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Enforced => f.write_str("enforced"),
+            Self::Observed => f.write_str("observed"),
             Self::Off => f.write_str("off"),
             Self::Pending(reason) => write!(f, "pending:{reason}"),
             Self::Refused(reason) => write!(f, "refused:{reason}"),
+            Self::NotGoverned(reason) => write!(f, "not-governed:{reason}"),
         }
     }
 }
@@ -82,9 +89,11 @@ impl TryFrom<String> for State {
     fn try_from(text: String) -> Result<Self, String> {
         match text.split_once(':').unwrap_or((&text, "")) {
             ("enforced", "") => Ok(Self::Enforced),
+            ("observed", "") => Ok(Self::Observed),
             ("off", "") => Ok(Self::Off),
             ("pending", reason) => Ok(Self::Pending(reason.to_owned())),
             ("refused", reason) => Ok(Self::Refused(reason.to_owned())),
+            ("not-governed", reason) => Ok(Self::NotGoverned(reason.to_owned())),
             _ => Err(format!("{text} is no state of a workload")),
         }
     }
@@ -133,7 +142,9 @@ mod tests {
     fn a_state_survives_json() {
         for state in [
             State::Enforced,
+            State::Observed,
             State::Off,
+            State::NotGoverned("d".into()),
             State::Pending("a:b".into()),
             State::Refused("c".into()),
         ] {

@@ -13,7 +13,7 @@ use super::{
     Shared,
     http_service::{self, Ended},
     limits::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, WRITE_TIMEOUT},
-    passthrough,
+    observed, passthrough,
     preface::{self, First},
     room::Room,
     tls::{Tls, is_http2},
@@ -30,6 +30,9 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, room: Room, sh
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
+    }
+    if caller.observed && shared.plan.load().gateway_at(caller.destination).is_none() {
+        return observed::serve(stream, caller, room, shared).await;
     }
     let first = timeout(HEADER_TIMEOUT, preface::first(&stream));
     let Some(first) = shared.draining.run_until_cancelled(first).await else {

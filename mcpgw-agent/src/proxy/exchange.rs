@@ -101,7 +101,7 @@ pub(super) async fn serve(
     let answer = match gateway {
         _ if !has_room => Err(Refused::unaudited()),
         Some(listener) => gateway::serve(&shared, &mut caller, &bodies, &plan, listener, request).await,
-        None => redirected::serve(&shared, &mut caller, &bodies, &plan, request).await,
+        None => redirected::serve(&shared, &mut caller, &bodies, &plan, request, None).await,
     };
     Ok(answer.unwrap_or_else(|refused| {
         refused.report(&shared.telemetry, &caller, path);

@@ -43,6 +43,13 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that are read and thrown away after a last answer, so that closing does not destroy it on its way.
 pub const MAX_LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// What an observed connection reads at once, in each direction.
+pub const OBSERVED_BUFFER: usize = 16 * 1024;
+/// The copy of one direction of an observed connection that was not looked at yet, in bytes. Where there is more, the
+/// rest of the connection is not looked at.
+pub const MAX_TAPPED: usize = 8 * 1024 * 1024;
+/// … of all observed connections of a workload.
+pub const MAX_TAPPED_PER_WORKLOAD: usize = 64 * 1024 * 1024;
 /// First and longest pause in looking for the rest of a preface of HTTP/2 that came in pieces.
 pub const PREFACE_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 /// A TLS ClientHello that is looked into, in bytes.

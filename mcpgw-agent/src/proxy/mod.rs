@@ -7,6 +7,7 @@
 //! connection  serves one connection, by what is spoken on it
 //! http_service  HTTP on it, in either version
 //! tls         TLS that ends here
+//! observed    connections of workloads that are only observed
 //! passthrough  TLS that goes on unread
 //! room        what the connections of one workload share
 //! exchange    one request: which of the two paths it is on
@@ -41,6 +42,7 @@ mod http_service;
 mod limit;
 pub mod limits;
 mod listener;
+mod observed;
 mod outside;
 mod passthrough;
 mod pending;

@@ -40,7 +40,7 @@ pub(super) async fn serve(
     shared: &Arc<Shared>,
 ) {
     let needs_token = server.admission.redirected().mode.needs_token();
-    if needs_token && !caller.observed {
+    if needs_token {
         // It cannot be seen whether the caller has one.
         return shared.telemetry.refused(Refusal {
             time: SystemTime::now(),
@@ -53,13 +53,24 @@ pub(super) async fn serve(
     }
     let (verdict, rule) = match plan.decide_connection(server, caller) {
         Decision::Allow { rule } => (Verdict::Allow, rule),
-        Decision::Deny { rule, .. } if caller.observed => (Verdict::WouldDeny, Some(rule)),
         Decision::Deny { rule, .. } => (Verdict::Deny, Some(rule)),
     };
     let record = record(shared, caller, server.name(), "", verdict, rule);
     if verdict != Verdict::Deny {
         splice(stream, record, server.wanted.timeouts, caller.destination).await;
     }
+}
+
+/// The record of a connection whose caller is only observed: with what would be decided.
+pub(super) fn observed(server: &Arc<Server>, plan: &Plan, caller: &Arc<Caller>, shared: &Arc<Shared>) -> Record {
+    let (verdict, rule) = match plan.decide_connection(server, caller) {
+        Decision::Allow { rule } => (Verdict::Allow, rule),
+        Decision::Deny { rule, .. } => (Verdict::WouldDeny, Some(rule)),
+    };
+    let mut record = record(shared, caller, server.name(), "", verdict, rule);
+    record.sent_to(caller.destination);
+    record.leaving();
+    record
 }
 
 /// Passes a connection on that asks, at an address of a server's host, for another name than that.

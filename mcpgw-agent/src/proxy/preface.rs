@@ -40,6 +40,13 @@ impl First {
     }
 }
 
+/// Whether [`classify`] can tell from these bytes, or nothing that comes could.
+pub(super) fn is_enough(bytes: &[u8]) -> bool {
+    // Only HTTP/2 begins so.
+    let in_pieces = (1..HTTP2_PREFACE.len()).contains(&bytes.len()) && HTTP2_PREFACE.starts_with(bytes);
+    !bytes.is_empty() && !in_pieces
+}
+
 /// Waits for the first bytes and leaves them where they are.
 pub(super) async fn first(stream: &TcpStream) -> io::Result<First> {
     let mut bytes = [0; HTTP2_PREFACE.len()];
@@ -82,7 +89,7 @@ pub(super) async fn server_name(stream: &TcpStream) -> io::Result<Option<String>
 }
 
 /// Bytes that could still become a request are left to the HTTP parser, which says no in its turn.
-fn classify(bytes: &[u8]) -> First {
+pub(super) fn classify(bytes: &[u8]) -> First {
     match bytes.first() {
         None => return First::End,
         Some(&TLS_HANDSHAKE) => return First::Tls,

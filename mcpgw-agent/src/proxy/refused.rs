@@ -197,11 +197,6 @@ impl Refused {
         self
     }
 
-    /// Whether it was decided here, and not for want of an answer of the server.
-    pub(super) fn is_ours(&self) -> bool {
-        !self.status.is_server_error()
-    }
-
     /// The answer to a tool call that was allowed, and could not be answered. Its record tells, so that the refusal
     /// is not reported beside it.
     pub(super) fn into_answer_of(self, mut record: Record) -> Response<Body> {

@@ -1,6 +1,6 @@
 //! What the connections of one workload share.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use hyper::rt::Executor;
 use tokio::sync::Semaphore;
@@ -15,6 +15,8 @@ pub(super) struct Room {
     pub(super) bodies: BodyBudget,
     /// For its calls over HTTP/2: those over HTTP/1.1 are bounded by their connections.
     pub(super) streams: Arc<Semaphore>,
+    /// What the copies of its observed connections hold, in bytes.
+    pub(super) tapped: Arc<AtomicUsize>,
     /// Everything that runs for it.
     pub(super) tasks: Tasks,
 }
@@ -25,6 +27,7 @@ impl Room {
         Self {
             bodies: BodyBudget::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS_PER_WORKLOAD)),
+            tapped: Arc::default(),
             tasks: Tasks(tasks),
         }
     }

@@ -18,7 +18,6 @@
 //! conflicts  what two servers, or a server and the gateway, cannot both have
 //! captured   what becomes of direct dials of each address
 //! restart    what a running agent cannot take over
-//! not_yet    what the schema knows and the agent cannot do yet
 //! bounds     every limit, by name
 //! ```
 
@@ -46,7 +45,6 @@ mod issuer;
 mod labels;
 mod limit;
 mod name;
-mod not_yet;
 mod path;
 mod pattern;
 mod policy;
@@ -74,7 +72,6 @@ pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
 pub use engine::{Asking, Engine, ExtAuthz, OnFailure, RateLimitService};
 pub use limit::{KeyPart, Limit, Rate, Scope, Unit};
-pub use not_yet::not_yet;
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};
 pub use token::*;

@@ -94,11 +94,7 @@ pub(super) fn read(directory: &Path) -> Reading {
             Err(error) => problems.push(about_file(name, format!("cannot be read: {error}"))),
         }
     }
-    let result = resources::parse_beside(&texts, problems).and_then(|desired| match resources::not_yet(&desired) {
-        none if none.is_empty() => Ok(desired),
-        problems => Err(Problems::new(problems)),
-    });
-    let result = result.map_err(LoadErrors::from);
+    let result = resources::parse_beside(&texts, problems).map_err(LoadErrors::from);
     Reading { files: names, result }
 }
 

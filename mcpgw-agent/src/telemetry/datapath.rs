@@ -30,7 +30,7 @@ pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
         .with_description("Workloads by state.")
         .with_callback(move |gauge| {
             let status = seen.borrow();
-            for state in ["enforced", "off", "pending", "refused"] {
+            for state in ["enforced", "observed", "off", "pending", "refused", "not-governed"] {
                 let count = status
                     .workloads
                     .iter()
@@ -66,8 +66,10 @@ pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
 fn name(state: &State) -> &'static str {
     match state {
         State::Enforced => "enforced",
+        State::Observed => "observed",
         State::Off => "off",
         State::Pending(_) => "pending",
         State::Refused(_) => "refused",
+        State::NotGoverned(_) => "not-governed",
     }
 }

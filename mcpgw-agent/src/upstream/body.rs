@@ -34,6 +34,8 @@ pub struct UpstreamBody {
 enum Source {
     /// An answer of HTTP.
     Http(Incoming),
+    /// The copy of an answer that went to somebody else.
+    Copy(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
     /// Events that were cut out of another answer.
     Events(mpsc::Receiver<Bytes>),
     Empty,
@@ -51,6 +53,9 @@ pub enum BodyError {
     /// The server broke off.
     #[error("the server broke off its answer: {0}")]
     Broken(#[from] hyper::Error),
+    /// It is a copy, and that cannot be read.
+    #[error("the copy of the server's answer {0}")]
+    Copy(&'static str),
     /// The server was silent for this long.
     #[error("the server was silent for {} s", .0.as_secs_f64())]
     Idle(Duration),
@@ -75,6 +80,11 @@ impl UpstreamBody {
     /// Events as they come, until there are no more.
     pub(super) fn of_events(events: mpsc::Receiver<Bytes>, timeouts: Timeouts) -> Self {
         Self::of(Source::Events(events), Instant::now(), timeouts)
+    }
+
+    /// A copy, which takes as long as it takes.
+    pub fn copied(body: Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>) -> Self {
+        Self::of(Source::Copy(body), Instant::now(), Timeouts::default()).without_deadlines()
     }
 
     pub(super) fn empty() -> Self {
@@ -134,7 +144,8 @@ impl Body for UpstreamBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = match &mut self.body {
-            Source::Http(body) => Pin::new(body).poll_frame(cx),
+            Source::Http(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Source::Copy(body) => body.as_mut().poll_frame(cx),
             Source::Events(events) => events
                 .poll_recv(cx)
                 .map(|event| event.map(|event| Ok(Frame::data(event)))),
@@ -147,14 +158,14 @@ impl Body for UpstreamBody {
         let over = self.call.filter(|call| call.at <= Instant::now());
         Poll::Ready(frame.map(|frame| match over {
             Some(call) => Err(BodyError::Call(call.limit)),
-            None => frame.map_err(BodyError::from),
+            None => frame,
         }))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
             Source::Http(body) => body.is_end_stream(),
-            Source::Events(_) => false,
+            Source::Copy(_) | Source::Events(_) => false,
             Source::Empty => true,
         }
     }
@@ -162,7 +173,7 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Source::Http(body) => body.size_hint(),
-            Source::Events(_) => SizeHint::default(),
+            Source::Copy(_) | Source::Events(_) => SizeHint::default(),
             Source::Empty => SizeHint::with_exact(0),
         }
     }

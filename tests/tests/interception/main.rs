@@ -10,6 +10,7 @@ mod hostile_upstream;
 mod hosts;
 mod lifecycle;
 mod machine;
+mod observe;
 mod passed_sockets;
 mod pins;
 mod quota;

@@ -102,7 +102,7 @@ fn every_check_comes_out_the_same(revision: &str, passing: usize) -> Result<()> 
     assert!(failed.is_empty(), "the server itself fails: {failed:#?}");
     assert_eq!(count(&direct, "SUCCESS"), passing);
     let mut different = String::new();
-    for way in Way::all() {
+    for way in Way::ALL {
         let name = way.name();
         let through = run(scene.pod(way), scene.address(way, server), revision, &name)?;
         let found = differences(&direct, &through, &name);

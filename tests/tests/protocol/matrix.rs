@@ -199,7 +199,7 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
         .filter(|(_, gave)| gave.get("error").is_some());
     row.differences
         .extend(failed.map(|(step, gave)| format!("direct: {step} should work: {gave}")));
-    for way in Way::all() {
+    for way in Way::ALL {
         let path = way.name();
         if direct.is_empty() && way != Way::Gateway {
             row.marks.push("no");
@@ -280,7 +280,7 @@ fn run(peers: &[(&'static str, McpPeer)]) -> Result<()> {
         let marks: String = marks.iter().map(|mark| format!("{mark:<11}")).collect();
         println!("{name:<34} {}", marks.trim_end());
     };
-    let ways = Way::all().into_iter().map(Way::name);
+    let ways = Way::ALL.into_iter().map(Way::name);
     columns(
         "client, era → server",
         ["direct".to_owned()].into_iter().chain(ways).collect(),

@@ -1,6 +1,6 @@
 //! A node with one server of each kind, an enrolled pod, and the gateway.
 
-use std::{env, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use mcpgw_tests::{Agent, McpPeer, Node, Pod, Server, resources, until};
@@ -9,8 +9,6 @@ use mcpgw_tests::{Agent, McpPeer, Node, Pod, Server, resources, until};
 pub const KNOWN: Duration = Duration::from_secs(30);
 /// The gateway's port.
 const PORT: u16 = 8080;
-/// Set to anything, also runs all in `mode: observe` under a policy that denies everything.
-const OBSERVE: &str = "MCPGW_TEST_OBSERVE";
 /// The namespace of the pod that is only observed.
 const OBSERVED: &str = "observed";
 
@@ -26,12 +24,8 @@ pub enum Way {
 }
 
 impl Way {
-    /// All that are run.
-    pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::Redirected, Self::Gateway];
-        all.extend(env::var_os(OBSERVE).map(|_| Self::Observed));
-        all
-    }
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Redirected, Self::Gateway, Self::Observed];
 
     /// Its name in a table.
     pub fn name(self) -> String {
@@ -49,7 +43,7 @@ pub struct Scene {
     #[allow(dead_code, reason = "held while the scene lasts")]
     agent: Agent,
     governed: Pod,
-    observed: Option<Pod>,
+    observed: Pod,
     /// A pod that is not governed.
     pub free: Pod,
     /// The servers, by name.
@@ -85,21 +79,16 @@ impl Scene {
             .map(|(name, peer)| Ok((*name, node.server(name, *peer)?)))
             .collect::<Result<Vec<_>>>()?;
         let (governed, free) = (node.pod("agent").build()?, node.pod("free").build()?);
-        let observed = match Way::all().contains(&Way::Observed) {
-            true => Some(node.pod("watched").build()?),
-            false => None,
-        };
+        let observed = node.pod("watched").build()?;
         let gateway = SocketAddr::from((governed.gateway_ipv4(), PORT));
         let origin = format!("http://localhost:{PORT}");
+        let deny = format!("{{action: Deny, from: [{{namespaces: [{OBSERVED}]}}]}}");
         let mut documents = vec![
             resources::gateway_for_browsers(gateway, &[&origin]),
             resources::workload("tools", "research", &governed, "enforce"),
+            resources::workload(OBSERVED, "watched", &observed, "observe"),
+            resources::policy("tools", "rules", &["{action: Allow}", &deny]),
         ];
-        if let Some(observed) = &observed {
-            let deny = format!("{{action: Deny, from: [{{namespaces: [{OBSERVED}]}}]}}");
-            documents.push(resources::policy("tools", "rules", &["{action: Allow}", &deny]));
-            documents.push(resources::workload(OBSERVED, "watched", observed, "observe"));
-        }
         documents.extend(servers.iter().map(|(name, server)| document(name, server)));
         node.configure("node.yaml", &documents)?;
         let agent = node.agent()?;
@@ -121,9 +110,9 @@ impl Scene {
 
     /// The pod that goes this way.
     pub fn pod(&self, way: Way) -> &Pod {
-        match (way, &self.observed) {
-            (Way::Observed, Some(observed)) => observed,
-            _ => &self.governed,
+        match way {
+            Way::Observed => &self.observed,
+            Way::Redirected | Way::Gateway => &self.governed,
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 
-use super::{Dialled, session::Opened};
+use super::{Dialled, post::Judged, session::Opened};
 use crate::{
     mcp::{Envelope, Kind, batch::split, headers, message, sse::Parser},
     proxy::{
@@ -15,6 +15,7 @@ use crate::{
         limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER},
         refused::{Refused, json},
     },
+    telemetry::Outcome,
 };
 
 /// Answers a batch: with an array of the answers to its requests, or with nothing if it has none.
@@ -35,6 +36,19 @@ pub(super) async fn serve(
             return Err(Refused::new(StatusCode::BAD_REQUEST, "batch", message));
         }
         messages.push((envelope, body.slice_ref(element)));
+    }
+    if dialled.seen.is_some() {
+        // Of an observed caller's batch there is one answer, the server's own.
+        for (envelope, element) in messages {
+            if let Ok(Judged {
+                record: Some(mut record),
+                ..
+            }) = dialled.decide(envelope, &element).await?
+            {
+                record.outcome(Outcome::Ok, None);
+            }
+        }
+        return Ok(Response::new(Body::default()));
     }
     for (envelope, element) in messages {
         let wants_answer = envelope.kind == Kind::Request;

@@ -1,14 +1,14 @@
 //! The request for the server: the caller's own, but for what ends at this connection.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::Full;
 
 use super::{Dialled, session::Opened};
 use crate::{
     mcp::headers::MCP_SESSION_ID,
     proxy::{authenticate, refused::Refused},
-    upstream::{OwnCredentials, UpstreamBody},
+    upstream::{BodyError, OwnCredentials, UpstreamBody},
 };
 
 /// Headers by which a server could take the request for another than the one that was decided.
@@ -79,6 +79,11 @@ impl Dialled<'_> {
         request: Request<Full<Bytes>>,
         session: Option<&Opened>,
     ) -> Result<Response<UpstreamBody>, Refused> {
+        if let Some(seen) = self.seen {
+            let unseen =
+                |error: BodyError| Refused::new(StatusCode::BAD_GATEWAY, "answer_unobserved", error.to_string());
+            return seen.next().await.map_err(unseen);
+        }
         let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);
         let answered = self.upstream.send(endpoint, request).await;
         answered.map_err(|error| {

@@ -104,6 +104,10 @@ impl Filter {
     }
 
     fn filtered(&self, message: &Bytes) -> Option<Rewritten> {
+        // An event that only names its place in the stream, for a client to resume behind.
+        if message.is_empty() {
+            return Some(Rewritten::Keep);
+        }
         let peek = Peek::new(message).ok()?;
         if peek.kind != Message::Response {
             return Some(Rewritten::Keep);

@@ -33,6 +33,7 @@ use super::{
     Shared, authenticate,
     body::{BodyBudget, Share},
     exchange::Body,
+    observed::Answers,
     pending::StreamKey,
     refused::Refused,
     relay::Relay,
@@ -43,7 +44,6 @@ use crate::{
     identity::Caller,
     policy::{Plan, Server},
     resources::{Capture, Transport},
-    telemetry::Path,
     upstream::{Endpoint, Upstream},
 };
 
@@ -60,6 +60,8 @@ struct Dialled<'a> {
     path: String,
     /// Path and query instead of the request's own.
     target: Option<PathAndQuery>,
+    /// The answers to a caller that is only observed.
+    seen: Option<&'a Answers>,
     /// The stream on which the answers of an HTTP+SSE session come.
     stream: Option<StreamKey>,
     received: Instant,
@@ -67,29 +69,24 @@ struct Dialled<'a> {
     read: Instant,
 }
 
-/// Answers one request that was redirected.
+/// Answers one request that was redirected. Of a caller that is only observed it is a copy, and so is the answer, in
+/// `seen`: then nothing is sent anywhere.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     caller: &mut Arc<Caller>,
     bodies: &BodyBudget,
     plan: &Plan,
     request: Request<Incoming>,
+    seen: Option<&Answers>,
 ) -> Result<Response<Body>, Refused> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let judged = judge(shared, caller, plan, &head).await;
     let caller = &*caller;
-    let found = match judged {
-        Ok(found) => found,
-        // A caller that is only observed gets what it would get without us.
-        Err(refused) if caller.observed => {
-            shared.telemetry.would_refuse(refused.reason, caller, Path::Redirected);
-            return post::untouched(shared, caller, plan, &head, body, bodies).await;
-        }
-        Err(refused) => return Err(refused),
-    };
+    let found = judged?;
     let route = found.route;
     let mut dialled = found.dialled(shared, caller, plan, &head, received);
+    dialled.seen = seen;
     if dialled.server.wanted.transport == Transport::Sse
         && (&head.method, route) == (&Method::POST, Route::Mcp)
         && !caller.observed
@@ -101,18 +98,11 @@ pub(super) async fn serve(
         _ => (Bytes::new(), Share::default()),
     };
     dialled.read = Instant::now();
-    let answer = match (&head.method, route) {
-        (_, Route::Open) => dialled.pass(body.clone(), share).await,
-        (&Method::POST, _) => dialled.post(body.clone(), share).await,
+    match (&head.method, route) {
+        (_, Route::Open) => dialled.pass(body, share).await,
+        (&Method::POST, _) => dialled.post(body, share).await,
         (&Method::GET, _) => dialled.get().await,
         _ => dialled.delete().await,
-    };
-    match answer {
-        Err(refused) if dialled.caller.observed && refused.is_ours() => {
-            shared.telemetry.would_refuse(refused.reason, caller, Path::Redirected);
-            dialled.pass(body, Share::default()).await
-        }
-        answer => answer,
     }
 }
 
@@ -219,6 +209,7 @@ impl<'a> Found<'a> {
             head,
             path: self.path,
             target: None,
+            seen: None,
             stream: None,
             received,
             read: received,

@@ -3,13 +3,11 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, request::Parts};
-use hyper::body::Incoming;
+use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
 use super::{Dialled, batch, lists::Filter, session::Opened};
 use crate::{
-    identity::Caller,
     mcp::{
         AnswerObserver, Envelope, EnvelopeError,
         governed::{Governed, Kind, governed, subscriptions},
@@ -19,13 +17,10 @@ use crate::{
         splice::Splice,
         version::{Era, Revision, era},
     },
-    policy::Plan,
     proxy::{
-        Shared,
-        body::{BodyBudget, Share},
+        body::Share,
         call::{Asked, Decided, decide},
         exchange::Body,
-        gateway,
         refused::Refused,
         relay::{Relay, Watch},
     },
@@ -300,39 +295,4 @@ fn told(envelope: &Envelope<'_>, body: &Bytes, traced: &Propagated) -> Bytes {
     let mut splice = Splice::new(body);
     traced.write_meta(envelope, &mut splice);
     splice.finish()
-}
-
-/// Passes a request on as it is, for a caller that is only observed, to the endpoint that it dialled.
-pub(super) async fn untouched(
-    shared: &Arc<Shared>,
-    caller: &Arc<Caller>,
-    plan: &Plan,
-    head: &Parts,
-    body: Incoming,
-    bodies: &BodyBudget,
-) -> Result<Response<Body>, Refused> {
-    let server = plan.at(caller.destination).first().ok_or_else(Refused::path)?;
-    let upstream = shared
-        .upstreams
-        .get(server.name())
-        .ok_or_else(|| Refused::gone(server.name()))?;
-    let endpoint = upstream
-        .endpoint(caller.destination)
-        .map_err(|error| gateway::unreachable(server.name(), &error))?;
-    let (body, share) = bodies.read(body).await?;
-    let dialled = Dialled {
-        shared,
-        caller,
-        plan,
-        server,
-        upstream,
-        endpoint,
-        head,
-        path: head.uri.path().to_owned(),
-        target: None,
-        stream: None,
-        received: std::time::Instant::now(),
-        read: std::time::Instant::now(),
-    };
-    dialled.pass(body, share).await
 }

@@ -198,7 +198,9 @@ impl State {
         if !self.offers.streams {
             return whole(answer);
         }
-        let mut response = whole(format!(": hello\n\nevent: message\nid: 7\ndata: {answer}\n\n"));
+        let mut response = whole(format!(
+            ": hello\n\nid: 6\ndata: \n\nevent: message\nid: 7\ndata: {answer}\n\n"
+        ));
         let events = "text/event-stream".parse().unwrap();
         response.headers_mut().insert("content-type", events);
         response

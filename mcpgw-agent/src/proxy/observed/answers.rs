@@ -1,0 +1,320 @@
+//! The copy of what a server answers, read by the rules of HTTP/1, an answer for each request.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::tap::Tap;
+use crate::{
+    proxy::limits::{MAX_HEADERS, READ_BUFFER},
+    upstream::{BodyError, UpstreamBody},
+};
+
+/// The answers on one connection.
+#[derive(Clone)]
+pub(in crate::proxy) struct Answers(Arc<Mutex<Reading>>);
+
+struct Reading {
+    tap: Tap,
+    bytes: BytesMut,
+    /// What is left of the answer that was read last.
+    left: Left,
+    /// The methods of the requests whose answers were not read yet.
+    asked: VecDeque<Method>,
+}
+
+#[derive(Clone, Copy)]
+enum Left {
+    Nothing,
+    Bytes(u64),
+    /// Of a chunk; the end of its line comes behind it.
+    Chunk(u64),
+    ChunkSize,
+    ChunkEnd,
+    Trailers,
+    /// Everything, to the end of the connection.
+    All,
+}
+
+/// A status line with its headers cannot have more of these: a server may send more than a client.
+const MAX_ANSWER_HEADERS: usize = 2 * MAX_HEADERS;
+
+const BROKEN: BodyError = BodyError::Copy("ends in its midst");
+const GARBLED: BodyError = BodyError::Copy("is no HTTP");
+
+impl Answers {
+    pub(super) fn new(tap: Tap) -> Self {
+        Self(Arc::new(Mutex::new(Reading {
+            tap,
+            bytes: BytesMut::new(),
+            left: Left::Nothing,
+            asked: VecDeque::new(),
+        })))
+    }
+
+    /// A request begins; its answer comes behind those of the requests before.
+    pub(super) async fn expect(&self, method: Method) {
+        self.0.lock().await.asked.push_back(method);
+    }
+
+    /// The answer to the request that began last.
+    pub(in crate::proxy) async fn next(&self) -> Result<Response<UpstreamBody>, BodyError> {
+        let mut reading = Arc::clone(&self.0).lock_owned().await;
+        loop {
+            // What is left of an answer that nobody wanted to read.
+            while let Some(chunk) = poll_fn(|cx| reading.poll_chunk(cx)).await {
+                chunk?;
+            }
+            let Some(method) = reading.asked.pop_front() else {
+                return Err(BodyError::Copy("was read already"));
+            };
+            let head = reading.head(&method).await?;
+            if reading.asked.is_empty() {
+                let body = UpstreamBody::copied(Box::pin(Copied(reading)));
+                return Ok(head.map(|()| body));
+            }
+        }
+    }
+}
+
+impl Reading {
+    async fn head(&mut self, method: &Method) -> Result<Response<()>, BodyError> {
+        loop {
+            if let Some(head) = self.parse_head()? {
+                match head.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => return Err(BodyError::Copy("is another protocol's")),
+                    status if status.is_informational() => continue,
+                    status => {
+                        self.left = framing(method, status, head.headers())?;
+                        return Ok(head);
+                    }
+                }
+            }
+            if self.bytes.len() > READ_BUFFER {
+                return Err(GARBLED);
+            }
+            if !poll_fn(|cx| self.poll_more(cx)).await? {
+                return Err(BROKEN);
+            }
+        }
+    }
+
+    /// The head of an answer, if it is there whole.
+    fn parse_head(&mut self) -> Result<Option<Response<()>>, BodyError> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_ANSWER_HEADERS];
+        let mut parsed = httparse::Response::new(&mut headers);
+        let length = match parsed.parse(&self.bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(GARBLED),
+        };
+        let mut head = Response::new(());
+        *head.status_mut() = parsed
+            .code
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .ok_or(GARBLED)?;
+        for header in parsed.headers.iter() {
+            let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| GARBLED)?;
+            let value = HeaderValue::from_bytes(header.value).map_err(|_| GARBLED)?;
+            head.headers_mut().append(name, value);
+        }
+        self.bytes.advance(length);
+        Ok(Some(head))
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
+        let lost = |_| BodyError::Copy("is not whole");
+        self.tap.poll_more(cx, &mut self.bytes).map_err(lost)
+    }
+
+    /// The next bytes of a body.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            let step = match self.left {
+                Left::Nothing => return Poll::Ready(None),
+                Left::Bytes(0) => {
+                    self.left = Left::Nothing;
+                    continue;
+                }
+                Left::Chunk(0) => {
+                    self.left = Left::ChunkEnd;
+                    continue;
+                }
+                Left::Bytes(left) => self
+                    .take(left)
+                    .map(|chunk| (Left::Bytes(left - chunk.len() as u64), chunk)),
+                Left::Chunk(left) => self
+                    .take(left)
+                    .map(|chunk| (Left::Chunk(left - chunk.len() as u64), chunk)),
+                Left::All => self.take(u64::MAX).map(|chunk| (Left::All, chunk)),
+                Left::ChunkSize | Left::ChunkEnd | Left::Trailers => match self.line() {
+                    Ok(Some(next)) => {
+                        self.left = next;
+                        continue;
+                    }
+                    Ok(None) => None,
+                    Err(error) => return self.fail(error),
+                },
+            };
+            if let Some((left, chunk)) = step {
+                self.left = left;
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            match (ready!(self.poll_more(cx)), self.left) {
+                (Ok(true), _) => {}
+                (Ok(false), Left::All) => self.left = Left::Nothing,
+                (Ok(false), _) => return self.fail(BROKEN),
+                (Err(error), _) => return self.fail(error),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.left = Left::Nothing;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// At most so many bytes, if there are any.
+    fn take(&mut self, most: u64) -> Option<Bytes> {
+        let length = self.bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        (length > 0).then(|| self.bytes.split_to(length).freeze())
+    }
+
+    /// Reads a line between chunks, if it is there whole: what comes behind it.
+    fn line(&mut self) -> Result<Option<Left>, BodyError> {
+        let Some(end) = self.bytes.windows(2).position(|pair| pair == b"\r\n") else {
+            return if self.bytes.len() > READ_BUFFER {
+                Err(GARBLED)
+            } else {
+                Ok(None)
+            };
+        };
+        let next = match self.left {
+            Left::ChunkEnd if end == 0 => Left::ChunkSize,
+            Left::Trailers if end == 0 => Left::Nothing,
+            Left::Trailers => Left::Trailers,
+            Left::ChunkSize => match httparse::parse_chunk_size(&self.bytes[..end + 2]) {
+                Ok(httparse::Status::Complete((_, 0))) => Left::Trailers,
+                Ok(httparse::Status::Complete((_, size))) => Left::Chunk(size),
+                _ => return Err(GARBLED),
+            },
+            _ => return Err(GARBLED),
+        };
+        self.bytes.advance(end + 2);
+        Ok(Some(next))
+    }
+}
+
+/// How long the body of an answer is.
+fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Left, BodyError> {
+    if *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Left::Nothing);
+    }
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if let Some(coding) = text(header::TRANSFER_ENCODING) {
+        let last = coding.rsplit(',').next().unwrap_or_default();
+        let chunked = last.trim().eq_ignore_ascii_case("chunked");
+        return Ok(if chunked { Left::ChunkSize } else { Left::All });
+    }
+    match text(header::CONTENT_LENGTH) {
+        Some(length) => length.trim().parse().map(Left::Bytes).map_err(|_| GARBLED),
+        None => Ok(Left::All),
+    }
+}
+
+/// The body of an answer.
+struct Copied(OwnedMutexGuard<Reading>);
+
+impl Body for Copied {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let chunk = ready!(self.0.poll_chunk(cx));
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// What is read of these answers to these methods; an answer that is not asked for is read all the same.
+    async fn read(bytes: &[u8], asked: &[(Method, bool)]) -> Vec<Result<(u16, String), String>> {
+        let tap = Tap::new(&Arc::default());
+        let answers = Answers::new(tap.clone());
+        let feed = tokio::spawn({
+            let bytes = bytes.to_vec();
+            async move {
+                for byte in bytes {
+                    tap.push(&[byte]);
+                    tokio::task::yield_now().await;
+                }
+                tap.end();
+            }
+        });
+        let mut found = Vec::new();
+        for (method, wanted) in asked {
+            answers.expect(method.clone()).await;
+            if *wanted {
+                let answer = async {
+                    let (head, body) = answers.next().await?.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    Ok((head.status.as_u16(), String::from_utf8_lossy(&body).into_owned()))
+                };
+                found.push(answer.await.map_err(|error: BodyError| error.to_string()));
+            }
+        }
+        feed.await.unwrap();
+        found
+    }
+
+    #[tokio::test]
+    async fn answers_are_told_apart_by_every_rule_there_is() {
+        let bytes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nde\r\n1\r\nf\r\n0\r\na: b\r\n\r\n\
+            HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n\
+            HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlostHTTP/1.1 404 Not Found\r\n\r\nto the end";
+        let wanted = |method: Method| (method, true);
+        let asked = [
+            wanted(Method::POST),
+            wanted(Method::POST),
+            wanted(Method::HEAD),
+            wanted(Method::DELETE),
+            (Method::POST, false),
+            wanted(Method::GET),
+        ];
+        let expected = [(200, "abc"), (200, "def"), (200, ""), (204, ""), (404, "to the end")];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(status, body)| Ok((*status, (*body).to_owned())))
+            .collect();
+        assert_eq!(read(bytes, &asked).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_an_error() {
+        for bytes in [
+            &b"hello world, this is no HTTP\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n",
+            b"",
+        ] {
+            let found = read(bytes, &[(Method::GET, true)]).await;
+            assert!(found[0].is_err(), "{}: {found:?}", bytes.escape_ascii());
+        }
+    }
+}

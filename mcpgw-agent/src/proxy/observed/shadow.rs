@@ -1,0 +1,107 @@
+//! The copy of the requests, taken through the same decisions as those of governed workloads, up to where they would
+//! be sent; their answers are read from the copy of the answers. What would be refused is recorded as `would_deny`.
+
+use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::{
+    Answers,
+    tap::{Reader, Tap},
+};
+use crate::{
+    identity::Caller,
+    proxy::{
+        Shared,
+        exchange::Body,
+        limits::READ_BUFFER,
+        passthrough,
+        preface::{self, First},
+        redirected,
+        room::Room,
+    },
+    resources::ClientTls,
+    telemetry::{Outcome, Path},
+};
+
+/// Watches a connection until its copies end.
+pub(super) async fn watch(requests: Tap, answers: Tap, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
+    let first = poll_fn(|cx| requests.poll_first(cx, preface::is_enough)).await;
+    let would_refuse = |reason| shared.telemetry.would_refuse(reason, &caller, Path::Redirected);
+    match preface::classify(&first) {
+        First::End => {}
+        First::Http => http(requests, answers, &caller, &room, &shared).await,
+        First::Tls => tls(requests, &caller, &shared).await,
+        // Nobody looks into it here, and so nothing is known of what would be refused.
+        First::Http2 => would_refuse("http2_unobserved"),
+        First::NotHttp => would_refuse("not_http"),
+    }
+}
+
+async fn http(requests: Tap, answers: Tap, caller: &Arc<Caller>, room: &Room, shared: &Arc<Shared>) {
+    let answers = Answers::new(answers);
+    let service = service_fn(|request| {
+        Box::pin(one(
+            Arc::clone(shared),
+            Arc::clone(caller),
+            room.clone(),
+            answers.clone(),
+            request,
+        ))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .max_buf_size(READ_BUFFER)
+        // A client may have said all that it has to say.
+        .half_close(true)
+        .serve_connection(TokioIo::new(Reader::new(requests)), service);
+    let reason = match pin!(connection).await {
+        Ok(()) => return,
+        Err(error) if error.is_parse_too_large() => "headers_too_large",
+        Err(error) if error.is_parse() => "bad_http",
+        Err(error) => {
+            tracing::debug!(%error, "an observed connection is watched no longer");
+            "unobserved"
+        }
+    };
+    shared.telemetry.would_refuse(reason, caller, Path::Redirected);
+}
+
+/// Looks at one request. What it gives back goes nowhere.
+async fn one(
+    shared: Arc<Shared>,
+    mut caller: Arc<Caller>,
+    room: Room,
+    answers: Answers,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    answers.expect(request.method().clone()).await;
+    shared.telemetry.room().await;
+    let plan = shared.plan.load_full();
+    let seen = redirected::serve(&shared, &mut caller, &room.bodies, &plan, request, Some(&answers)).await;
+    Ok(seen.unwrap_or_else(|refused| {
+        shared.telemetry.would_refuse(refused.reason, &caller, Path::Redirected);
+        Response::default()
+    }))
+}
+
+/// TLS cannot be looked into. Who may connect at all can be decided, where that is all that is asked.
+async fn tls(requests: Tap, caller: &Arc<Caller>, shared: &Arc<Shared>) {
+    let plan = shared.plan.load_full();
+    let would_refuse = |reason| shared.telemetry.would_refuse(reason, caller, Path::Redirected);
+    let Some(server) = plan.at(caller.destination).first() else {
+        return would_refuse("tls");
+    };
+    match server.wanted.client_tls {
+        ClientTls::Refuse => would_refuse("tls"),
+        ClientTls::Terminate(_) => would_refuse("tls_unobserved"),
+        ClientTls::Passthrough => {
+            let mut record = passthrough::observed(server, &plan, caller, shared);
+            let mut reader = Reader::new(requests);
+            let ended = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+            record.outcome(ended.map_or(Outcome::Error, |_| Outcome::Ok), None);
+        }
+    }
+}

@@ -191,6 +191,50 @@ fn a_service_that_does_not_know_our_domain_counts_nothing_and_that_is_noticed() 
 }
 
 #[test]
+fn a_service_is_asked_over_tls_if_its_certificate_is_of_its_name_and_of_a_known_authority() -> Result<()> {
+    let node = Node::new()?;
+    let place = node.config_directory();
+    let made = rcgen::generate_simple_self_signed(["ratelimit.test".to_owned()])?;
+    let (certificate, key) = (place.join("service.crt"), place.join("service.key"));
+    fs::write(&certificate, made.cert.pem()).context("write the certificate")?;
+    fs::write(&key, made.signing_key.serialize_pem()).context("write its key")?;
+    let environment = [
+        ("GRPC_SERVER_USE_TLS", Path::new("true")),
+        ("GRPC_SERVER_TLS_CERT", &certificate),
+        ("GRPC_SERVER_TLS_KEY", &key),
+    ];
+    let _service = RateLimitService::start_with(&node, DOMAIN, &environment)?;
+    let tls = |name: &str| format!(", tls: {{serverName: {name}, caFile: {}}}", certificate.display());
+    let scene = Scene::new(&node, &[settings(LOOPBACK, &tls("ratelimit.test")), limit(100, "")])?;
+    let got = scene.add()?;
+    ensure!(got.passed(), "{got:?} {:?}", scene.engine(NAME));
+    ensure!(scene.asked(NAME, "allowed")? == 1.0);
+    // Another name, the system's authorities, and none at all.
+    let files = fs::read_to_string(place.join("node.yaml"))?;
+    for (wrong, error) in [
+        (files.replace("ratelimit.test", "other.test"), "not trusted"),
+        (
+            files.replace(&format!(", caFile: {}", certificate.display()), ""),
+            "not trusted",
+        ),
+        (files.replace(&tls("ratelimit.test"), ""), ""),
+    ] {
+        ensure!(wrong != files);
+        node.configure("node.yaml", &[wrong])?;
+        until(PATIENCE, "the change to be in force", || {
+            scene.add().is_ok_and(|got| got.code() == Some(5030))
+        })?;
+        let said = scene.engine(NAME)?["error"].to_string();
+        ensure!(said.contains(error) && said != "null", "{said}");
+        node.configure("node.yaml", std::slice::from_ref(&files))?;
+        until(PATIENCE, "the service to be trusted again", || {
+            scene.add().is_ok_and(|got| got.passed())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
 fn the_example_for_the_whole_cluster_works_as_it_is_written() -> Result<()> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/cluster-limits");
     let read = |file: &str| fs::read_to_string(examples.join(file)).with_context(|| file.to_owned());

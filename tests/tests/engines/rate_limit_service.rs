@@ -1,6 +1,6 @@
 //! A real envoyproxy/ratelimit with a real Redis, on a node.
 
-use std::{fs, net::TcpStream, time::Duration};
+use std::{fs, net::TcpStream, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Node, Process, tools, until};
@@ -24,6 +24,11 @@ pub struct RateLimitService {
 impl RateLimitService {
     /// Starts them, with this as all of the service's configuration.
     pub fn start(node: &Node, configuration: &str) -> Result<Self> {
+        Self::start_with(node, configuration, &[])
+    }
+
+    /// With this in the service's environment besides.
+    pub fn start_with(node: &Node, configuration: &str, environment: &[(&str, &Path)]) -> Result<Self> {
         let program = tools::go_tool("ratelimit")?;
         ensure!(
             program.exists(),
@@ -47,7 +52,8 @@ impl RateLimitService {
             .env("GRPC_PORT", PORT.to_string())
             .env("REDIS_SOCKET_TYPE", "tcp")
             .env("REDIS_URL", format!("127.0.0.1:{REDIS_PORT}"))
-            .env("REDIS_TIMEOUT", "1s");
+            .env("REDIS_TIMEOUT", "1s")
+            .envs(environment.iter().copied());
         let mut service = Process::spawn("ratelimit", command)?;
         if let Err(error) = listens(node, PORT) {
             return Err(error.context(service.epitaph()));

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     identity::Caller,
     policy::{Plan, Server},
-    resources::ClientTls,
+    resources::{Capture, ClientTls},
     telemetry::{Path, Refusal, Who},
 };
 
@@ -70,10 +70,8 @@ struct Connection {
 enum Secured {
     /// It ends here.
     Here(Arc<Tls>),
-    /// It goes on to this server unread.
+    /// It goes on unread, meant for this server.
     Through(Arc<Server>, Arc<Plan>),
-    /// It goes on unread, and not to this server, but to what else has its address.
-    Elsewhere(Arc<Server>, String),
     /// It is refused, for this reason.
     Refused(&'static str),
 }
@@ -106,9 +104,6 @@ impl Connection {
             Secured::Through(server, plan) => {
                 passthrough::serve(stream, &server, &plan, &self.caller, &self.shared).await;
             }
-            Secured::Elsewhere(server, name) => {
-                passthrough::elsewhere(stream, &server, &name, &self.caller, &self.shared).await;
-            }
             Secured::Refused(reason) => {
                 self.refuse(reason);
                 close(stream).await;
@@ -138,18 +133,22 @@ impl Connection {
         let Some(mut server) = servers.first() else {
             return Secured::Refused("tls");
         };
-        if server.wanted.host().is_some() {
-            // Behind an address that DNS gave for hosts of ours may be others, which are not.
+        // The kernel refuses such dials; this connection is older than that.
+        if servers.iter().any(|other| other.wanted.capture == Capture::GatewayOnly) {
+            return Secured::Refused("gateway_only");
+        }
+        // The name in TLS is the client's word, as `Host` is: it tells several hosts of ours at one address apart, and
+        // takes nobody round us. One host alone is meant, by whatever name: what is behind its address answers to
+        // whatever the requests within name, and those could not be read.
+        let several = servers.iter().any(|other| other.wanted.host() != server.wanted.host());
+        if server.wanted.host().is_some() && several {
             let named = timeout(HEADER_TIMEOUT, preface::server_name(stream)).await;
             match named {
                 Ok(Ok(Some(name))) => match servers.iter().find(|server| server.wanted.is_host(&name)) {
                     Some(named) => server = named,
-                    None => return Secured::Elsewhere(Arc::clone(server), name),
+                    None => return Secured::Refused("tls_other_name"),
                 },
-                Ok(Ok(None)) if servers.iter().any(|other| other.wanted.host() != server.wanted.host()) => {
-                    return Secured::Refused("tls_no_name");
-                }
-                Ok(Ok(None)) => {}
+                Ok(Ok(None)) => return Secured::Refused("tls_no_name"),
                 Ok(Err(_)) | Err(_) => return Secured::Refused("tls_timeout"),
             }
         }

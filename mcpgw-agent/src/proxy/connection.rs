@@ -21,7 +21,7 @@ use super::{
 use crate::{
     identity::Caller,
     policy::{Plan, Server},
-    resources::ClientTls,
+    resources::{Capture, ClientTls},
     telemetry::{Path, Refusal, Who},
 };
 
@@ -73,7 +73,7 @@ struct Connection {
 enum Secured {
     /// It ends here.
     Here(Arc<Tls>),
-    /// It goes on to this server unread.
+    /// It goes on unread, meant for this server.
     Through(Arc<Server>, Arc<Plan>),
     /// It goes on unread, and not to this server, but to what else has its address.
     Elsewhere(Arc<Server>, String),
@@ -141,19 +141,30 @@ impl Connection {
         let Some(mut server) = servers.first() else {
             return Secured::Refused("tls");
         };
+        // The kernel refuses such dials; this connection is older than that.
+        if servers.iter().any(|other| other.wanted.capture == Capture::GatewayOnly) {
+            return Secured::Refused("gateway_only");
+        }
+        // The name in TLS is the client's word, as `Host` is: it tells several hosts of ours at one address apart.
+        // Whether another name may pass, to what else is behind the address, the servers there say.
         if server.wanted.host().is_some() {
-            // Behind an address that DNS gave for hosts of ours may be others, which are not.
-            let named = timeout(HEADER_TIMEOUT, preface::server_name(stream)).await;
-            match named {
-                Ok(Ok(Some(name))) => match servers.iter().find(|server| server.wanted.is_host(&name)) {
-                    Some(named) => server = named,
-                    None => return Secured::Elsewhere(Arc::clone(server), name),
-                },
-                Ok(Ok(None)) if servers.iter().any(|other| other.wanted.host() != server.wanted.host()) => {
-                    return Secured::Refused("tls_no_name");
-                }
-                Ok(Ok(None)) => {}
+            let several = servers.iter().any(|other| other.wanted.host() != server.wanted.host());
+            let named = match timeout(HEADER_TIMEOUT, preface::server_name(stream)).await {
+                Ok(Ok(named)) => named,
                 Ok(Err(_)) | Err(_) => return Secured::Refused("tls_timeout"),
+            };
+            match named {
+                Some(name) => match servers.iter().find(|server| server.wanted.is_host(&name)) {
+                    Some(named) => server = named,
+                    None if servers.iter().all(|server| server.wanted.passes_other_names) => {
+                        return Secured::Elsewhere(Arc::clone(server), name);
+                    }
+                    None if several => return Secured::Refused("tls_other_name"),
+                    // One host alone is meant, by whatever name.
+                    None => {}
+                },
+                None if several => return Secured::Refused("tls_no_name"),
+                None => {}
             }
         }
         match &server.wanted.client_tls {

@@ -31,7 +31,8 @@ use crate::{
 /// What stands in place of a method in the record of a connection.
 const METHOD: &str = "tls/passthrough";
 
-/// Passes a connection on to the server that it was meant for, if its caller may do whatever can be asked of it.
+/// Passes a connection on that is meant for a server, if its caller may do whatever can be asked of it. What goes on
+/// unread can be for any server at its address: so the caller may do all that can be asked of each.
 pub(super) async fn serve(
     stream: TcpStream,
     server: &Arc<Server>,
@@ -39,7 +40,10 @@ pub(super) async fn serve(
     caller: &Arc<Caller>,
     shared: &Arc<Shared>,
 ) {
-    let needs_token = server.admission.redirected().mode.needs_token();
+    let there = plan.at(caller.destination);
+    let needs_token = there
+        .iter()
+        .any(|server| server.admission.redirected().mode.needs_token());
     if needs_token {
         // It cannot be seen whether the caller has one.
         return shared.telemetry.refused(Refusal {
@@ -51,9 +55,16 @@ pub(super) async fn serve(
             who: Who::Caller(Arc::clone(caller)),
         });
     }
-    let (verdict, rule) = match plan.decide_connection(server, caller) {
-        Decision::Allow { rule } => (Verdict::Allow, rule),
-        Decision::Deny { rule, .. } => (Verdict::Deny, Some(rule)),
+    let denied = there
+        .iter()
+        .find_map(|other| match plan.decide_connection(other, caller) {
+            Decision::Allow { .. } => None,
+            Decision::Deny { rule, .. } => Some((other, rule)),
+        });
+    let (server, verdict, rule) = match (denied, plan.decide_connection(server, caller)) {
+        (Some((other, rule)), _) => (other, Verdict::Deny, Some(rule)),
+        (None, Decision::Allow { rule }) => (server, Verdict::Allow, rule),
+        (None, Decision::Deny { rule, .. }) => (server, Verdict::Deny, Some(rule)),
     };
     let record = record(shared, caller, server.name(), "", verdict, rule);
     if verdict != Verdict::Deny {

@@ -196,6 +196,8 @@ pub struct Server {
     pub tls: Option<UpstreamTls>,
     /// What becomes of TLS that a client speaks to one of its addresses.
     pub client_tls: ClientTls,
+    /// Whether TLS that names another than its host passes unread at its captured addresses (`otherNames: Pass`).
+    pub passes_other_names: bool,
     /// How long its answers may take.
     pub timeouts: Timeouts,
     /// Paths beside the endpoint that callers may read (GET and HEAD), as written in `otherPaths`.
@@ -225,6 +227,7 @@ impl Server {
             transport: Transport::default(),
             tls: None,
             client_tls: ClientTls::default(),
+            passes_other_names: true,
             timeouts: Timeouts::default(),
             other_paths: Vec::new(),
             expose_to: Expose::default(),

@@ -22,6 +22,7 @@ const SPEC: Schema = Schema {
         "prefix",
         "tls",
         "clientTLS",
+        "otherNames",
         "timeouts",
         "otherPaths",
         "exposeTo",
@@ -59,6 +60,9 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
         tls::upstream(field, sink).map(Some)
     });
     let client_tls = optional(&spec, "clientTLS", sink, ClientTls::default(), tls::client);
+    let other_names = optional(&spec, "otherNames", sink, true, |field, sink| {
+        field.choice(&[("Pass", true), ("Refuse", false)], &[], sink)
+    });
     let timeouts = optional(&spec, "timeouts", sink, Timeouts::default(), timeouts::read);
     let other_paths = optional(&spec, "otherPaths", sink, Vec::new(), |field, sink| {
         other_paths(field, path.as_deref(), sink)
@@ -91,6 +95,10 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
         spots,
         protocol,
     } = backend::read(&spec.required("backend", sink)?, sink)?;
+    if let (Backend::Addresses { .. }, Some(field)) = (&backend, spec.optional("otherNames")) {
+        field.report(sink, "says something about a backend.host only; leave it out");
+        return None;
+    }
     let tls = tls?;
     if let (Some(spot), Some(_)) = (protocol, &tls) {
         let reason = "h2c is HTTP/2 without TLS, and tls is set: leave appProtocol out, TLS agrees on HTTP/2 by itself";
@@ -105,6 +113,7 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
             prefix: prefix?.into(),
             tls,
             client_tls: client_tls?,
+            passes_other_names: other_names?,
             timeouts: timeouts?,
             other_paths: other_paths?,
             expose_to: expose_to?,

@@ -19,11 +19,16 @@ use super::{
     upstreams::{Scripted, Upstream},
 };
 use crate::{
+    policy::Plan,
     proxy::Tls,
-    resources::{Action, Certificate, ClientTls, Desired, Pattern, Rule},
+    resources::{
+        Action, Backend, Capture, Certificate, ClientTls, Desired, HostAddresses, Pattern, Policy, Rule, Server,
+    },
 };
 
 const NAME: &str = "calc.tools.svc";
+/// What is behind the same address, or is said to be.
+const OTHER_NAME: &str = "other.example";
 
 /// A certificate in files, and a client that trusts it.
 struct Files {
@@ -47,7 +52,8 @@ impl Files {
 
     /// Another certificate in the same files.
     fn renew(&self) -> TlsConnector {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+        let names = [NAME, OTHER_NAME].map(str::to_owned);
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
         let put = |path: &PathBuf, text: String| {
             let new = self.directory.path().join("new");
             std::fs::write(&new, text).unwrap();
@@ -72,7 +78,15 @@ fn connector(certificate: CertificateDer<'static>, protocols: &[&[u8]]) -> TlsCo
 }
 
 async fn secure(proxied: &Proxied, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from(NAME).unwrap();
+    secure_as(NAME, proxied, connector).await
+}
+
+async fn secure_as(
+    name: &'static str,
+    proxied: &Proxied,
+    connector: &TlsConnector,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(name).unwrap();
     connector.connect(name, proxied.connect().await).await
 }
 
@@ -265,4 +279,140 @@ async fn tls_goes_through_for_nobody_to_whom_something_is_denied() {
         "secret",
         "what others may not does not matter"
     );
+}
+
+/// Servers of these hosts, all of them behind one address, with this for TLS of their clients.
+async fn behind_one_address(
+    address: std::net::SocketAddr,
+    hosts: &[(&str, ClientTls)],
+    rules: impl Fn(&str) -> Vec<Rule>,
+) -> Proxied {
+    let mut desired = desired(address);
+    let server = |(host, client_tls): &(&str, ClientTls)| Server {
+        backend: Backend::Host {
+            name: (*host).into(),
+            port: address.port(),
+            h2c: false,
+        },
+        client_tls: client_tls.clone(),
+        capture: Capture::Redirect,
+        passes_other_names: false,
+        ..Server::at(super::name(host, "calc"), vec![])
+    };
+    desired.servers = hosts.iter().map(server).map(Arc::new).collect();
+    let policy = |(host, _): &(&str, ClientTls)| Policy {
+        name: super::name(host, "restrict"),
+        rules: rules(host),
+        ..Policy::default()
+    };
+    desired.policies = hosts.iter().map(policy).map(Arc::new).collect();
+    let proxied = Proxied::start_with(desired.clone(), Some(address)).await;
+    let place = |(host, _): &(&str, ClientTls)| (((*host).into(), address.port()), vec![address]);
+    let found: HostAddresses = hosts.iter().map(place).collect();
+    proxied.plan.store(Arc::new(Plan::compile(&desired).with_hosts(&found)));
+    proxied
+}
+
+#[tokio::test]
+async fn where_other_names_are_refused_none_takes_a_caller_round_the_rules_of_the_one_host_at_an_address() {
+    let denies = |_: &str| vec![rule(Action::Allow, Some("add"), "agents")];
+    let (files, connector) = Files::new();
+    let upstream = Upstream::start().await;
+    for (client_tls, reason) in [(ClientTls::Refuse, "tls"), (ClientTls::Passthrough, "")] {
+        let proxied = behind_one_address(upstream.address, &[(NAME, client_tls)], denies).await;
+        assert!(secure_as(OTHER_NAME, &proxied, &connector).await.is_err());
+        let lines = proxied.finish().await;
+        match reason {
+            "" => assert_eq!(lines[0]["decision"], "deny", "{lines:?}"),
+            reason => assert_eq!(lines[0]["reason"], reason, "{lines:?}"),
+        }
+    }
+    let terminated = ClientTls::Terminate(files.files.clone());
+    let proxied = behind_one_address(upstream.address, &[(NAME, terminated)], denies).await;
+    let stream = secure_as(OTHER_NAME, &proxied, &connector).await.unwrap();
+    let answer = exchange(stream, &post("", &call("big"))).await;
+    assert!(answer.code().is_some(), "it is read here: {answer:?}");
+    assert_eq!(upstream.connections.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn of_several_hosts_at_one_address_tls_names_one_of_ours() {
+    let (_files, connector) = Files::new();
+    let upstream = Upstream::start().await;
+    let hosts = [(NAME, ClientTls::Passthrough), ("b.example", ClientTls::Passthrough)];
+    let proxied = behind_one_address(upstream.address, &hosts, |_| vec![]).await;
+    assert!(secure_as(OTHER_NAME, &proxied, &connector).await.is_err());
+    let lines = proxied.finish().await;
+    assert_eq!(lines[0]["reason"], "tls_other_name", "{lines:?}");
+    assert_eq!(upstream.connections.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_goes_through_unread_is_allowed_by_every_server_at_its_address() {
+    let (_files, connector) = Files::new();
+    let upstream = Upstream::start().await;
+    let hosts = [(NAME, ClientTls::Passthrough), (OTHER_NAME, ClientTls::Passthrough)];
+    // What is named is free to all; what is meant is not.
+    let denies = |host: &str| match host {
+        OTHER_NAME => vec![],
+        _ => vec![rule(Action::Deny, Some("big"), "agents")],
+    };
+    let proxied = behind_one_address(upstream.address, &hosts, denies).await;
+    assert!(secure_as(OTHER_NAME, &proxied, &connector).await.is_err());
+    let line = proxied.finish().await.remove(0);
+    assert_eq!(
+        (&line["decision"], &line["rule"], &line["server"]),
+        (
+            &"deny".into(),
+            &format!("{NAME}/restrict#1").into(),
+            &format!("{NAME}/calc").into()
+        )
+    );
+    assert_eq!(upstream.connections.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn another_name_passes_unread_to_what_else_is_behind_the_address_and_is_recorded() {
+    let (files, connector) = Files::new();
+    let tls = Tls::open(&files.files).unwrap();
+    let (scripted, address) = Scripted::start().await;
+    let denies = |_: &str| vec![rule(Action::Allow, Some("add"), "agents")];
+    let proxied = behind_one_address(address, &[(NAME, ClientTls::Refuse)], denies).await;
+    let mut plan = Desired::clone(&desired(address));
+    let server = Server {
+        backend: Backend::Host {
+            name: NAME.into(),
+            port: address.port(),
+            h2c: false,
+        },
+        ..Server::at(super::name(NAME, "calc"), vec![])
+    };
+    assert!(server.passes_other_names, "by default");
+    plan.servers = vec![Arc::new(server)];
+    let found: HostAddresses = [((NAME.into(), address.port()), vec![address])].into();
+    proxied.plan.store(Arc::new(Plan::compile(&plan).with_hosts(&found)));
+    let other = async {
+        let mut stream = tls.accept(scripted.connection().await).await.unwrap();
+        stream.write_all(b"other").await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream
+    };
+    let client = async {
+        let mut stream = secure_as(OTHER_NAME, &proxied, &connector).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let (_other, answer) = tokio::join!(other, client);
+    assert_eq!(answer, "other");
+    assert!(
+        secure_as(NAME, &proxied, &connector).await.is_err(),
+        "its own name does not"
+    );
+    let lines = proxied.finish().await;
+    assert!(
+        lines.iter().any(|line| line["method"] == "tls/passthrough"),
+        "{lines:?}"
+    );
+    assert!(lines.iter().any(|line| line["reason"] == "tls"), "{lines:?}");
 }

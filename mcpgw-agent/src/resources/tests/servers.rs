@@ -263,6 +263,10 @@ fn tls_towards_a_server_may_be_all_defaults() {
 fn tls_of_clients_is_ended_refused_or_passed_on() {
     assert_eq!(one("clientTLS: {mode: Refuse}").client_tls, ClientTls::Refuse);
     assert_eq!(one("clientTLS: {mode: Passthrough}").client_tls, ClientTls::Passthrough);
+    let host = "backend: {host: {name: a.example, port: 443}}";
+    assert!(one(host).passes_other_names);
+    assert!(!one(&format!("{host}, otherNames: Refuse")).passes_other_names);
+    refused("otherNames: Pass", "spec.otherNames", "backend.host only");
     refused("clientTLS: {}", "spec.clientTLS.mode", "is required");
     refused(
         "clientTLS: {mode: terminate}",

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         body::Share,
-        call::{Asked, Decided, decide, unknown},
+        call::{Asked, Decided, decide},
         exchange::Body,
         refused::Refused,
     },
@@ -63,8 +63,7 @@ pub(super) async fn request(
     let mut traced = None;
     let seen = match governed(envelope) {
         Some(asked) => {
-            let Found { seen, own, left_out } =
-                find(call, asked).ok_or_else(|| unknown(&call.shared.telemetry, asked, call.era).to(Some(id)))?;
+            let Found { seen, own, left_out } = find(call, asked).ok_or_else(|| call.unknown(asked).to(Some(id)))?;
             let own = own.unwrap_or(Cow::Borrowed(asked.name));
             match decided(
                 call,
@@ -93,7 +92,7 @@ pub(super) async fn request(
                 kind: Kind::Other,
                 name: text,
             };
-            unknown(&call.shared.telemetry, asked, call.era).to(Some(id))
+            call.unknown(asked).to(Some(id))
         })?,
     };
     let forwarded = Forwarded {
@@ -188,6 +187,7 @@ pub(super) async fn decided(
             request_bytes: call.body.len(),
             http_path: call.head.uri.path(),
             left_out,
+            denial_status: call.view.denial_status,
             carried: Carried {
                 headers: &call.head.headers,
                 version: call.head.version,

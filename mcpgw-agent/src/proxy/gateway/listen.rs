@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     super::{
-        call::{Decided, unknown},
+        call::Decided,
         exchange::Body,
         refused::Refused,
         relay::Relay,
@@ -171,10 +171,7 @@ pub(super) async fn subscribe(
     let uri = envelope.subject().unwrap_or_default();
     let on = envelope.method.as_deref().map(Method::of) == Some(Method::Subscribe);
     let asked = subscription(uri);
-    let seen = call
-        .view
-        .owner_of(uri)
-        .ok_or_else(|| refused(unknown(&call.shared.telemetry, asked, call.era)))?;
+    let seen = call.view.owner_of(uri).ok_or_else(|| refused(call.unknown(asked)))?;
     let mut record = None;
     if on {
         match forward::decided(call, Some(id), seen, asked, uri, envelope, false).await {

@@ -57,6 +57,7 @@ pub(super) use stream::EventBody;
 use super::{
     Shared, authenticate,
     body::BodyBudget,
+    call::unknown,
     challenge,
     exchange::Body,
     refused::{Refused, json},
@@ -65,7 +66,9 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{
-        AnswerObserver, headers,
+        AnswerObserver,
+        governed::Governed,
+        headers,
         seal::{GatewaySession, Memo, Owner, Sealer},
         version::Era,
     },
@@ -134,6 +137,11 @@ impl Call<'_> {
             session.voice.lend(behalf);
         }
         session
+    }
+
+    /// The refusal of what nobody is known to have.
+    fn unknown(&self, asked: Governed<'_>) -> Refused {
+        unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status)
     }
 
     /// On whose behalf servers are asked, where there is one that wants to know.

@@ -3,6 +3,7 @@
 mod annotations;
 mod calls;
 mod connections;
+mod denial_status;
 mod exchange;
 mod gateway;
 mod http2;

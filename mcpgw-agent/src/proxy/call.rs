@@ -25,7 +25,7 @@ use crate::{
     pins,
     policy::{Ask, Because, Decision, Plan, Server, limits::Limited},
     resources::{DenialStatus, Pin},
-    telemetry::{CallStart, Carried, DecidedBy, Path, Record, Telemetry, Verdict},
+    telemetry::{CallStart, Carried, DecidedBy, Path, Payload, Record, Telemetry, Verdict},
 };
 
 /// The rule that is named where a catalog leaves a tool out.
@@ -135,6 +135,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         engine,
         spent,
         carried: asked.carried,
+        payload: payload(plan, asked),
     });
     match limited {
         Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked, &mut record)),
@@ -194,6 +195,12 @@ pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era, d
     };
     let data = serde_json::value::to_raw_value(&data).ok();
     Refused::protocol(status, code, reason, message).with_data(data, id)
+}
+
+/// What the audit log has of the arguments: nothing, and at no cost, unless settings ask for it.
+fn payload(plan: &Plan, asked: &Asked<'_>) -> Option<Payload> {
+    let settings = plan.settings.audit.payloads.as_ref()?;
+    Payload::of(asked.arguments, settings)
 }
 
 /// The word for a denial that says no more.

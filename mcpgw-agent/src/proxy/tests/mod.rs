@@ -9,6 +9,7 @@ mod gateway;
 mod http2;
 mod limits;
 mod modern_server;
+mod payloads;
 mod pins;
 mod refusals;
 mod rules;

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     expression::Expression,
-    resources::{Action, DenialStatus, Desired, Enforcement, KeyPart, Limit, Pattern, Policy, Rate, Rule, Server},
+    resources::{
+        Action, DenialStatus, Desired, Enforcement, KeyPart, Limit, Pattern, Policy, Rate, Rule, Scope, Server,
+    },
 };
 
 fn glob(glob: &str) -> Vec<Pattern> {
@@ -42,6 +44,7 @@ fn policy(denial_status: DenialStatus) -> Policy {
             }),
             concurrency: None,
             key: vec![KeyPart::Identity],
+            scope: Scope::Node,
         }],
         denial_status,
         ..Policy::default()

@@ -82,10 +82,10 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
     let mut engine = None;
     let mut unanswered = false;
     if verdict != Verdict::Deny
-        && let Some(authz) = shared.engines.policy()
+        && let Some(wanted) = &plan.settings.ext_authz
     {
         // Rare, and larger than all the rest of a request's state.
-        match Box::pin(outside::allows(shared, &authz, asked)).await {
+        match Box::pin(outside::allows(shared, wanted, asked)).await {
             Outside::Allows => {}
             Outside::Denies(why) => {
                 (verdict, rule, because) = (denied(asked), Some(EXT_AUTHZ.into()), why);

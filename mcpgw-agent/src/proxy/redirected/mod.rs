@@ -67,19 +67,18 @@ struct Dialled<'a> {
     read: Instant,
 }
 
-/// Answers one request that was redirected.
+/// Answers one request that was redirected. All that is decided about it is decided by one plan.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     caller: &mut Arc<Caller>,
     bodies: &BodyBudget,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
-    let judged = judge(shared, caller, plan, &head).await;
-    let caller = &*caller;
-    let found = match judged {
+    let unproven = Arc::clone(caller);
+    let mut found = match judge(shared, caller, plan, &head).await {
         Ok(found) => found,
         // A caller that is only observed gets what it would get without us.
         Err(refused) if caller.observed => {
@@ -88,7 +87,20 @@ pub(super) async fn serve(
         }
         Err(refused) => return Err(refused),
     };
-    let route = found.route;
+    let (body, share) = match head.method {
+        Method::POST => bodies.read(body).await?,
+        _ => (Bytes::new(), Share::default()),
+    };
+    // While it came, another plan may have: then that decides everything anew.
+    let newest = match head.method {
+        Method::POST if !caller.observed => shared.plan.load_full(),
+        _ => Arc::clone(plan),
+    };
+    if !Arc::ptr_eq(&newest, plan) {
+        *caller = unproven;
+        found = judge(shared, caller, &newest, &head).await?;
+    }
+    let (caller, plan, route) = (&*caller, &*newest, found.route);
     let mut dialled = found.dialled(shared, caller, plan, &head, received);
     if dialled.server.wanted.transport == Transport::Sse
         && (&head.method, route) == (&Method::POST, Route::Mcp)
@@ -96,10 +108,6 @@ pub(super) async fn serve(
     {
         dialled = dialled.unsealed()?;
     }
-    let (body, share) = match head.method {
-        Method::POST => bodies.read(body).await?,
-        _ => (Bytes::new(), Share::default()),
-    };
     dialled.read = Instant::now();
     let answer = match (&head.method, route) {
         (_, Route::Open) => dialled.pass(body.clone(), share).await,
@@ -163,7 +171,7 @@ async fn judge<'a>(
     }
     let upstream = shared
         .upstreams
-        .get(server.name())
+        .of(&server.wanted)
         .ok_or_else(|| Refused::gone(server.name()))?;
     let endpoint = upstream
         .dialled(destination)

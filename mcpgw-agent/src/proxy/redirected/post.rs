@@ -323,7 +323,7 @@ pub(super) async fn untouched(
     let server = plan.at(caller.destination).first().ok_or_else(Refused::path)?;
     let upstream = shared
         .upstreams
-        .get(server.name())
+        .of(&server.wanted)
         .ok_or_else(|| Refused::gone(server.name()))?;
     let endpoint = upstream
         .endpoint(caller.destination)

@@ -12,6 +12,7 @@ mod modern_server;
 mod payloads;
 mod pins;
 mod refusals;
+mod reload;
 mod rules;
 mod session_server;
 mod sessions;

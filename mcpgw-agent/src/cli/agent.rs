@@ -366,12 +366,13 @@ impl Publish {
             }
             self.restart_needed.send_replace(kept);
         }
+        let hosts = self.hosts_in_force.borrow().clone();
+        // What takes long comes first, so that all the rest is in force at nearly the same time.
+        let plan = Plan::compile(&desired).with_hosts(&hosts);
         self.telemetry.set_audit(&desired.settings.audit);
         self.issuers.put_in_force(&desired.settings);
         self.engines.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
-        let hosts = self.hosts_in_force.borrow().clone();
-        let plan = Plan::compile(&desired).with_hosts(&hosts);
         self.pins.put_in_force(&desired.servers);
         self.discovery.put_in_force(&asked(&desired, &plan));
         self.plan.store(Arc::new(plan));

@@ -13,6 +13,9 @@ pub enum EngineError {
     /// The settings name none.
     #[error("no such service is configured")]
     Missing,
+    /// Settings that came meanwhile want another.
+    #[error("the settings name another by now")]
+    Replaced,
     /// Too many wait for it.
     #[error("{MAX_WAITING} calls wait for it already")]
     Busy,

@@ -29,7 +29,7 @@ pub use ext_authz::PolicyEngine;
 pub use health::{Counts, EngineStatus};
 pub use rate_limit::{Question, RateLimits};
 
-use crate::resources::{OnFailure, Settings};
+use crate::resources::{ExtAuthz, OnFailure, Settings};
 
 /// The services that the settings name.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Engines {
     runtime: Handle,
     rate_limits: ArcSwapOption<RateLimits>,
     policy: ArcSwapOption<PolicyEngine>,
+    /// The one before, for requests that go by the plan before.
+    policy_before: ArcSwapOption<PolicyEngine>,
 }
 
 impl Engines {
@@ -46,6 +48,7 @@ impl Engines {
             runtime,
             rate_limits: ArcSwapOption::empty(),
             policy: ArcSwapOption::empty(),
+            policy_before: ArcSwapOption::empty(),
         })
     }
 
@@ -61,6 +64,7 @@ impl Engines {
         let running = self.policy.load_full();
         if running.as_ref().map(|running| running.wanted()) != wanted {
             let engine = wanted.map(|wanted| PolicyEngine::new(Arc::clone(wanted), &self.runtime));
+            self.policy_before.store(running);
             self.policy.store(engine.map(Arc::new));
         }
     }
@@ -70,9 +74,13 @@ impl Engines {
         self.rate_limits.load_full()
     }
 
-    /// What decides about what the rules allow.
-    pub fn policy(&self) -> Option<Arc<PolicyEngine>> {
-        self.policy.load_full()
+    /// The policy engine that these settings want, which may be those of the plan before: as it is now, or was until
+    /// the last change.
+    pub fn policy(&self, wanted: &Arc<ExtAuthz>) -> Result<Arc<PolicyEngine>, EngineError> {
+        let of = |engine: &ArcSwapOption<PolicyEngine>| engine.load_full().filter(|engine| engine.wanted() == wanted);
+        of(&self.policy)
+            .or_else(|| of(&self.policy_before))
+            .ok_or(EngineError::Replaced)
     }
 
     /// What becomes of a call that the rate limit service does not answer about.

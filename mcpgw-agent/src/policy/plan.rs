@@ -12,8 +12,8 @@ use crate::{
     identity::Caller,
     mcp::{annotations::Annotations, governed::Kind},
     resources::{
-        self, Action, Asking, Catalog, Desired, Enforcement, Expose, Gateway, HostAddresses, ObjectName, Pin, Policy,
-        Settings,
+        self, Action, Asking, Catalog, DenialStatus, Desired, Enforcement, Expose, Gateway, HostAddresses, ObjectName,
+        Pin, Policy, Settings,
     },
 };
 
@@ -48,6 +48,8 @@ pub struct Server {
     /// The rules in force together with those that are only tried; `None` where none are.
     with_trials: Option<RuleSet>,
     limits: Vec<Limit>,
+    /// Which HTTP status its denials get.
+    pub denial_status: DenialStatus,
 }
 
 impl Plan {
@@ -187,6 +189,11 @@ impl Server {
             enforced: RuleSet::compile(governing().filter(is_enforced), trusts),
             with_trials: trials.then(|| RuleSet::compile(governing(), trusts)),
             limits: governing().flat_map(|policy| limits(policy, mode)).collect(),
+            denial_status: governing()
+                .filter(is_enforced)
+                .map(|policy| policy.denial_status)
+                .max()
+                .unwrap_or_default(),
         }
     }
 

@@ -24,8 +24,8 @@ use crate::{
     },
     pins,
     policy::{Ask, Because, Decision, Plan, Server, limits::Limited},
-    resources::Pin,
-    telemetry::{CallStart, Carried, DecidedBy, Path, Record, Telemetry, Verdict},
+    resources::{DenialStatus, Pin},
+    telemetry::{CallStart, Carried, DecidedBy, Path, Payload, Record, Telemetry, Verdict},
 };
 
 /// The rule that is named where a catalog leaves a tool out.
@@ -54,6 +54,8 @@ pub(super) struct Asked<'a> {
     pub(super) http_path: &'a str,
     /// A catalog hides it, whatever the rules say.
     pub(super) left_out: bool,
+    /// Which HTTP status a denial gets.
+    pub(super) denial_status: DenialStatus,
     /// What may say which trace it is part of.
     pub(super) carried: Carried<'a>,
 }
@@ -80,10 +82,10 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
     let mut engine = None;
     let mut unanswered = false;
     if verdict != Verdict::Deny
-        && let Some(authz) = shared.engines.policy()
+        && let Some(wanted) = &plan.settings.ext_authz
     {
         // Rare, and larger than all the rest of a request's state.
-        match Box::pin(outside::allows(shared, &authz, asked)).await {
+        match Box::pin(outside::allows(shared, wanted, asked)).await {
             Outside::Allows => {}
             Outside::Denies(why) => {
                 (verdict, rule, because) = (denied(asked), Some(EXT_AUTHZ.into()), why);
@@ -133,33 +135,34 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         engine,
         spent,
         carried: asked.carried,
+        payload: payload(plan, asked),
     });
     match limited {
-        Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked.id, &mut record)),
-        Some(None) => return Decided::Denied(limit::unanswered(Unanswered::Limit, asked.id, &mut record)),
+        Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked, &mut record)),
+        Some(None) => return Decided::Denied(limit::unanswered(Unanswered::Limit, asked, &mut record)),
         None => {}
     }
     if verdict != Verdict::Deny {
         return Decided::Allowed(record);
     }
     if unanswered {
-        return Decided::Denied(limit::unanswered(Unanswered::Policy, asked.id, &mut record));
+        return Decided::Denied(limit::unanswered(Unanswered::Policy, asked, &mut record));
     }
     let (status, code, reason, message) = match because {
         Because::Arguments => (
-            StatusCode::OK,
+            forbidden(asked.denial_status),
             code::ARGUMENTS_DENIED,
             "arguments",
             "These arguments are not allowed".into(),
         ),
         Because::NotApproved => (
-            StatusCode::OK,
+            forbidden(asked.denial_status),
             code::NOT_APPROVED,
             "not_approved",
             "The definition of this tool is not approved".into(),
         ),
         Because::Hidden => {
-            let (status, code, message) = absent(asked.governed, asked.called_as, asked.era);
+            let (status, code, message) = absent(asked.governed, asked.called_as, asked.era, asked.denial_status);
             (status, code, DENIED, message)
         }
     };
@@ -177,8 +180,8 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
 
 /// The refusal of what no server is known to have: the answer is that to a request that is denied, so that a caller
 /// cannot tell what exists from what does not. The audit log can.
-pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era) -> Refused {
-    let (status, code, message) = absent(governed, governed.name, era);
+pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era, denial_status: DenialStatus) -> Refused {
+    let (status, code, message) = absent(governed, governed.name, era, denial_status);
     let reason = match governed.kind {
         Kind::Tool => "unknown_tool",
         Kind::Other => "unknown_method",
@@ -192,6 +195,12 @@ pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era) -
     };
     let data = serde_json::value::to_raw_value(&data).ok();
     Refused::protocol(status, code, reason, message).with_data(data, id)
+}
+
+/// What the audit log has of the arguments: nothing, and at no cost, unless settings ask for it.
+fn payload(plan: &Plan, asked: &Asked<'_>) -> Option<Payload> {
+    let settings = plan.settings.audit.payloads.as_ref()?;
+    Payload::of(asked.arguments, settings)
 }
 
 /// The word for a denial that says no more.
@@ -252,9 +261,23 @@ pub(super) fn annotations(shared: &Shared, server: &Server, kind: Kind, name: &s
     }
 }
 
+/// The HTTP status of a denial.
+fn forbidden(denial_status: DenialStatus) -> StatusCode {
+    match denial_status {
+        DenialStatus::Ok => StatusCode::OK,
+        DenialStatus::Http => StatusCode::FORBIDDEN,
+    }
+}
+
 /// How it is said that there is no such thing.
-fn absent(governed: Governed<'_>, called: &str, era: Era) -> (StatusCode, i64, Cow<'static, str>) {
-    let invalid = |message: String| (StatusCode::OK, code::INVALID_PARAMS, message.into());
+fn absent(
+    governed: Governed<'_>,
+    called: &str,
+    era: Era,
+    denial_status: DenialStatus,
+) -> (StatusCode, i64, Cow<'static, str>) {
+    let denied = forbidden(denial_status);
+    let invalid = |message: String| (denied, code::INVALID_PARAMS, message.into());
     match (governed.kind, governed.method) {
         (Kind::Prompt | Kind::Resource, "completion/complete") => {
             invalid("Unknown prompt or resource template".to_owned())
@@ -267,11 +290,12 @@ fn absent(governed: Governed<'_>, called: &str, era: Era) -> (StatusCode, i64, C
                 Era::Legacy => code::RESOURCE_NOT_FOUND,
                 Era::Modern => code::INVALID_PARAMS,
             };
-            (StatusCode::OK, code, format!("Resource not found: {called}").into())
+            (denied, code, format!("Resource not found: {called}").into())
         }
         (Kind::Other, method) => {
             let status = match era {
-                Era::Legacy => StatusCode::OK,
+                Era::Legacy => denied,
+                // The status that the revision itself has for it.
                 Era::Modern => StatusCode::NOT_FOUND,
             };
             let message = format!("Method not found: {method}");

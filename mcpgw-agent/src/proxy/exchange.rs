@@ -100,7 +100,7 @@ pub(super) async fn serve(
     let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);
     let answer = match gateway {
         _ if !has_room => Err(Refused::unaudited()),
-        Some(listener) => gateway::serve(&shared, &mut caller, &bodies, &plan, listener, request).await,
+        Some(_) => gateway::serve(&shared, &mut caller, &bodies, &plan, request).await,
         None => redirected::serve(&shared, &mut caller, &bodies, &plan, request, None).await,
     };
     Ok(answer.unwrap_or_else(|refused| {

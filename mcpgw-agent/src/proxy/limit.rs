@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::value::RawValue;
 
 use super::{Shared, call::Asked, cluster::Questions, exchange::Body, refused::json};
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
         governed::Kind,
     },
     policy::limits::{Limited, Spender, Taken},
+    resources::DenialStatus,
     telemetry::{Path, Record},
 };
 
@@ -76,10 +76,10 @@ fn spend_here(shared: &Shared, asked: &Asked<'_>) -> (Spending, Option<Questions
 }
 
 /// The answer to a request that is over a limit.
-pub(super) fn refusal(limited: &Limited, id: Option<&RawValue>, record: &mut Record) -> Response<Body> {
+pub(super) fn refusal(limited: &Limited, asked: &Asked<'_>, record: &mut Record) -> Response<Body> {
     let seconds = whole_seconds(limited.wait);
     let message = format!("Too many requests: try again in {seconds} s");
-    let mut response = answer(code::LIMITED, "limited", &message, limited.wait, id, record);
+    let mut response = answer(code::LIMITED, "limited", &message, limited.wait, asked, record);
     let rate_limit = format!("\"{}\";r=0;t={seconds}", limited.limit);
     let fields = [(RATE_LIMIT, rate_limit), (RATE_LIMIT_POLICY, limited.policy.clone())];
     for (name, value) in fields {
@@ -100,7 +100,7 @@ pub(super) enum Unanswered {
 }
 
 /// The answer to a request that a service outside does not answer about.
-pub(super) fn unanswered(who: Unanswered, id: Option<&RawValue>, record: &mut Record) -> Response<Body> {
+pub(super) fn unanswered(who: Unanswered, asked: &Asked<'_>, record: &mut Record) -> Response<Body> {
     let (reason, message) = match who {
         Unanswered::Limit => (
             "rate_limit_service",
@@ -111,7 +111,7 @@ pub(super) fn unanswered(who: Unanswered, id: Option<&RawValue>, record: &mut Re
             "The policy engine does not answer, and nothing passes that it has not allowed: try again later",
         ),
     };
-    answer(code::ENGINE_UNAVAILABLE, reason, message, RETRY_AFTER, id, record)
+    answer(code::ENGINE_UNAVAILABLE, reason, message, RETRY_AFTER, asked, record)
 }
 
 fn answer(
@@ -119,19 +119,24 @@ fn answer(
     reason: &str,
     message: &str,
     wait: Duration,
-    id: Option<&RawValue>,
+    asked: &Asked<'_>,
     record: &mut Record,
 ) -> Response<Body> {
+    let status = match (asked.denial_status, code) {
+        (DenialStatus::Ok, _) => StatusCode::OK,
+        (DenialStatus::Http, code::LIMITED) => StatusCode::TOO_MANY_REQUESTS,
+        (DenialStatus::Http, _) => StatusCode::SERVICE_UNAVAILABLE,
+    };
     let data = DenialData {
         decision_id: record.decision_id(),
         reason,
         retry_after_ms: u64::try_from(wait.as_millis()).ok(),
     };
-    let body: Bytes = error::body(id, code, message, Some(&data));
-    record.status(StatusCode::OK.as_u16());
+    let body: Bytes = error::body(asked.id, code, message, Some(&data));
+    record.status(status.as_u16());
     record.error_code(code);
     record.add_response_bytes(body.len() as u64);
-    let mut response = json(StatusCode::OK, body);
+    let mut response = json(status, body);
     let seconds = HeaderValue::from(whole_seconds(wait));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response

@@ -1,13 +1,13 @@
 //! A call about which somebody outside is asked: a policy engine, about what the rules allow. If its client leaves
 //! meanwhile, that is recorded too.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{Shared, call::Asked};
 use crate::{
-    engines::{Check, EngineError, PolicyEngine},
+    engines::{Check, EngineError},
     policy::Because,
-    resources::OnFailure,
+    resources::{ExtAuthz, OnFailure},
     telemetry::{Refusal, Who},
 };
 
@@ -22,8 +22,15 @@ pub(super) enum Outside {
 }
 
 /// Asks a policy engine about a request that the rules allow.
-pub(super) async fn allows(shared: &Shared, engine: &PolicyEngine, call: &Asked<'_>) -> Outside {
-    let wanted = engine.wanted();
+pub(super) async fn allows(shared: &Shared, wanted: &Arc<ExtAuthz>, call: &Asked<'_>) -> Outside {
+    let silent = |error| match wanted.engine.on_failure {
+        OnFailure::Open => Outside::Allows,
+        OnFailure::Closed => Outside::Silent(error),
+    };
+    let engine = match shared.engines.policy(wanted) {
+        Ok(engine) => engine,
+        Err(error) => return silent(error),
+    };
     let check = Check {
         caller: call.caller,
         path: call.path.name(),
@@ -48,8 +55,7 @@ pub(super) async fn allows(shared: &Shared, engine: &PolicyEngine, call: &Asked<
     match allowed {
         Ok(true) => Outside::Allows,
         Ok(false) => Outside::Denies(Because::Hidden),
-        Err(_) if wanted.engine.on_failure == OnFailure::Open => Outside::Allows,
-        Err(error) => Outside::Silent(error),
+        Err(error) => silent(error),
     }
 }
 

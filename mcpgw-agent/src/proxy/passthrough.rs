@@ -122,6 +122,7 @@ fn record(
         rule,
         engine: None,
         spent: None,
+        payload: None,
         carried: Carried {
             headers: &HeaderMap::new(),
             version: Version::HTTP_11,

@@ -1,12 +1,15 @@
 //! `ClusterMCPSettings.spec.audit`: how the audit log is kept.
 
+use std::sync::Arc;
+
 use super::{
     AuditSettings, OnFull,
     fields::{Field, Schema, Sink},
+    payloads,
 };
 
 const AUDIT: Schema = Schema {
-    known: &["sink", "onFull", "maxMegabytes", "keep"],
+    known: &["sink", "onFull", "maxMegabytes", "keep", "payloads"],
     later: &[],
 };
 const MEGABYTE: u64 = 1_000_000;
@@ -36,10 +39,15 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<AuditSettings> {
             .and_then(|number| u32::try_from(number).ok()),
         None => Some(default.keep),
     };
+    let payloads = match fields.optional("payloads") {
+        Some(field) => payloads::read(&field, sink).map(|payloads| Some(Arc::new(payloads))),
+        None => Some(None),
+    };
     Some(AuditSettings {
         exported: exported?,
         on_full: on_full?,
         max_size: max_size?,
         keep: keep?,
+        payloads: payloads?,
     })
 }

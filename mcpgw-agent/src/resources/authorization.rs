@@ -23,6 +23,9 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Whether its rules are in force.
     pub enforcement: Enforcement,
+    /// How its servers' denials are told over HTTP; of several policies in force, one that asks for the HTTP status is
+    /// enough.
+    pub denial_status: DenialStatus,
 }
 
 impl Policy {
@@ -65,6 +68,16 @@ impl Selector {
             && labels.iter().all(|(key, value)| server.labels.get(key) == Some(value))
             && expressions.iter().all(|requirement| requirement.holds(&server.labels))
     }
+}
+
+/// Which HTTP status a denied or limited request gets. Its JSON-RPC error is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DenialStatus {
+    /// 200: the form that every client shows to its user.
+    #[default]
+    Ok,
+    /// 403, or 429 over a limit.
+    Http,
 }
 
 /// Whether the rules of a policy are in force.

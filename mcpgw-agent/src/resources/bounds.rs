@@ -52,6 +52,11 @@ pub const MIN_KEY_AGE: Duration = Duration::from_secs(5);
 pub const MAX_KEY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Origins of browsers that may call the gateway.
 pub const MAX_ORIGINS: usize = 64;
+/// Rules about what is taken out of arguments in the audit log.
+pub const MAX_REDACTIONS: usize = 64;
+/// Largest arguments that the audit log may have, in bytes: times the lines that may wait to be written, what they
+/// take of the agent's memory.
+pub const MAX_PAYLOAD_BYTES: u64 = 16 * 1024;
 /// Servers that share one address, each with a path of its own.
 pub const MAX_SHARERS: usize = 64;
 /// Addresses of all servers: as many as the kernel map holds.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Authentication, Credential, ExtAuthz, Issuer, Pattern, Policy, RateLimitService};
+use super::{Authentication, Credential, ExtAuthz, Issuer, JsonPath, Pattern, Policy, RateLimitService};
 
 /// By what addresses callers may know the hosts of [`Backend::Host`], by name and port: those that it has, and for a
 /// time those that it had. A host that is not in it was not found yet.
@@ -95,6 +95,8 @@ pub struct AuditSettings {
     pub max_size: u64,
     /// How many full files are kept beside the one that is written.
     pub keep: u32,
+    /// What of calls' arguments it has; `None`: nothing.
+    pub payloads: Option<Arc<Payloads>>,
 }
 
 impl Default for AuditSettings {
@@ -104,6 +106,25 @@ impl Default for AuditSettings {
             on_full: OnFull::default(),
             max_size: 100_000_000,
             keep: 5,
+            payloads: None,
+        }
+    }
+}
+
+/// What of calls' arguments is in the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payloads {
+    /// What is taken out of them.
+    pub redact: Vec<JsonPath>,
+    /// Size of those that are left out whole when they are larger, in bytes, before and after that.
+    pub max_bytes: usize,
+}
+
+impl Default for Payloads {
+    fn default() -> Self {
+        Self {
+            redact: Vec::new(),
+            max_bytes: 4096,
         }
     }
 }

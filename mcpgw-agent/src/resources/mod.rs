@@ -7,12 +7,13 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway, issuer, authentication, credential, audit, limit, rule, caller   parts of a kind
+//! backend, timeouts, gateway, issuer, authentication, credential, audit, payloads, limit, rule, caller   parts of a kind
 //! annotated  what a rule wants of a tool's annotations; requirement: of a server's labels
 //! authorization  policies as types
 //! engine     services outside that are asked about calls
 //! token      whose tokens are believed, as types
 //! pattern    a glob over names; globs reads lists of them
+//! json_path  places in a JSON value
 //! address, host, labels, name, path, tls, url  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
@@ -42,11 +43,13 @@ mod gateway;
 mod globs;
 mod host;
 mod issuer;
+mod json_path;
 mod labels;
 mod limit;
 mod name;
 mod path;
 mod pattern;
+mod payloads;
 mod policy;
 mod problem;
 mod requirement;
@@ -71,6 +74,7 @@ pub use captured::{Captured, captured};
 pub use credential::{Credential, TokenEndpoint};
 pub use desired::*;
 pub use engine::{Asking, Engine, ExtAuthz, OnFailure, RateLimitService};
+pub use json_path::{JsonPath, JsonPathError};
 pub use limit::{KeyPart, Limit, Rate, Scope, Unit};
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Problem, Problems};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Enforcement, Labels, ObjectName, Policy, Selector, authentication,
+    DenialStatus, Enforcement, Labels, ObjectName, Policy, Selector, authentication,
     bounds::{MAX_RULES, MAX_SELECTED_NAMESPACES, MAX_TARGETS},
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
@@ -20,15 +20,23 @@ const SPEC: Schema = Schema {
         "limits",
         "rules",
         "enforcement",
+        "denialStatus",
     ],
-    later: &["audit", "denialStatus"],
+    later: &["audit"],
 };
 const CLUSTER_SPEC: Schema = Schema {
-    known: &["selector", "authentication", "limits", "rules", "enforcement"],
-    later: &["audit", "denialStatus"],
+    known: &[
+        "selector",
+        "authentication",
+        "limits",
+        "rules",
+        "enforcement",
+        "denialStatus",
+    ],
+    later: &["audit"],
 };
 /// Fields that mean something where there are no rules.
-const ENOUGH: [&str; 2] = ["authentication", "limits"];
+const ENOUGH: [&str; 3] = ["authentication", "limits", "denialStatus"];
 const TARGET: Schema = Schema {
     known: &["kind", "name"],
     later: &[],
@@ -87,6 +95,10 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         Some(field) => (Some(authentication::demand(&field, sink)?), Some(Spot::from(&field))),
         None => (None, None),
     };
+    let denial_status = match spec.optional("denialStatus") {
+        Some(field) => field.choice(&[("ok", DenialStatus::Ok), ("http", DenialStatus::Http)], &[], sink),
+        None => Some(DenialStatus::default()),
+    };
     let (limits, cluster_spot) = match spec.optional("limits") {
         Some(field) => limit::list(&field, sink),
         None => Default::default(),
@@ -105,6 +117,7 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
             limits,
             rules,
             enforcement: enforcement?,
+            denial_status: denial_status?,
         },
         spots,
         authentication_spot,

@@ -36,7 +36,8 @@ use std::{
 use tokio::sync::watch;
 
 pub use audit::{
-    AuditError, AuditHealth, AuditSink, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, ROOM_TIMEOUT, Refusal, Who,
+    AuditError, AuditHealth, AuditSink, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Omitted, Payload,
+    ROOM_TIMEOUT, Refusal, Who,
 };
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use metrics::MetricsError;

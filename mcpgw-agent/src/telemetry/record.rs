@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Telemetry,
-    audit::{ToolCall, bounded, bounded_id},
+    audit::{Payload, ToolCall, bounded, bounded_id},
     traces::{CallSpans, Carried, Ended, Opened, Propagated},
 };
 use crate::{identity::Caller, mcp::governed::Kind, policy::limits::Taken, resources::ObjectName};
@@ -159,6 +159,8 @@ pub struct CallStart<'a> {
     pub spent: Option<Taken>,
     /// What came with it, and may say which trace it is part of.
     pub carried: Carried<'a>,
+    /// Its arguments, where settings ask for them.
+    pub payload: Option<Payload>,
 }
 
 /// The record of one call: open from the decision to the end of the answer, written once when it is dropped.
@@ -193,6 +195,8 @@ pub struct Record {
     is_error: Option<bool>,
     /// The code of the JSON-RPC error that the client gets.
     error_code: Option<i64>,
+    /// Its arguments, where settings ask for them.
+    payload: Option<Payload>,
     /// Where it is traced.
     spans: Option<Box<CallSpans>>,
 }
@@ -231,6 +235,7 @@ impl Record {
             engine,
             spent,
             carried,
+            payload,
         } = start;
         telemetry.metrics.decision(verdict.name(), rule.clone());
         let (method, name) = (bounded(method), bounded(name));
@@ -280,6 +285,7 @@ impl Record {
             },
             is_error: None,
             error_code: None,
+            payload,
             spans,
             caller,
             telemetry,
@@ -393,6 +399,7 @@ impl Drop for Record {
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             trace_id,
+            payload: self.payload.take(),
         });
     }
 }

@@ -63,6 +63,7 @@ impl Bench {
         self.telemetry.call(CallStart {
             spent: None,
             engine: None,
+            payload: None,
             path: Path::Redirected,
             caller: caller(),
             server: &name("tools", "calc"),

@@ -70,7 +70,8 @@ impl Endpoint {
         &self.0.pool
     }
 
-    pub(super) fn is_gone(&self) -> bool {
+    /// Whether the server is no longer there: nothing is sent to it any more.
+    pub fn is_gone(&self) -> bool {
         self.0.gone.load(Relaxed)
     }
 

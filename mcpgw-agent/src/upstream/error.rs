@@ -72,8 +72,9 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it says that the server cannot be reached at this endpoint: another one may do.
-    pub(super) fn is_of_the_way(&self) -> bool {
+    /// Whether it says that the server cannot be reached at this endpoint, so that nothing was sent there: another one
+    /// may do.
+    pub fn is_of_the_way(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::Tls(_))
     }
 

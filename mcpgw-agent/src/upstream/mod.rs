@@ -86,6 +86,8 @@ fn host_of(server: &Server) -> Option<Host> {
     }
 }
 
+type Servers = HashMap<ObjectName, Arc<Upstream>>;
+
 /// A name that DNS knows, and the port there.
 type Host = (Arc<str>, u16);
 
@@ -97,7 +99,9 @@ pub struct Upstreams {
     resolver: Option<TokioResolver>,
     /// What is known of hosts, and the tasks that keep it current.
     resolving: Mutex<HashMap<Host, Resolving>>,
-    in_force: ArcSwap<HashMap<ObjectName, Arc<Upstream>>>,
+    in_force: ArcSwap<Servers>,
+    /// Those that were in force before, for requests that go by the plan before.
+    before: ArcSwap<Servers>,
     /// Held while servers change, so that two changes do not lose each other.
     changing: Mutex<()>,
     hosts: watch::Sender<Arc<HostAddresses>>,
@@ -121,6 +125,7 @@ impl Upstreams {
             resolving: Mutex::default(),
             runtime,
             in_force: ArcSwap::default(),
+            before: ArcSwap::default(),
             changing: Mutex::default(),
             hosts: watch::Sender::default(),
         });
@@ -147,12 +152,16 @@ impl Upstreams {
             .iter()
             .map(|server| {
                 let upstream = match before.get(&server.name) {
-                    Some(same) if same.server() == server => Arc::clone(same),
+                    Some(same) if same.server() == server => {
+                        same.is_still(server);
+                        Arc::clone(same)
+                    }
                     other => Arc::new(Upstream::new(server, other.map(Arc::as_ref), &hosts, &self.runtime)),
                 };
                 (server.name.clone(), upstream)
             })
             .collect();
+        self.before.store(Arc::clone(&before));
         self.in_force.store(Arc::new(after));
         let after = self.in_force.load();
         for (name, upstream) in before.iter() {
@@ -256,6 +265,17 @@ impl Upstreams {
             ));
         }
         reach
+    }
+
+    /// The server that this document speaks of: as it is now, or as it was until the last change, for a request that
+    /// was decided by the plan of that time. `None` where it is another by now: what was decided about one server never
+    /// reaches another of the same name.
+    pub fn of(&self, server: &Arc<Server>) -> Option<Arc<Upstream>> {
+        let of = |servers: &ArcSwap<Servers>| {
+            let servers = servers.load();
+            servers.get(&server.name).filter(|known| known.is(server)).cloned()
+        };
+        of(&self.in_force).or_else(|| of(&self.before))
     }
 
     /// The server of this name, as it is now. Endpoints of one that has changed or gone answer with

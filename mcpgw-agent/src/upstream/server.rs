@@ -32,6 +32,8 @@ use crate::resources::{Backend, HostAddresses, ObjectName, Server, Transport};
 /// A server as one set of resources has it, and the connections to it.
 pub struct Upstream {
     server: Arc<Server>,
+    /// The same, as the newest set of resources has it.
+    newest: ArcSwap<Server>,
     endpoints: ArcSwap<Vec<Endpoint>>,
     /// Where the search for the least loaded endpoint begins, so that equals take turns.
     turn: AtomicUsize,
@@ -69,6 +71,7 @@ impl Upstream {
         Self {
             sessions: sessions.unwrap_or_default(),
             server: Arc::clone(server),
+            newest: ArcSwap::new(Arc::clone(server)),
             endpoints: ArcSwap::from_pointee(server.is_at(hosts).iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
             shown,
@@ -78,6 +81,16 @@ impl Upstream {
     /// What it is.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// Whether it is what this document says, word for word.
+    pub(super) fn is(&self, server: &Arc<Server>) -> bool {
+        Arc::ptr_eq(&self.newest.load(), server) || self.server == *server
+    }
+
+    /// Takes over the same document, read anew.
+    pub(super) fn is_still(&self, server: &Arc<Server>) {
+        self.newest.store(Arc::clone(server));
     }
 
     /// Takes over where its host is now. Connections to addresses that it still has stay.

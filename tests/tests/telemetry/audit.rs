@@ -11,6 +11,7 @@ use crate::{
 
 const EXPORTED: &str = "  audit: {sink: OTLP}\n";
 const NONE_MAY_BE_LOST: &str = "  audit: {sink: OTLP, onFull: Block}\n";
+const WITH_ARGUMENTS: &str = "  audit: {sink: OTLP, payloads: {arguments: {redact: [$.password]}}}\n";
 
 /// What `mcpgw status` says of the audit log.
 fn component(scene: &Scene) -> Result<Value> {
@@ -104,4 +105,31 @@ fn where_none_may_be_lost_lines_wait_for_the_collector() -> Result<()> {
     until(PATIENCE, "the status to say that it is well", || {
         component(&scene).is_ok_and(|component| component["ready"] == true)
     })
+}
+
+#[test]
+fn arguments_are_exported_without_what_a_rule_names() -> Result<()> {
+    let node = Node::new()?;
+    let collector = Collector::start(&node)?;
+    let scene = Scene::with_settings(&node, Protocol::Grpc.environment(), WITH_ARGUMENTS)?;
+    for way in Way::BOTH {
+        for tool in ["echo", "delete_everything"] {
+            let mark = scene.agent.audit_mark();
+            scene.call(
+                way,
+                tool,
+                json!({"message": "m", "password": "hunter2"}),
+                &Trace::default(),
+            )?;
+            let line = scene
+                .agent
+                .audit_after(mark, "the call", |line| line["event"] == "tool_call")?;
+            ensure!(
+                line["arguments"] == json!({"message": "m", "password": "[redacted]"}),
+                "{line}"
+            );
+            arrives(&collector, &line)?;
+        }
+    }
+    Ok(())
 }

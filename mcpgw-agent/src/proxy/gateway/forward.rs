@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         body::Share,
-        call::{Asked, Decided, decide, unknown},
+        call::{Asked, Decided, decide},
         exchange::Body,
         refused::Refused,
     },
@@ -66,8 +66,7 @@ pub(super) async fn request(
             return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
         }
         Some(asked) => {
-            let Found { seen, own, left_out } =
-                find(call, asked).ok_or_else(|| unknown(&call.shared.telemetry, asked, call.era).to(Some(id)))?;
+            let Found { seen, own, left_out } = find(call, asked).ok_or_else(|| call.unknown(asked).to(Some(id)))?;
             let own = own.unwrap_or(Cow::Borrowed(asked.name));
             match decided(
                 call,
@@ -96,7 +95,7 @@ pub(super) async fn request(
                 kind: Kind::Other,
                 name: text,
             };
-            unknown(&call.shared.telemetry, asked, call.era).to(Some(id))
+            call.unknown(asked).to(Some(id))
         })?,
     };
     let forwarded = Forwarded {
@@ -191,6 +190,7 @@ pub(super) async fn decided(
             request_bytes: call.body.len(),
             http_path: call.head.uri.path(),
             left_out,
+            denial_status: call.view.denial_status,
             carried: Carried {
                 headers: &call.head.headers,
                 version: call.head.version,

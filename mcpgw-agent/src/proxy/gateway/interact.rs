@@ -55,7 +55,7 @@ pub(super) async fn ask(
         Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
         None => Err(refused.to(Some(id))),
     };
-    let Some(upstream) = call.shared.upstreams.get(server) else {
+    let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };
     let session = call.session();

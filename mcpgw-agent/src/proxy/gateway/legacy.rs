@@ -57,7 +57,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
         None => Err(refused.to(Some(id))),
     };
-    let Some(upstream) = call.shared.upstreams.get(server) else {
+    let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };
     let session = call.session();
@@ -80,12 +80,14 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             record.sent_to(link.address());
             record.leaving();
         }
-        let response = match link.send(sent, &headers, call.behalf()).await {
-            Ok(response) => response,
-            Err(error) => return refuse(forward::unreachable(server, &error), record),
+        let response = link.send(sent, &headers, call.behalf()).await;
+        let is_lost = match &response {
+            // The server has forgotten the session, and so has not taken the call.
+            Ok(response) => response.status() == StatusCode::NOT_FOUND && link.has_id(),
+            // The replica that had the session cannot be reached, and so has not taken it either.
+            Err(error) => error.is_of_the_way(),
         };
-        // The server has forgotten the session, and so has not taken the call.
-        if response.status() == StatusCode::NOT_FOUND && link.has_id() && again {
+        if is_lost && again {
             again = false;
             link = match session.reopen(&upstream, &link).await {
                 Ok(link) => link,
@@ -93,7 +95,10 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             };
             continue;
         }
-        break (response, sent_id);
+        match response {
+            Ok(response) => break (response, sent_id),
+            Err(error) => return refuse(forward::unreachable(server, &error), record),
+        }
     };
     drop(share);
     if let Some(record) = &mut record {

@@ -144,6 +144,11 @@ impl Link {
         Ok(link)
     }
 
+    /// Whether it is a session at this server as it is, at an address that the server still has.
+    pub(super) fn is_of(&self, upstream: &Arc<Upstream>) -> bool {
+        Arc::ptr_eq(&self.upstream, upstream) && !self.endpoint.is_gone()
+    }
+
     /// What tells it apart from other sessions at the server.
     pub(super) fn name(&self) -> &str {
         self.id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default()

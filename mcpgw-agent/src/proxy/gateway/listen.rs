@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     super::{
-        call::{Decided, unknown},
+        call::Decided,
         exchange::Body,
         refused::Refused,
         relay::Relay,
@@ -171,10 +171,7 @@ pub(super) async fn subscribe(
     let uri = envelope.subject().unwrap_or_default();
     let on = envelope.method.as_deref().map(Method::of) == Some(Method::Subscribe);
     let asked = subscription(uri);
-    let seen = call
-        .view
-        .owner_of(uri)
-        .ok_or_else(|| refused(unknown(&call.shared.telemetry, asked, call.era)))?;
+    let seen = call.view.owner_of(uri).ok_or_else(|| refused(call.unknown(asked)))?;
     let mut record = None;
     if on {
         match forward::decided(call, Some(id), seen, asked, uri, envelope, false).await {
@@ -206,7 +203,11 @@ fn subscription(uri: &str) -> Governed<'_> {
 /// Subscribes to a resource of a server, or no longer; the answer to the client.
 async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on: bool) -> Result<Bytes, Refused> {
     let server = seen.server.name();
-    let upstream = call.shared.upstreams.get(server).ok_or_else(|| Refused::gone(server))?;
+    let upstream = call
+        .shared
+        .upstreams
+        .of(&seen.server.wanted)
+        .ok_or_else(|| Refused::gone(server))?;
     let session = call.session();
     if seen.catalogue.speaks.legacy.is_none() {
         if !on {
@@ -317,7 +318,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let subscriptions: Vec<Subscription> = by_server
         .into_values()
         .filter_map(|(seen, uris)| {
-            let upstream = call.shared.upstreams.get(seen.server.name())?;
+            let upstream = call.shared.upstreams.of(&seen.server.wanted)?;
             let session = (!seen.catalogue.speaks.modern).then(|| call.session());
             Some(Subscription {
                 upstream,

@@ -57,6 +57,7 @@ pub(super) use stream::EventBody;
 use super::{
     Shared, authenticate,
     body::BodyBudget,
+    call::unknown,
     challenge,
     exchange::Body,
     refused::{Refused, json},
@@ -65,7 +66,9 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{
-        AnswerObserver, headers,
+        AnswerObserver,
+        governed::Governed,
+        headers,
         seal::{GatewaySession, Memo, Owner, Sealer},
         version::Era,
     },
@@ -136,6 +139,11 @@ impl Call<'_> {
         session
     }
 
+    /// The refusal of what nobody is known to have.
+    fn unknown(&self, asked: Governed<'_>) -> Refused {
+        unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status)
+    }
+
     /// On whose behalf servers are asked, where there is one that wants to know.
     fn behalf(&self) -> Option<Behalf> {
         let wanted = self.plan.exchanges_tokens && self.caller.token.is_some();
@@ -167,37 +175,33 @@ fn place<'a>(settings: &resources::Settings, path: &'a str) -> Option<Place<'a>>
     }
 }
 
-/// Answers one request that came to the gateway.
+/// Answers one request that came to the gateway. All that is decided about it is decided by one plan.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     caller: &mut Arc<Caller>,
     bodies: &BodyBudget,
-    plan: &Plan,
-    listener: &resources::Gateway,
+    plan: &Arc<Plan>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     super::request::check(&head)?;
-    if !request::origin_is_allowed(&head.headers, listener) {
-        let message = "Requests from this origin are not allowed";
-        return Err(Refused::new(StatusCode::FORBIDDEN, "origin", message));
-    }
     let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
-    let place = place(&plan.settings, &path);
-    // Whether the gateway is there, and which token it wants, everybody may know.
-    if matches!(place, Some(Place::Mcp(_)) | None) {
-        let (mode, path) = (listener.authentication, path.trim_end_matches('/'));
-        authenticate::at_gateway(shared, plan, mode, caller, &head.headers, path).await?;
-    }
-    let caller = &*caller;
+    let unproven = Arc::clone(caller);
+    let place = admit(shared, caller, plan, &head, &path).await?;
     match (place, &head.method) {
         (Some(Place::Mcp(catalog)), &Method::POST) => {
             headers::check_content(&head.headers).map_err(Refused::headers)?;
             let (body, share) = bodies.read(body).await?;
-            request::post(shared, caller, catalog, &head, body, share, received).await
+            // While it came, another plan may have: then that decides everything anew.
+            let newest = shared.plan.load_full();
+            if !Arc::ptr_eq(&newest, plan) {
+                *caller = unproven;
+                admit(shared, caller, &newest, &head, &path).await?;
+            }
+            request::post(shared, caller, &newest, catalog, &head, body, share, received).await
         }
-        (Some(Place::Mcp(catalog)), &Method::GET) => request::get(shared, caller, catalog, &head).await,
+        (Some(Place::Mcp(catalog)), &Method::GET) => request::get(shared, caller, plan, catalog, &head).await,
         (Some(Place::Mcp(catalog)), &Method::DELETE) => request::delete(shared, caller, catalog, &head),
         (Some(Place::Mcp(_)), _) => Err(Refused::method("method")),
         (Some(Place::Health), &Method::GET | &Method::HEAD) => {
@@ -212,6 +216,30 @@ pub(super) async fn serve(
             "There is nothing at this path",
         )),
     }
+}
+
+/// Finds what is at a path, and checks that this caller may ask for it.
+async fn admit<'p>(
+    shared: &Shared,
+    caller: &mut Arc<Caller>,
+    plan: &Plan,
+    head: &Parts,
+    path: &'p str,
+) -> Result<Option<Place<'p>>, Refused> {
+    let Some(listener) = plan.gateway_at(caller.destination) else {
+        return Err(Refused::no_catalog());
+    };
+    if !request::origin_is_allowed(&head.headers, listener) {
+        let message = "Requests from this origin are not allowed";
+        return Err(Refused::new(StatusCode::FORBIDDEN, "origin", message));
+    }
+    let place = place(&plan.settings, path);
+    // Whether the gateway is there, and which token it wants, everybody may know.
+    if matches!(place, Some(Place::Mcp(_)) | None) {
+        let (mode, path) = (listener.authentication, path.trim_end_matches('/'));
+        authenticate::at_gateway(shared, plan, mode, caller, &head.headers, path).await?;
+    }
+    Ok(place)
 }
 
 /// What clients are told of the tokens that are good at a path: only where one is wanted, and of no other path.

@@ -46,7 +46,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
         None => Err(refused.to(Some(id))),
     };
-    let Some(upstream) = call.shared.upstreams.get(server) else {
+    let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };
     let endpoint = match upstream.pick() {

@@ -33,9 +33,11 @@ use crate::{
 };
 
 /// Answers a POST.
+#[allow(clippy::too_many_arguments, reason = "all that is known of a request, gathered once")]
 pub(super) async fn post(
     shared: &Arc<Shared>,
     caller: &Arc<Caller>,
+    plan: &Arc<Plan>,
     catalog: Option<&str>,
     head: &Parts,
     body: Bytes,
@@ -53,7 +55,10 @@ pub(super) async fn post(
         Era::Legacy if method == Some(Method::Initialize) => None,
         Era::Legacy => gateway.session_of(&head.headers, owner, catalog).map_err(refuse_to)?,
     };
-    let call = Call::new(shared, caller, catalog, head, &body, era, received, session, owner).map_err(refuse_to)?;
+    let call = Call::new(
+        shared, caller, plan, catalog, head, &body, era, received, session, owner,
+    )
+    .map_err(refuse_to)?;
     check(&call, &envelope).map_err(refuse_to)?;
     match envelope.kind {
         Kind::Request => call.request(&envelope, share).await,
@@ -84,6 +89,7 @@ impl<'a> Call<'a> {
     fn new(
         shared: &'a Arc<Shared>,
         caller: &'a Arc<Caller>,
+        plan: &Arc<Plan>,
         catalog: Option<&'a str>,
         head: &'a Parts,
         body: &'a Bytes,
@@ -92,7 +98,7 @@ impl<'a> Call<'a> {
         session: Option<Arc<Session>>,
         owner: Owner,
     ) -> Result<Self, Refused> {
-        let plan: Arc<Plan> = shared.plan.load_full();
+        let plan = Arc::clone(plan);
         let chosen = match catalog {
             None => None,
             Some(name) => Some(plan.catalog(name).cloned().ok_or_else(Refused::no_catalog)?),
@@ -258,6 +264,7 @@ impl<'a> Call<'a> {
 pub(super) async fn get(
     shared: &Arc<Shared>,
     caller: &Arc<Caller>,
+    plan: &Arc<Plan>,
     catalog: Option<&str>,
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
@@ -269,6 +276,7 @@ pub(super) async fn get(
     let call = Call::new(
         shared,
         caller,
+        plan,
         catalog,
         head,
         &body,

@@ -114,13 +114,16 @@ impl Session {
         }
     }
 
-    /// The session at a server, opened if it is not.
+    /// The session at a server, opened if it is not; anew, with the same subscriptions, where the server is another
+    /// than it was, or is no longer at the address that had the session.
     pub(super) async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
         let place = Arc::clone(lock(&self.links).entry(upstream.server().name.clone()).or_default());
         let mut link = place.0.lock().await;
-        if let Some(link) = &*link {
-            return Ok(Arc::clone(link));
+        match &*link {
+            Some(link) if link.is_of(upstream) => return Ok(Arc::clone(link)),
+            _ => {}
         }
+        let lost = link.take();
         let opening = timeout(
             OPEN_TIMEOUT,
             Link::open(Arc::clone(upstream), &self.facts, self.voice.clone()),
@@ -133,6 +136,9 @@ impl Session {
                 .await
         {
             tracing::debug!(server = %opened.server(), %error, "the logging level could not be set");
+        }
+        if let Some(lost) = lost {
+            subscribe_again(&opened, &lost).await?;
         }
         self.outlet.attach(&opened);
         *link = Some(Arc::clone(&opened));
@@ -150,11 +156,7 @@ impl Session {
             }
         }
         let link = self.link(upstream).await?;
-        for uri in lost.subscriptions() {
-            link.ask("resources/subscribe", serde_json::json!({ "uri": uri }))
-                .await?;
-            link.subscribed(&uri, true);
-        }
+        subscribe_again(&link, lost).await?;
         Ok(link)
     }
 
@@ -361,6 +363,16 @@ fn close(session: Arc<Session>) {
             link.close().await;
         }
     });
+}
+
+/// Subscribes to what was subscribed to in a session that is lost.
+async fn subscribe_again(link: &Link, lost: &Link) -> Result<(), LinkError> {
+    for uri in lost.subscriptions() {
+        link.ask("resources/subscribe", serde_json::json!({ "uri": uri }))
+            .await?;
+        link.subscribed(&uri, true);
+    }
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -253,7 +253,11 @@ async fn page(call: &Call<'_>, seen: &Seen, cursor: &str) -> Result<Page, Refuse
         next_cursor: Option<String>,
     }
     let server = seen.server.name();
-    let upstream = call.shared.upstreams.get(server).ok_or_else(|| Refused::gone(server))?;
+    let upstream = call
+        .shared
+        .upstreams
+        .of(&seen.server.wanted)
+        .ok_or_else(|| Refused::gone(server))?;
     let session = call.session();
     let link = session.link(&upstream).await;
     let link = link.map_err(|error| unanswered(server, &error))?;

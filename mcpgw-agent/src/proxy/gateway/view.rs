@@ -14,7 +14,7 @@ use crate::{
     mcp::{annotations::Annotations, governed, seal::ListKind, splice::json_string},
     pins,
     policy::{Plan, Server},
-    resources::{Catalog, CatalogServer, Pin},
+    resources::{Catalog, CatalogServer, DenialStatus, Pin},
 };
 
 /// Items of one page of a list.
@@ -38,6 +38,8 @@ pub(super) struct View {
     pub(super) prompts: List,
     pub(super) resources: List,
     pub(super) templates: List,
+    /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
+    pub(super) denial_status: DenialStatus,
 }
 
 /// The kinds of lists.
@@ -171,6 +173,7 @@ impl View {
             prompts: List::default(),
             resources: List::default(),
             templates: List::default(),
+            denial_status: DenialStatus::default(),
         };
         let mut choices = Vec::new();
         for server in plan.servers() {
@@ -182,6 +185,9 @@ impl View {
                 },
             };
             let sees = plan.sees(caller, server) && server.admission.admits(caller);
+            if sees {
+                view.denial_status = view.denial_status.max(server.denial_status);
+            }
             let (true, Some(catalogue)) = (sees, snapshot.get(server.name())) else {
                 continue;
             };

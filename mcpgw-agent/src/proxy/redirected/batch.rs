@@ -15,6 +15,7 @@ use crate::{
         limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER},
         refused::{Refused, json},
     },
+    resources::DenialStatus,
     telemetry::Outcome,
 };
 
@@ -43,7 +44,7 @@ pub(super) async fn serve(
             if let Ok(Judged {
                 record: Some(mut record),
                 ..
-            }) = dialled.decide(envelope, &element).await?
+            }) = dialled.decide(envelope, &element, DenialStatus::Ok).await?
             {
                 record.outcome(Outcome::Ok, None);
             }
@@ -52,7 +53,8 @@ pub(super) async fn serve(
     }
     for (envelope, element) in messages {
         let wants_answer = envelope.kind == Kind::Request;
-        let response = match dialled.decide(envelope, &element).await? {
+        // One answer has no status of its own.
+        let response = match dialled.decide(envelope, &element, DenialStatus::Ok).await? {
             Err(denied) => denied,
             Ok(judged) => {
                 let id = judged.envelope.id.map(ToOwned::to_owned);

@@ -69,22 +69,34 @@ struct Dialled<'a> {
     read: Instant,
 }
 
-/// Answers one request that was redirected. Of a caller that is only observed it is a copy, and so is the answer, in
-/// `seen`: then nothing is sent anywhere.
+/// Answers one request that was redirected. All that is decided about it is decided by one plan. Of a caller that is
+/// only observed it is a copy, and so is the answer, in `seen`: then nothing is sent anywhere.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     caller: &mut Arc<Caller>,
     bodies: &BodyBudget,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     request: Request<Incoming>,
     seen: Option<&Answers>,
 ) -> Result<Response<Body>, Refused> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
-    let judged = judge(shared, caller, plan, &head).await;
-    let caller = &*caller;
-    let found = judged?;
-    let route = found.route;
+    let unproven = Arc::clone(caller);
+    let mut found = judge(shared, caller, plan, &head).await?;
+    let (body, share) = match head.method {
+        Method::POST => bodies.read(body).await?,
+        _ => (Bytes::new(), Share::default()),
+    };
+    // While it came, another plan may have: then that decides everything anew.
+    let newest = match head.method {
+        Method::POST => shared.plan.load_full(),
+        _ => Arc::clone(plan),
+    };
+    if !Arc::ptr_eq(&newest, plan) {
+        *caller = unproven;
+        found = judge(shared, caller, &newest, &head).await?;
+    }
+    let (caller, plan, route) = (&*caller, &*newest, found.route);
     let mut dialled = found.dialled(shared, caller, plan, &head, received);
     dialled.seen = seen;
     if dialled.server.wanted.transport == Transport::Sse
@@ -93,10 +105,6 @@ pub(super) async fn serve(
     {
         dialled = dialled.unsealed()?;
     }
-    let (body, share) = match head.method {
-        Method::POST => bodies.read(body).await?,
-        _ => (Bytes::new(), Share::default()),
-    };
     dialled.read = Instant::now();
     match (&head.method, route) {
         (_, Route::Open) => dialled.pass(body, share).await,
@@ -153,7 +161,7 @@ async fn judge<'a>(
     }
     let upstream = shared
         .upstreams
-        .get(server.name())
+        .of(&server.wanted)
         .ok_or_else(|| Refused::gone(server.name()))?;
     let endpoint = upstream
         .dialled(destination)

@@ -24,7 +24,7 @@ use crate::{
         refused::Refused,
         relay::{Relay, Watch},
     },
-    resources::Transport,
+    resources::{DenialStatus, Transport},
     telemetry::{Carried, Outcome, Path, Propagated, Record},
 };
 
@@ -89,7 +89,7 @@ impl Dialled<'_> {
                 modern::check(&self.head.headers, &envelope, parameters.as_deref()).map_err(Refused::rejection)?;
             }
         }
-        let judged = match self.decide(envelope, body).await? {
+        let judged = match self.decide(envelope, body, self.server.denial_status).await? {
             Ok(judged) => judged,
             Err(denied) => return Ok(denied),
         };
@@ -104,22 +104,23 @@ impl Dialled<'_> {
         item.param_headers.clone()
     }
 
-    /// Decides about a message, where rules can.
+    /// Decides about a message, where rules can; a denial gets this status.
     pub(super) async fn decide<'b>(
         &self,
         envelope: Envelope<'b>,
         body: &[u8],
+        denial_status: DenialStatus,
     ) -> Result<Result<Judged<'b>, Response<Body>>, Refused> {
         if envelope.known() == Some(Method::Listen) {
             return Ok(self
-                .decide_subscriptions(&envelope, body)
+                .decide_subscriptions(&envelope, body, denial_status)
                 .await?
                 .map(|()| Judged { envelope, record: None }));
         }
         let Some(governed) = governed(&envelope) else {
             return Ok(Ok(Judged { envelope, record: None }));
         };
-        Ok(match self.decided(governed, &envelope, body).await {
+        Ok(match self.decided(governed, &envelope, body, denial_status).await {
             Decided::Allowed(record) => Ok(Judged {
                 envelope,
                 record: Some(record),
@@ -133,6 +134,7 @@ impl Dialled<'_> {
         &self,
         envelope: &Envelope<'_>,
         body: &[u8],
+        denial_status: DenialStatus,
     ) -> Result<Result<(), Response<Body>>, Refused> {
         if !self.server.is_governed() {
             return Ok(Ok(()));
@@ -144,7 +146,7 @@ impl Dialled<'_> {
                 kind: Kind::Resource,
                 name: uri,
             };
-            match self.decided(governed, envelope, body).await {
+            match self.decided(governed, envelope, body, denial_status).await {
                 Decided::Allowed(mut record) => record.outcome(Outcome::Ok, None),
                 Decided::Denied(answer) => return Ok(Err(answer)),
             }
@@ -152,7 +154,13 @@ impl Dialled<'_> {
         Ok(Ok(()))
     }
 
-    async fn decided(&self, governed: Governed<'_>, envelope: &Envelope<'_>, body: &[u8]) -> Decided {
+    async fn decided(
+        &self,
+        governed: Governed<'_>,
+        envelope: &Envelope<'_>,
+        body: &[u8],
+        denial_status: DenialStatus,
+    ) -> Decided {
         let asked = Asked {
             caller: self.caller,
             path: Path::Redirected,
@@ -167,6 +175,7 @@ impl Dialled<'_> {
             request_bytes: body.len(),
             http_path: &self.path,
             left_out: false,
+            denial_status,
             carried: Carried {
                 headers: &self.head.headers,
                 version: self.head.version,

@@ -3,13 +3,16 @@
 mod annotations;
 mod calls;
 mod connections;
+mod denial_status;
 mod exchange;
 mod gateway;
 mod http2;
 mod limits;
 mod modern_server;
+mod payloads;
 mod pins;
 mod refusals;
+mod reload;
 mod rules;
 mod session_server;
 mod sessions;

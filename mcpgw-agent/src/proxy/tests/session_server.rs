@@ -27,8 +27,17 @@ struct State {
     sessions: HashSet<String>,
     opened: usize,
     called: Vec<String>,
+    calls: Vec<Shown>,
     credentials: Vec<String>,
     offers: Offers,
+}
+
+/// A call of a tool, as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) tool: String,
+    pub(super) arguments: Value,
+    pub(super) credential: Option<String>,
 }
 
 /// What it lists, as it is to be written.
@@ -93,6 +102,11 @@ impl SessionServer {
     /// What came in `Authorization`.
     pub(super) fn credentials(&self) -> Vec<String> {
         self.state.lock().unwrap().credentials.clone()
+    }
+
+    /// The calls of tools that it got.
+    pub(super) fn calls(&self) -> Vec<Shown> {
+        self.state.lock().unwrap().calls.clone()
     }
 
     /// Which tools were called, prompts and resources asked for.
@@ -170,6 +184,12 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         "tools/call" => {
             let tool = asked["params"]["name"].as_str().unwrap().to_owned();
             let content = json!([{"type": "text", "text": format!("{tool} of {}", session.unwrap_or_default())}]);
+            let credential = head.headers.get("authorization");
+            state.calls.push(Shown {
+                tool: tool.clone(),
+                arguments: asked["params"]["arguments"].clone(),
+                credential: credential.map(|value| value.to_str().unwrap().to_owned()),
+            });
             state.called.push(tool);
             whole(json!({"jsonrpc": "2.0", "id": id, "result": {"content": content}}).to_string())
         }

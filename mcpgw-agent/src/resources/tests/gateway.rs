@@ -203,6 +203,7 @@ fn the_audit_log_is_kept_as_the_settings_say() {
         on_full: OnFull::Block,
         max_size: 5_000_000,
         keep: 0,
+        payloads: None,
     };
     assert_eq!(
         settings("{audit: {onFull: Block, maxMegabytes: 5, keep: 0}}").audit,
@@ -213,11 +214,45 @@ fn the_audit_log_is_kept_as_the_settings_say() {
         ("{keep: -1}", "must be a whole number from 0 to 1000"),
         ("{keep: \"5\"}", "must be a number, but is a string"),
         ("{onFull: Drop}", "\"Drop\" is not one of Count, Block"),
+        ("{payloads: {}}", "spec.audit.payloads.arguments: is required"),
+        ("{payloads: {results: {}}}", "unknown field \"results\""),
+        (
+            "{payloads: {arguments: {maxBytes: 16385}}}",
+            "must be a whole number from 1 to 16384",
+        ),
+        (
+            "{payloads: {arguments: {redact: []}}}",
+            "leave redact out to take out tokens only",
+        ),
+        (
+            "{payloads: {arguments: {redact: [\"$.ok\", \"$.api-key\"]}}}",
+            "redact[1]: \"$.api-key\" cannot be read at \"-key\"",
+        ),
+        (
+            "{payloads: {arguments: {redact: [password]}}}",
+            "\"password\" must begin with $",
+        ),
     ] {
         let text = parse_one(&document("ClusterMCPSettings", &format!("{{audit: {spec}}}")));
         let text = text.expect_err(spec).to_string();
         assert!(text.contains(reason), "{text}");
     }
+}
+
+#[test]
+fn arguments_are_in_the_audit_log_only_where_settings_ask_for_them() {
+    let of = |arguments: &str| {
+        let settings = settings(&format!("{{audit: {{payloads: {{arguments: {arguments}}}}}}}"));
+        settings.audit.payloads.unwrap()
+    };
+    assert_eq!(*of("{}"), Payloads::default());
+    let expected = Payloads {
+        redact: ["$.password", "$..token"]
+            .map(|path| JsonPath::parse(path).unwrap())
+            .into(),
+        max_bytes: 100,
+    };
+    assert_eq!(*of("{redact: [$.password, $..token], maxBytes: 100}"), expected);
 }
 
 #[test]

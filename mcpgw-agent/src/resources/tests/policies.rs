@@ -58,6 +58,19 @@ fn every_field_of_a_rule_arrives() {
 }
 
 #[test]
+fn the_status_of_denials_is_one_of_two_and_enough_for_a_policy() {
+    let of = |spec: &str| policy(spec).map(|desired| desired.policies[0].denial_status);
+    assert_eq!(of("{denialStatus: http}").unwrap(), DenialStatus::Http);
+    assert_eq!(
+        of("{rules: [{action: Deny}], denialStatus: ok}").unwrap(),
+        DenialStatus::Ok
+    );
+    assert_eq!(of("{rules: [{action: Deny}]}").unwrap(), DenialStatus::Ok);
+    let found = problems(&document("MCPPolicy", "{denialStatus: HTTP}"));
+    assert!(found[0].contains("\"HTTP\" is not one of ok, http"), "{found:?}");
+}
+
+#[test]
 fn a_policy_of_the_cluster_selects_by_namespace_and_is_in_none() {
     let text = "apiVersion: mcpgw.dev/v1alpha1\nkind: ClusterMCPPolicy\nmetadata: {name: everywhere}\n\
                 spec: {selector: {namespaces: [a], matchLabels: {b: c}}, rules: [{action: Deny}]}\n";

@@ -1,4 +1,4 @@
-//! The lines of the audit log. They hold neither arguments nor credentials.
+//! The lines of the audit log. They hold no credentials, and of arguments what settings ask for.
 
 use std::{
     borrow::Cow,
@@ -11,7 +11,10 @@ use opentelemetry::trace::TraceId;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::definition::{DefinitionChange, DefinitionLine};
+use super::{
+    Payload,
+    definition::{DefinitionChange, DefinitionLine},
+};
 use crate::{
     identity::{Caller, WorkloadIdentity},
     mcp::governed::Kind,
@@ -54,6 +57,8 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) response_bytes: u64,
     /// Of a call that is traced.
     pub(in crate::telemetry) trace_id: Option<TraceId>,
+    /// Its arguments, where settings ask for them.
+    pub(in crate::telemetry) payload: Option<Payload>,
 }
 
 /// A request or connection that was refused before any decision about a tool.
@@ -148,11 +153,21 @@ struct ToolCallLine<'a> {
     destination: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a RawValue>,
+    /// Why they are not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments_omitted: Option<&'static str>,
 }
 
 impl<'a> ToolCallLine<'a> {
     fn new(node: &'a str, call: &'a ToolCall) -> Self {
         let name = |kind| (call.kind == kind).then_some(&*call.name);
+        let (arguments, arguments_omitted) = match &call.payload {
+            Some(Payload::Written(arguments)) => (Some(&**arguments), None),
+            Some(Payload::Omitted(why)) => (None, Some(why.name())),
+            None => (None, None),
+        };
         Self {
             time: call.time,
             event: match call.kind {
@@ -184,6 +199,8 @@ impl<'a> ToolCallLine<'a> {
             response_bytes: call.response_bytes,
             destination: call.caller.destination,
             trace_id: call.trace_id.map(|id| id.to_string()),
+            arguments,
+            arguments_omitted,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! line      what a line says
 //! definition  … about a tool's definition
+//! payload   what of a call's arguments it may say
 //! queue     the lines that wait, and what becomes of those for which there is no room
 //! writer    the thread that writes them
 //! sink      where they go: standard output or a file that is rotated
@@ -15,6 +16,7 @@
 mod definition;
 mod exported;
 mod line;
+mod payload;
 mod queue;
 mod sink;
 mod writer;
@@ -34,6 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use definition::DefinitionChange;
 pub use line::{Refusal, Who};
 pub(super) use line::{ToolCall, bounded, bounded_id};
+pub use payload::{Omitted, Payload};
 pub use queue::ROOM_TIMEOUT;
 pub use writer::{FLUSH_INTERVAL, FLUSH_TIMEOUT};
 

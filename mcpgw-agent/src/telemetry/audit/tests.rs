@@ -67,6 +67,7 @@ fn call(number: usize) -> ToolCall {
         request_bytes: 0,
         response_bytes: 0,
         trace_id: None,
+        payload: None,
     }
 }
 

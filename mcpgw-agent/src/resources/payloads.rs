@@ -1,0 +1,50 @@
+//! `ClusterMCPSettings.spec.audit.payloads`: what of calls' arguments is in the audit log.
+
+use super::{
+    JsonPath, Payloads,
+    bounds::{MAX_PAYLOAD_BYTES, MAX_REDACTIONS},
+    fields::{Field, Schema, Sink},
+    problem::quote,
+};
+
+const PAYLOADS: Schema = Schema {
+    known: &["arguments"],
+    later: &[],
+};
+const ARGUMENTS: Schema = Schema {
+    known: &["redact", "maxBytes"],
+    later: &[],
+};
+
+pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Payloads> {
+    let arguments = field.fields(&PAYLOADS, sink)?.required("arguments", sink)?;
+    let fields = arguments.fields(&ARGUMENTS, sink)?;
+    let redact = match fields.optional("redact") {
+        Some(field) => redactions(&field, sink),
+        None => Some(Vec::new()),
+    };
+    let default = Payloads::default().max_bytes;
+    let max_bytes = match fields.optional("maxBytes") {
+        Some(field) => field
+            .number(1..=MAX_PAYLOAD_BYTES, sink)
+            .and_then(|number| usize::try_from(number).ok()),
+        None => Some(default),
+    };
+    Some(Payloads {
+        redact: redact?,
+        max_bytes: max_bytes?,
+    })
+}
+
+fn redactions(field: &Field, sink: &mut Sink) -> Option<Vec<JsonPath>> {
+    let list = field.list(MAX_REDACTIONS, "leave redact out to take out tokens only", sink)?;
+    let read = |field: &Field| {
+        let text = field.text(sink)?;
+        let parsed = JsonPath::parse(text);
+        parsed
+            .map_err(|error| field.report(sink, format!("{} {error}", quote(text))))
+            .ok()
+    };
+    let paths: Vec<Option<JsonPath>> = list.iter().map(read).collect();
+    paths.into_iter().collect()
+}

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Pod, Process};
 use serde::Deserialize;
 
-use super::scene::Scene;
+use super::{peers::Peer, scene::Scene};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Path {
     Direct,
     /// The floor.
     Floor,
+    /// Another proxy, which does not look at what it forwards.
+    Peer(Peer),
     /// mcpgw, by the server's own address.
     Redirected,
     /// mcpgw, by the gateway's.
@@ -51,6 +53,19 @@ pub struct Sample {
     pub p99_us: f64,
     /// Answers in a second.
     pub rps: f64,
+}
+
+impl Path {
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Floor => "floor",
+            Self::Peer(peer) => peer.program(),
+            Self::Redirected => "redirected",
+            Self::Addressed => "addressed",
+        }
+    }
 }
 
 impl Case {
@@ -80,7 +95,14 @@ impl Case {
             Self::ListFederated => &[Path::Direct, Path::Floor, Path::Addressed],
             // The gateway of this scene asks nobody for a token.
             Self::CallFullPolicy => &[Path::Direct, Path::Floor, Path::Redirected],
-            _ => &[Path::Direct, Path::Floor, Path::Redirected, Path::Addressed],
+            _ => &[
+                Path::Direct,
+                Path::Floor,
+                Path::Peer(Peer::Nginx),
+                Path::Peer(Peer::Haproxy),
+                Path::Redirected,
+                Path::Addressed,
+            ],
         }
     }
 
@@ -123,6 +145,7 @@ impl Scene {
         let (pod, to, tool, process) = match path {
             Path::Direct => (&self.free, server, "tool_000", None),
             Path::Floor => (&self.free, self.floor(large), "tool_000", Some(floor)),
+            Path::Peer(peer) => (&self.free, self.peer(peer), "tool_000", Some(self.peer_pid(peer))),
             Path::Redirected => (&self.governed, server, "tool_000", Some(agent)),
             Path::Addressed => (&self.governed, self.gateway(), "one_tool_000", Some(agent)),
         };

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scene    the node: servers, the floor, mcpgw, and the pods that load comes from
+//! peers    other proxies, beside it
 //! measure  one load on one path, and what the proxy's process used for it
 //! report   medians, ratios, the table and the line of JSON
 //! ```
@@ -11,17 +12,18 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf, process::ExitCode, thread, t
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::{command, ui};
+use crate::{command, setup, ui};
 
 mod measure;
+mod peers;
 mod report;
 mod scene;
 
 use measure::{Case, Sample};
 use scene::Scene;
 
-/// Measures mcpgw against the floor (a bare reverse proxy with a pooled upstream and one look at the JSON), side by
-/// side in one run. Release build; needs root.
+/// Measures mcpgw against the floor (a bare reverse proxy with a pooled upstream and one look at the JSON), and beside
+/// nginx and HAProxy as plain reverse proxies, in one run. Release build; needs root.
 ///
 /// Times are those of this machine while it did this; ratios are what to compare. A run with a wrong answer is void.
 #[derive(Args)]
@@ -64,6 +66,7 @@ impl Bench {
     /// Runs it. The last line printed is one line of JSON.
     pub fn run(&self) -> Result<ExitCode> {
         mcpgw_tests::privileges::check().context("the bench needs what the tests on real sockets need")?;
+        setup::bench_peers().context("nginx and HAProxy are measured beside mcpgw")?;
         let scene = Scene::set(&programs()?)?;
         thread::sleep(SETTLE);
         let idle = scene.resident_megabytes()?;

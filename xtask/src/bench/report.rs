@@ -33,7 +33,7 @@ pub fn print(samples: &[Sample], idle: f64, loaded: f64) {
             println!(
                 "{:<15} {:<11} {:>9.0} {:>9.0} {:>9.0} {:>10.1} {:>12} {:>12}",
                 case.name(),
-                format!("{path:?}").to_lowercase(),
+                path.name(),
                 of.rps,
                 of.p50_us,
                 of.p99_us,

@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Agent, Node, Pod, Process, resources, until};
 
+use super::peers::Peer;
+
 /// Port of the servers.
 const SERVER: u16 = 3001;
 /// Port of the floor that forwards to one server, and of the one that forwards to the server with as many tools as
@@ -42,6 +44,7 @@ const UP: Duration = Duration::from_secs(20);
 pub struct Scene {
     agent: Agent,
     floors: [Process; 2],
+    peers: [Process; 2],
     _servers: Vec<(Process, Pod)>,
     /// A pod that is governed.
     pub governed: Pod,
@@ -54,6 +57,7 @@ pub struct Scene {
     /// A server whose callers need a token, and whose policies look at everything.
     pub strict: SocketAddr,
     issuer: tempfile::TempDir,
+    _configuration: tempfile::TempDir,
     node: Node,
 }
 
@@ -89,6 +93,9 @@ impl Scene {
             Process::spawn("floor", command)
         };
         let floors = [floor(0, server)?, floor(1, large)?];
+        let configuration = tempfile::tempdir()?;
+        let peer = |peer: Peer| peer.start(&node, configuration.path(), server);
+        let peers = [peer(Peer::Nginx)?, peer(Peer::Haproxy)?];
         let (governed, free) = (node.pod("governed").build()?, node.pod("free").build()?);
         let gateway = SocketAddr::from((governed.gateway_ipv4(), GATEWAY));
         let mut documents = vec![
@@ -114,6 +121,8 @@ impl Scene {
         Ok(Self {
             agent,
             floors,
+            peers,
+            _configuration: configuration,
             _servers: servers,
             governed,
             free,
@@ -133,6 +142,17 @@ impl Scene {
     /// Where a floor listens.
     pub fn floor(&self, large: bool) -> SocketAddr {
         SocketAddr::from((self.free.gateway_ipv4(), FLOORS[usize::from(large)]))
+    }
+
+    /// Where another proxy listens.
+    pub fn peer(&self, peer: Peer) -> SocketAddr {
+        SocketAddr::from((self.free.gateway_ipv4(), peer.port()))
+    }
+
+    /// The process of another proxy.
+    pub fn peer_pid(&self, peer: Peer) -> u32 {
+        let index = Peer::ALL.iter().position(|other| *other == peer).unwrap_or_default();
+        self.peers[index].pid()
     }
 
     /// Where the gateway listens.

@@ -30,6 +30,11 @@ pub struct Setup {
     check: bool,
 }
 
+/// Installs the proxies that the bench compares with.
+pub fn bench_peers() -> Result<()> {
+    debian::install_programs(&Versions::load()?, &["nginx", "haproxy"])
+}
+
 /// One thing that must be there.
 struct Item {
     name: &'static str,

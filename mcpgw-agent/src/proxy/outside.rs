@@ -23,9 +23,9 @@ pub(super) enum Outside {
 
 /// Asks a policy engine about a request that the rules allow.
 pub(super) async fn allows(shared: &Shared, wanted: &Arc<ExtAuthz>, call: &Asked<'_>) -> Outside {
-    let silent = |error| match wanted.engine.on_failure {
-        OnFailure::Open => Outside::Allows,
-        OnFailure::Closed => Outside::Silent(error),
+    let silent = |error: EngineError| match wanted.engine.on_failure {
+        OnFailure::Open if !error.may_be_the_callers_doing() => Outside::Allows,
+        OnFailure::Open | OnFailure::Closed => Outside::Silent(error),
     };
     let engine = match shared.engines.policy(wanted) {
         Ok(engine) => engine,

@@ -29,7 +29,7 @@ use super::{
     error::UpstreamError,
     limits::{
         HTTP2_CONNECTION_WINDOW, HTTP2_IDLE_TIMEOUT, HTTP2_STREAM_WINDOW, KEEPALIVE_INTERVAL,
-        MAX_STREAMS_PER_CONNECTION, READ_BUFFER, SETTINGS_PAUSE,
+        MAX_STREAMS_PER_CONNECTION, POOL_MAX_IDLE_PER_ENDPOINT, READ_BUFFER, SETTINGS_PAUSE,
     },
 };
 
@@ -160,14 +160,18 @@ impl Multiplex {
         runtime.spawn(run(connection, Arc::clone(&state)));
         let connection = Connection { sender, state };
         let stream = Self::stream(&connection);
-        self.connections().push(connection);
+        let mut connections = self.connections();
+        connections.push(connection);
+        keep_few_without_calls(&mut connections);
         Ok(stream)
     }
 
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        self.connections().retain(|connection| !connection.is_idle(now));
+        let mut connections = self.connections();
+        connections.retain(|connection| !connection.is_idle(now));
+        keep_few_without_calls(&mut connections);
     }
 
     /// Closes what has no call, and takes no other calls on the rest.
@@ -180,14 +184,26 @@ impl Multiplex {
     }
 }
 
+/// A server that allows no streams at all gets a connection for each call, none of which serves another.
+fn keep_few_without_calls(connections: &mut Vec<Connection>) {
+    let mut idle = 0;
+    connections.retain(|connection| {
+        idle += usize::from(connection.calls() == 0);
+        connection.calls() > 0 || idle <= POOL_MAX_IDLE_PER_ENDPOINT
+    });
+}
+
 /// Runs a connection until it ends, and looks now and then how many streams the server allows: what it says first is
-/// known soon, and seldom changes.
+/// known soon, and seldom changes. One that nobody can use any more does not always end by itself: not where a call
+/// still stood in line for a stream when it was abandoned, and the server allows none.
 async fn run(connection: http2::Connection<TokioIo<connect::Stream>, Full<Bytes>, TokioExecutor>, state: Arc<State>) {
     let mut connection = pin!(connection);
     let mut pause = SETTINGS_PAUSE.0;
     loop {
         let ended = timeout(pause, connection.as_mut()).await;
         match ended {
+            // Neither the pool nor a call has it.
+            Err(_) if Arc::strong_count(&state) == 1 => return,
             Err(_) => {
                 state.most.store(connection.current_max_send_streams(), Relaxed);
                 pause = (pause * 2).min(SETTINGS_PAUSE.1);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -14,7 +14,7 @@ use super::{
     super::{exchange::Body, is_events, refused::Refused},
     Call, answer, collect,
     forward::{self, Forwarded},
-    limits::{ANSWER_TIMEOUT, MAX_EVENT_BYTES, MAX_ROUNDS},
+    limits::{ANSWER_TIMEOUT, MAX_ANSWERS_TO_QUESTIONS, MAX_EVENT_BYTES, MAX_ROUNDS},
     link, modern, reads_events,
     session::{Cancel, Session},
     settle,
@@ -306,17 +306,21 @@ impl Conversation<'_> {
     async fn round(&self, round: usize, message: &Bytes) -> Result<Next, String> {
         let questions: Questions<'_> = serde_json::from_slice(message)
             .map_err(|error| format!("the server's questions cannot be read: {error}"))?;
-        let mut responses = serde_json::Map::new();
+        let mut responses: BTreeMap<&str, Box<RawValue>> = BTreeMap::new();
         let asked = async {
+            let mut room = MAX_ANSWERS_TO_QUESTIONS;
             for (key, question) in &questions.result.input_requests {
-                responses.insert(key.clone(), self.question(question).await?);
+                let response = self.question(question).await?;
+                let left = room.checked_sub(response.get().len());
+                room = left.ok_or("the client's answers to the server's questions are too long")?;
+                responses.insert(key, response);
             }
             Ok::<(), String>(())
         };
         timeout(ANSWER_TIMEOUT, asked)
             .await
             .map_err(|_| "the client did not answer the server's question in time".to_owned())??;
-        let responses = serde_json::Value::Object(responses).to_string();
+        let responses = serde_json::to_string(&responses).map_err(|error| error.to_string())?;
         let mut members: Vec<(&str, &[u8])> = Vec::new();
         if !questions.result.input_requests.is_empty() {
             members.push(("inputResponses", responses.as_bytes()));
@@ -339,24 +343,36 @@ impl Conversation<'_> {
         Ok(Next::Answer(whole))
     }
 
-    async fn question(&self, question: &Question<'_>) -> Result<serde_json::Value, String> {
-        let gone = || "the client has gone".to_owned();
-        let (id, answered) = self.session.ask();
-        let mut request = serde_json::json!({ "jsonrpc": "2.0", "id": id.text(), "method": question.method });
-        if let Some(params) = question.params {
-            request["params"] = serde_json::from_str(params.get()).map_err(|error| error.to_string())?;
-        }
-        if !self.feed.message(request.to_string().as_bytes()).await {
-            return Err(gone());
+    /// What the client answers, byte for byte.
+    async fn question(&self, question: &Question<'_>) -> Result<Box<RawValue>, String> {
+        #[derive(Serialize)]
+        struct Asked<'a> {
+            jsonrpc: &'static str,
+            id: &'a str,
+            method: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            params: Option<&'a RawValue>,
         }
         #[derive(Deserialize)]
         struct Answered {
-            result: Option<serde_json::Value>,
+            result: Option<Box<RawValue>>,
             error: Option<Refusal>,
         }
         #[derive(Deserialize)]
         struct Refusal {
             message: String,
+        }
+        let gone = || "the client has gone".to_owned();
+        let (id, answered) = self.session.ask();
+        let request = serde_json::to_vec(&Asked {
+            jsonrpc: "2.0",
+            id: id.text(),
+            method: &question.method,
+            params: question.params,
+        });
+        let request = request.map_err(|error| error.to_string())?;
+        if !self.feed.message(&request).await {
+            return Err(gone());
         }
         let body = answered.await.map_err(|_| gone())?;
         match serde_json::from_slice(&body) {

@@ -112,7 +112,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         modern: call.era == Era::Modern,
         reads: forwarded.method == "resources/read",
         answers_questions: !session.shared,
-        tasks: TaskIds::new(call.gateway.sealer.clone(), server, session.owner),
+        tasks: TaskIds::new(call.gateway, server, session.owner),
         has_tasks: seen.catalogue.features.tasks.any,
     };
     let status = client_status(response.status());
@@ -188,9 +188,9 @@ fn adapted(body: &Bytes, id: &RawValue, era: Era) -> Bytes {
 
 impl Changes {
     /// For a stream that is no call's.
-    pub(super) fn of_stream(sealer: Sealer, owner: Owner, link: Arc<Link>) -> Self {
+    pub(super) fn of_stream(sealer: Sealer, tasks: TaskIds, owner: Owner, link: Arc<Link>) -> Self {
         Self {
-            tasks: TaskIds::new(sealer.clone(), link.server(), owner),
+            tasks,
             has_tasks: true,
             sealer,
             owner,

@@ -33,10 +33,16 @@ pub(super) const STREAM_QUEUE: usize = 64;
 /// A stream that is silent for this long gets a comment, so that nobody between takes it for dead.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Tasks of which it is remembered whose they are; of more the oldest are forgotten, until their owners ask for them.
+pub(super) const MAX_KNOWN_TASKS: usize = 65_536;
+
 /// Text that the servers' instructions may come to together.
 pub(super) const MAX_INSTRUCTIONS: usize = 32 * 1024;
 /// Rounds of questions that a server may ask within one call, where the gateway asks them for it.
 pub(super) const MAX_ROUNDS: usize = 10;
+/// What a client's answers to the questions of one round may come to together, in bytes: what the server is sent with
+/// them is then no longer than two requests of a client.
+pub(super) const MAX_ANSWERS_TO_QUESTIONS: usize = crate::proxy::limits::MAX_BODY;
 /// How long a client may take to answer one of them.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 

@@ -24,6 +24,7 @@ use super::{
     session::Session,
     settle,
     stream::{Change, EventBody, Feed},
+    tasks::TaskIds,
     updates::{Listener, SUBSCRIPTION_ID, Subscription},
     view::{Kind as List, Seen},
 };
@@ -65,8 +66,9 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
     let (feed, body, gone) = EventBody::new();
     let change: Change = {
         let (sealer, owner) = (call.gateway.sealer.clone(), session.owner);
+        let tasks = TaskIds::new(call.gateway, &ObjectName::default(), owner);
         Arc::new(move |link: &Arc<Link>, event: Event| {
-            let mut changes = Changes::of_stream(sealer.clone(), owner, Arc::clone(link));
+            let mut changes = Changes::of_stream(sealer.clone(), tasks.at(link.server()), owner, Arc::clone(link));
             changed(&mut changes, event)
         })
     };
@@ -109,7 +111,8 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         return Err(unknown());
     }
     let (head, body) = response.into_parts();
-    let changes = Changes::of_stream(call.gateway.sealer.clone(), session.owner, link);
+    let tasks = TaskIds::new(call.gateway, &server, session.owner);
+    let changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link);
     let rewriter = Rewriter::new(&head.headers, changes);
     let relay = Relay::new(body.without_call_deadline(), None).rewriting(Some(rewriter));
     Ok(answer::events(Body::relay(relay)))

@@ -78,6 +78,7 @@ use crate::{
     upstream::Behalf,
 };
 use session::{Ended, Session, Sessions};
+use tasks::TaskOwners;
 use view::View;
 use views::Views;
 
@@ -87,6 +88,7 @@ pub(super) struct Gateway {
     opened: Memo<GatewaySession>,
     sessions: Sessions,
     ended: Ended,
+    tasks: Arc<TaskOwners>,
     views: Views,
 }
 
@@ -97,6 +99,7 @@ impl Gateway {
             opened: Memo::default(),
             sessions: Sessions::default(),
             ended: Ended::default(),
+            tasks: Arc::default(),
             views: Views::default(),
         }
     }

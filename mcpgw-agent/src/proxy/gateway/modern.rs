@@ -70,7 +70,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         Watch::new(record, AnswerObserver::new(Some(id), &head.headers), head.status)
     });
     let has_tasks = seen.catalogue.extensions.contains_key(EXTENSION);
-    let ids = || TaskIds::new(call.gateway.sealer.clone(), server, call.owner);
+    let ids = || TaskIds::new(call.gateway, server, call.owner);
     let rewriter = has_tasks.then(|| Rewriter::new(&head.headers, ids()));
     let mut response = Response::new(Body::relay(Relay::new(body, watch).rewriting(rewriter)));
     *response.status_mut() = head.status;

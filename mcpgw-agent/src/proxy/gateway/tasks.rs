@@ -1,7 +1,12 @@
 //! Tasks: what a client takes for the id of a task is sealed. It finds the task's server, and is of no use to others.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes};
 use http::{Response, StatusCode};
 use memchr::memmem;
@@ -9,9 +14,10 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Call,
+    Call, Gateway,
     answer::{self, Form},
     forward::{self, unanswered},
+    limits::MAX_KNOWN_TASKS,
     settle,
     view::Seen,
 };
@@ -22,7 +28,6 @@ use crate::{
         governed::{Governed, Kind as Governs},
         message::{self, Peek},
         params::MetaKey,
-        part::Part,
         seal::{Cursor, ListKind, Owner, Sealer, Task, Token as _},
         splice::{Splice, json_string},
         version::Era,
@@ -40,20 +45,69 @@ use crate::{
 /// The extension of the modern era that has tasks.
 pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
+/// Whose tasks are, as far as is known. To a server the gateway is one client, so that it may speak to each caller of
+/// the tasks of all: no caller is given the id of a task that is not its own.
+#[derive(Default)]
+pub(super) struct TaskOwners(Mutex<Owned>);
+
+#[derive(Default)]
+struct Owned {
+    owners: HashMap<TaskKey, Owner>,
+    order: VecDeque<TaskKey>,
+}
+
+/// A digest of a server's name and its own id of a task.
+type TaskKey = [u8; 32];
+
+impl TaskOwners {
+    /// Whether a task is this owner's. One that nobody had is from now on, if this is how its owner hears of it.
+    fn is_of(&self, owner: Owner, server: &str, task: &str, first: bool) -> bool {
+        let mut key = TaskKey::default();
+        // The name of a server has no line end.
+        let text = format!("{server}\n{task}");
+        key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        let mut owned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match owned.owners.get(&key) {
+            Some(known) => *known == owner,
+            None if first => {
+                owned.owners.insert(key, owner);
+                owned.order.push_back(key);
+                if owned.order.len() > MAX_KNOWN_TASKS
+                    && let Some(oldest) = owned.order.pop_front()
+                {
+                    owned.owners.remove(&oldest);
+                }
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 /// Seals the ids of one server's tasks for one owner.
 #[derive(Clone)]
 pub(super) struct TaskIds {
     sealer: Sealer,
+    owners: Arc<TaskOwners>,
     server: String,
     owner: Owner,
 }
 
 impl TaskIds {
-    pub(super) fn new(sealer: Sealer, server: &ObjectName, owner: Owner) -> Self {
+    pub(super) fn new(gateway: &Gateway, server: &ObjectName, owner: Owner) -> Self {
         Self {
-            sealer,
+            sealer: gateway.sealer.clone(),
+            owners: Arc::clone(&gateway.tasks),
             server: server.to_string(),
             owner,
+        }
+    }
+
+    /// The same for another server.
+    pub(super) fn at(&self, server: &ObjectName) -> Self {
+        Self {
+            server: server.to_string(),
+            ..self.clone()
         }
     }
 
@@ -63,36 +117,39 @@ impl TaskIds {
         if memmem::find(message, b"ask").is_none() {
             return;
         }
-        let parts = match peek.kind {
-            Kind::Response => peek
-                .result()
-                .ok()
-                .flatten()
-                .map(|result| [result.task_id, result.related_task]),
+        // An answer to whoever asked is how the owner of a task hears of it first.
+        let (parts, first) = match peek.kind {
+            Kind::Response => {
+                let result = peek.result().ok().flatten();
+                (result.map(|result| [result.task_id, result.related_task]), true)
+            }
             Kind::Request | Kind::Notification => {
                 let params = peek.params().ok();
-                params.map(|params| [params.task_id, params.related_task])
+                (params.map(|params| [params.task_id, params.related_task]), false)
             }
         };
         for part in parts.into_iter().flatten().flatten() {
-            if let Some(sealed) = self.sealed(part) {
-                splice.replace(part.span(), sealed);
+            if let Some(text) = part.text() {
+                splice.replace(part.span(), self.sealed(&text, first).unwrap_or(json_string("")));
             }
         }
     }
 
-    /// As JSON. An id that is too long to be sealed is no use to the client.
-    fn sealed(&self, part: Part<'_>) -> Option<Vec<u8>> {
+    /// As JSON; `None` for the id of a task that is somebody else's, and for one that is too long to be sealed.
+    fn sealed(&self, id: &str, first: bool) -> Option<Vec<u8>> {
+        if !self.owners.is_of(self.owner, &self.server, id, first) {
+            return None;
+        }
         let task = Task {
             server: self.server.clone(),
-            task: part.text()?.into_owned(),
+            task: id.to_owned(),
             owner: self.owner,
         };
-        Some(json_string(&task.seal(&self.sealer).unwrap_or_default()))
+        Some(json_string(&task.seal(&self.sealer).ok()?))
     }
 
-    /// A task as a list has it, with its id sealed.
-    fn listed<'t>(&self, task: &'t RawValue) -> Cow<'t, [u8]> {
+    /// A task as a list has it, with its id sealed; `None` for one that is none of the owner's.
+    fn listed(&self, task: &RawValue) -> Option<Vec<u8>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Listed<'a> {
@@ -100,15 +157,11 @@ impl TaskIds {
             task_id: &'a RawValue,
         }
         let text = task.get();
-        let Ok(Listed { task_id }) = serde_json::from_str(text) else {
-            return Cow::Borrowed(b"null");
-        };
+        let Listed { task_id } = serde_json::from_str(text).ok()?;
         let part = message::part(text, task_id);
-        let Some(sealed) = self.sealed(part) else {
-            return Cow::Borrowed(b"null");
-        };
+        let sealed = self.sealed(&part.text()?, false)?;
         let (start, end) = (part.span().start, part.span().end);
-        Cow::Owned([&text.as_bytes()[..start], &sealed, &text.as_bytes()[end..]].concat())
+        Some([&text.as_bytes()[..start], &sealed, &text.as_bytes()[end..]].concat())
     }
 }
 
@@ -153,6 +206,8 @@ pub(super) fn find<'c>(call: &'c Call<'_>, sealed: &str) -> Option<(&'c Seen, St
         .servers
         .iter()
         .find(|seen| seen.server.name().to_string() == task.server)?;
+    // Also where that was forgotten: it was sealed for its owner.
+    call.gateway.tasks.is_of(call.owner, &task.server, &task.task, true);
     Some((seen, task.task))
 }
 
@@ -272,9 +327,9 @@ async fn page(call: &Call<'_>, seen: &Seen, cursor: &str) -> Result<Page, Refuse
         let message = format!("MCP server {server} gave no list of its tasks");
         return Err(Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message));
     };
-    let ids = TaskIds::new(call.gateway.sealer.clone(), server, call.owner);
+    let ids = TaskIds::new(call.gateway, server, call.owner);
     Ok(Page {
-        tasks: listed.tasks.iter().map(|task| ids.listed(task).into_owned()).collect(),
+        tasks: listed.tasks.iter().filter_map(|task| ids.listed(task)).collect(),
         next: listed.next_cursor,
     })
 }

@@ -136,9 +136,6 @@ impl Dialled<'_> {
         body: &[u8],
         denial_status: DenialStatus,
     ) -> Result<Result<(), Response<Body>>, Refused> {
-        if !self.server.is_governed() {
-            return Ok(Ok(()));
-        }
         let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
         for uri in &uris {
             let governed = Governed {

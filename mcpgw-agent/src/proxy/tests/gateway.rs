@@ -311,10 +311,8 @@ async fn a_session_at_the_gateway_belongs_to_its_owner_and_ends_when_it_says_so(
     assert_eq!(ask(&proxied, &session, &list).await.status, 404);
 }
 
-#[tokio::test]
-async fn a_legacy_client_is_asked_what_a_modern_server_wants_to_know() {
-    let server = ModernServer::start().await;
-    let proxied = start(desired(&[server.address])).await;
+/// A session of a client that can be asked; the header that names it.
+async fn session_of_one_that_can_be_asked(proxied: &Proxied) -> String {
     let initialize = request(
         "initialize",
         json!({
@@ -322,8 +320,15 @@ async fn a_legacy_client_is_asked_what_a_modern_server_wants_to_know() {
             "clientInfo": {"name": "t", "version": "0"},
         }),
     );
-    let opened = ask(&proxied, "", &initialize).await;
-    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let opened = ask(proxied, "", &initialize).await;
+    format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap())
+}
+
+#[tokio::test]
+async fn a_legacy_client_is_asked_what_a_modern_server_wants_to_know() {
+    let server = ModernServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session_of_one_that_can_be_asked(&proxied).await;
     let call = request("tools/call", json!({"name": "a_greet", "arguments": {}}));
     let mut stream = proxied.connect().await;
     let headers = format!("{session}Accept: application/json, text/event-stream\r\n");
@@ -356,4 +361,31 @@ async fn a_legacy_client_is_asked_what_a_modern_server_wants_to_know() {
     drop(stream);
     let lines = proxied.finish().await;
     assert_eq!(lines[0]["outcome"], "ok");
+}
+
+#[tokio::test]
+async fn a_server_and_its_client_cannot_fill_the_agent_with_answers_to_questions() {
+    let server = ModernServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session_of_one_that_can_be_asked(&proxied).await;
+    let call = request(
+        "tools/call",
+        json!({"name": "a_greet", "arguments": {"questions": 1_000}}),
+    );
+    let mut stream = proxied.connect().await;
+    let headers = format!("{session}Accept: application/json, text/event-stream\r\n");
+    stream
+        .write_all(post(&headers, &call.to_string()).as_bytes())
+        .await
+        .unwrap();
+    let long = "x".repeat(crate::proxy::limits::MAX_BODY / 2);
+    // Each is allowed; both together are not.
+    for number in 0..2 {
+        read_until(&mut stream, &format!("\"mcpgw-{number}\"")).await;
+        let answer = json!({"jsonrpc": "2.0", "id": format!("mcpgw-{number}"), "result": {"content": long}});
+        assert_eq!(ask(&proxied, &session, &answer).await.status, 202);
+    }
+    let rest = read_until(&mut stream, "too long").await;
+    assert!(rest.contains("\"error\"") && rest.contains("\"id\":7"), "{rest}");
+    assert_eq!(server.calls().len(), 1, "it is not asked again");
 }

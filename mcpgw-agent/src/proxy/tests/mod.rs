@@ -4,6 +4,7 @@ mod annotations;
 mod calls;
 mod connections;
 mod denial_status;
+mod engines;
 mod exchange;
 mod gateway;
 mod http2;

@@ -65,6 +65,15 @@ async fn answer(
             "resultType": "complete", "ttlMs": 60000, "cacheScope": "public",
             "tools": [{"name": "greet", "inputSchema": {"type": "object"}}],
         }),
+        Some(b"tools/call") if message["params"]["arguments"]["questions"].is_u64() => {
+            let questions = 0..message["params"]["arguments"]["questions"].as_u64().unwrap();
+            let question = |number| {
+                let question = json!({"method": "elicitation/create", "params": {"message": format!("{number}?")}});
+                (format!("q{number}"), question)
+            };
+            let questions: serde_json::Map<String, Value> = questions.map(question).collect();
+            json!({"resultType": "input_required", "inputRequests": questions})
+        }
         Some(b"tools/call") if message["params"]["inputResponses"].is_null() => json!({
             "resultType": "input_required", "requestState": "st\u{e4}te",
             "inputRequests": {"who": {"method": "elicitation/create", "params": {"message": "Who?"}}},

@@ -30,6 +30,7 @@ struct State {
     calls: Vec<Shown>,
     credentials: Vec<String>,
     offers: Offers,
+    tasks: Vec<String>,
 }
 
 /// A call of a tool, as it came.
@@ -49,6 +50,8 @@ pub(super) struct Offers {
     pub(super) templates: String,
     /// It answers with event streams; a stream of its own is one with the list of its tools.
     pub(super) streams: bool,
+    /// It has tasks, and lists those of all its clients.
+    pub(super) tasks: bool,
 }
 
 impl SessionServer {
@@ -181,6 +184,17 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             state.called.push(name);
             whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string())
         }
+        "tools/call" if asked["params"]["task"].is_object() => {
+            let task = format!("t-{}", state.tasks.len());
+            let result = json!({"task": {"taskId": &task, "status": "working"}});
+            state.tasks.push(task);
+            whole(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string())
+        }
+        "tasks/list" => {
+            let task = |task: &String| json!({"taskId": task, "status": "working"});
+            let tasks: Vec<Value> = state.tasks.iter().map(task).collect();
+            whole(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}).to_string())
+        }
         "tools/call" => {
             let tool = asked["params"]["name"].as_str().unwrap().to_owned();
             let content = json!([{"type": "text", "text": format!("{tool} of {}", session.unwrap_or_default())}]);
@@ -207,6 +221,9 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
 
 impl State {
     fn capabilities(&self) -> Value {
+        if self.offers.tasks {
+            return json!({"tools": {}, "tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}});
+        }
         match self.offers.prompts.is_empty() {
             true => json!({"tools": {}, "logging": {}}),
             false => json!({"tools": {}, "logging": {}, "prompts": {}, "resources": {}, "completions": {}}),

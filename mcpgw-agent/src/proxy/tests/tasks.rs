@@ -8,7 +8,7 @@ use super::{
     Proxied,
     gateway::{ask, desired, request, start},
     name,
-    session_server::SessionServer,
+    session_server::{Offers, SessionServer},
 };
 use crate::{
     identity::WorkloadIdentity,
@@ -84,4 +84,51 @@ async fn rules_that_do_not_allow_it_make_a_task_unknown_to_its_owner_too() {
         (&lines[0]["decision"], &lines[0]["rule"]),
         (&json!("deny"), &json!("default-deny"))
     );
+}
+
+/// The ids of the tasks that a caller is shown.
+async fn listed(proxied: &Proxied) -> Vec<Value> {
+    let answer = ask(proxied, "", &request("tasks/list", json!({}))).await;
+    let tasks = answer.body["result"]["tasks"].as_array();
+    let tasks = tasks.unwrap_or_else(|| panic!("{answer:?}"));
+    tasks.iter().map(|task| task["taskId"].clone()).collect()
+}
+
+/// Has a task made, and tells its id.
+async fn make(proxied: &Proxied) -> String {
+    let called = request(
+        "tools/call",
+        json!({"name": "a_add", "arguments": {}, "task": {"ttl": 60_000}}),
+    );
+    let answer = ask(proxied, "", &called).await;
+    let id = answer.body["result"]["task"]["taskId"].as_str();
+    id.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_server_that_lists_the_tasks_of_all_its_clients_shows_each_caller_its_own_alone() {
+    let server = SessionServer::offering(Offers {
+        tools: r#"{"name":"add","inputSchema":{"type":"object"}}"#.to_owned(),
+        tasks: true,
+        ..Offers::default()
+    })
+    .await;
+    let proxied = start(desired(&[server.address])).await;
+    let other = proxied.of_another_workload("10.9.9.9:8080".parse().unwrap()).await;
+    let own = make(&proxied).await;
+    assert!(listed(&other).await.is_empty(), "the task of another");
+    let others = make(&other).await;
+    let (mine, theirs) = (listed(&proxied).await, listed(&other).await);
+    assert_eq!((mine.len(), theirs.len()), (1, 1), "{mine:?} {theirs:?}");
+    // Each is good for its owner.
+    for (whose, id) in [
+        (&proxied, own.into()),
+        (&proxied, mine[0].clone()),
+        (&other, others.into()),
+        (&other, theirs[0].clone()),
+    ] {
+        let answer = get(whose, id.as_str().unwrap()).await;
+        assert_eq!(answer["result"], json!({}), "{answer}");
+    }
+    assert_eq!(server.called(), ["t-0", "t-0", "t-1", "t-1"]);
 }

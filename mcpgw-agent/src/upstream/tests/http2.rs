@@ -25,7 +25,7 @@ use crate::{
     resources::{Backend, Server},
     upstream::{
         Upstream, Upstreams,
-        limits::{MAX_STREAMS_PER_CONNECTION, SETTINGS_PAUSE},
+        limits::{HTTP2_IDLE_TIMEOUT, MAX_STREAMS_PER_CONNECTION, POOL_MAX_IDLE_PER_ENDPOINT, SETTINGS_PAUSE},
     },
 };
 
@@ -38,6 +38,8 @@ struct Peer {
 #[derive(Default)]
 struct State {
     connections: AtomicUsize,
+    /// Of them, those that are open.
+    open: AtomicUsize,
     /// Calls that wait to be answered.
     waiting: AtomicUsize,
     go: Option<Semaphore>,
@@ -60,8 +62,10 @@ impl Peer {
                 serving.connections.fetch_add(1, Relaxed);
                 let state = Arc::clone(&serving);
                 let goodbye = state.goodbye.lock().unwrap().clone();
+                let counted = Arc::clone(&state);
                 let service = service_fn(move |request| answer(Arc::clone(&state), request));
                 tokio::spawn(async move {
+                    counted.open.fetch_add(1, Relaxed);
                     let mut connection = std::pin::pin!(
                         http2::Builder::new(TokioExecutor::new())
                             .max_concurrent_streams(most)
@@ -74,6 +78,7 @@ impl Peer {
                             let _ = connection.await;
                         }
                     }
+                    counted.open.fetch_sub(1, Relaxed);
                 });
             }
         });
@@ -195,6 +200,28 @@ async fn a_server_that_allows_few_streams_gets_more_connections() {
     };
     tokio::join!(all, served);
     assert!(peer.connections() >= 2);
+}
+
+#[tokio::test]
+async fn a_server_that_allows_no_streams_does_not_pile_up_connections() {
+    let peer = Peer::start(0).await;
+    let (_upstreams, upstream) = with(peer.server());
+    let many = 2 * POOL_MAX_IDLE_PER_ENDPOINT;
+    for _ in 0..8 * many {
+        // Refused, or never taken.
+        let _ = timeout(SETTINGS_PAUSE.0 * 4, ask(&upstream, wait())).await;
+        if peer.connections() >= many {
+            break;
+        }
+    }
+    assert!(peer.connections() >= many, "{}", peer.connections());
+    let few = async {
+        while peer.state.open.load(Relaxed) > POOL_MAX_IDLE_PER_ENDPOINT + 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let few = timeout(HTTP2_IDLE_TIMEOUT / 4, few).await;
+    assert!(few.is_ok(), "{} are open", peer.state.open.load(Relaxed));
 }
 
 #[tokio::test]

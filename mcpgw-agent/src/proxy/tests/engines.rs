@@ -1,0 +1,92 @@
+//! What a policy engine that does not answer cannot be made to let pass.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+
+use super::{
+    Answer, Proxied, desired, post,
+    upstreams::{Upstream, dead},
+};
+use crate::resources::{Engine, ExtAuthz, OnFailure};
+
+/// An engine that answers every question with this status of gRPC, and nothing else.
+async fn engine(grpc_status: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(move |_| async move {
+                let response = Response::builder()
+                    .header("content-type", "application/grpc")
+                    .header("grpc-status", grpc_status);
+                Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+            });
+            let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    address
+}
+
+/// A server that no rules govern, whose callers this engine is asked about.
+async fn asking(upstream: &Upstream, engine: SocketAddr, on_failure: OnFailure) -> Proxied {
+    let mut desired = desired(upstream.address);
+    desired.policies.clear();
+    desired.settings.ext_authz = Some(Arc::new(ExtAuthz {
+        engine: Engine {
+            host: engine.ip().to_string().into(),
+            port: engine.port(),
+            tls: None,
+            timeout: Duration::from_secs(10),
+            on_failure,
+        },
+        include_arguments: true,
+    }));
+    Proxied::start_with(desired, Some(upstream.address)).await
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_lets_pass_what_it_should_and_one_that_cannot_answer_a_question_does_not() {
+    const RESOURCE_EXHAUSTED: &str = "8";
+    const INTERNAL: &str = "13";
+    const UNAVAILABLE: &str = "14";
+    for (engine, passes) in [
+        (dead().await, true),
+        (engine(UNAVAILABLE).await, true),
+        // What engines say of a question that is too long for them, or that they cannot read: its caller chose that.
+        (engine(RESOURCE_EXHAUSTED).await, false),
+        (engine(INTERNAL).await, false),
+    ] {
+        let upstream = Upstream::start().await;
+        let proxied = asking(&upstream, engine, OnFailure::Open).await;
+        let answer = proxied.call("add").await;
+        assert_eq!(answer.body["result"].is_object(), passes, "{answer:?}");
+        assert_eq!(upstream.requests(), usize::from(passes));
+        if !passes {
+            assert_eq!(answer.code(), Some(5030), "{answer:?}");
+            let line = proxied.finish().await.remove(0);
+            assert_eq!(
+                (&line["decision"], &line["engine"]),
+                (&"deny".into(), &"extAuthz".into())
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_engine_is_asked_about_subscriptions_also_where_no_rules_govern_a_server() {
+    let upstream = Upstream::start().await;
+    let proxied = asking(&upstream, dead().await, OnFailure::Closed).await;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["file:///secret"]},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+    let headers = "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    let answer = Answer::of(&proxied.exchange(post(headers, body)).await);
+    assert_eq!(answer.code(), Some(5030), "{answer:?}");
+    assert_eq!(upstream.requests(), 0);
+}

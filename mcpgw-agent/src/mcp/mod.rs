@@ -13,6 +13,7 @@
 //! splice    other bytes in a few places of a body
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
+//! held      memory for what must be gathered, one bound for all
 //! governed  which requests are for rules to decide, and what they are about
 //! list      the elements of a list in an answer
 //! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
@@ -31,6 +32,7 @@ mod envelope_error;
 pub mod error;
 pub mod governed;
 pub mod headers;
+pub mod held;
 pub mod list;
 mod members;
 pub mod message;

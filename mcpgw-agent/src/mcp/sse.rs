@@ -9,6 +9,8 @@ use std::{fmt, mem, ops::Range};
 use bytes::Bytes;
 use memchr::memchr2;
 
+use super::held::{Held, Room};
+
 /// What may stand before the first line of a stream.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -71,9 +73,9 @@ impl fmt::Debug for Line {
     }
 }
 
-/// An event is larger than the bound that the parser was given.
+/// An event is larger than the bound that the parser was given, or than there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an event of the stream is larger than {max} bytes")]
+#[error("an event of the stream is larger than {max} bytes, or than there is room for")]
 pub struct TooLarge {
     /// The bound.
     pub max: usize,
@@ -90,6 +92,8 @@ pub struct Parser {
     chunk: Bytes,
     /// The beginning of the event that is being received, looked at already.
     begun: Vec<u8>,
+    /// Its share of the memory; that of an event that was gathered goes back when the next chunk comes.
+    held: Held,
     at: At,
     first: bool,
     failed: bool,
@@ -111,10 +115,17 @@ impl Parser {
             max_event,
             chunk: Bytes::new(),
             begun: Vec::new(),
+            held: Held::default(),
             at: At::LineStart,
             first: true,
             failed: false,
         }
+    }
+
+    /// With another room than that which all share.
+    pub fn within(mut self, room: &'static Room) -> Self {
+        self.held = Held::of(room);
+        self
     }
 
     /// Takes the next chunk. The events of the one before should have been taken: what was left is copied.
@@ -122,6 +133,8 @@ impl Parser {
         if self.failed {
             return;
         }
+        // It is no more than it was.
+        let _ = self.held.hold(self.begun.len());
         self.chunk = match self.chunk.is_empty() {
             true => chunk.clone(),
             false => [&*self.chunk, chunk].concat().into(),
@@ -170,6 +183,7 @@ impl Parser {
         self.failed = true;
         self.chunk = Bytes::new();
         self.begun = Vec::new();
+        let _ = self.held.hold(0);
         TooLarge { max: self.max_event }
     }
 }
@@ -191,7 +205,10 @@ impl Iterator for Parser {
         }
         let end = self.scan();
         let part = self.chunk.split_to(end.unwrap_or(self.chunk.len()));
-        if self.begun.len() + part.len() > self.max_event {
+        let length = self.begun.len() + part.len();
+        // What lies whole in one chunk is not gathered.
+        let is_gathered = end.is_none() || !self.begun.is_empty();
+        if length > self.max_event || is_gathered && !self.held.hold(length) {
             return Some(Err(self.fail()));
         }
         if end.is_none() {

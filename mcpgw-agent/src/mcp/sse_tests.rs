@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mcp::held::FREE;
 
 const ROOM: usize = 1 << 20;
 
@@ -241,4 +242,28 @@ proptest! {
             prop_assert!(parser.begun.len() <= max && parser.begun.capacity() <= (2 * max).max(8));
         }
     }
+}
+
+#[test]
+fn events_that_are_gathered_share_one_room_and_give_it_back() {
+    static ROOM: Room = Room::new(4 * FREE);
+    let chunk = Bytes::from(vec![b'x'; FREE]);
+    let mut parsers: Vec<Parser> = (0..2).map(|_| Parser::new(64 * FREE).within(&ROOM)).collect();
+    for _ in 0..3 {
+        for parser in &mut parsers {
+            parser.feed(&chunk);
+            assert!(parser.next().is_none());
+        }
+    }
+    assert_eq!(ROOM.held(), 4 * FREE);
+    parsers[0].feed(&chunk);
+    assert!(parsers[0].next().unwrap().is_err(), "there is no room for more");
+    assert_eq!(ROOM.held(), 2 * FREE);
+    // The other goes on; its event counts until the next chunk comes.
+    parsers[1].feed(&Bytes::from_static(b"\n\n"));
+    assert!(parsers[1].next().unwrap().is_ok());
+    assert!(ROOM.held() > 2 * FREE);
+    parsers[1].feed(&chunk);
+    assert_eq!(ROOM.held(), 0);
+    assert!(parsers[1].next().is_none());
 }

@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER};
-use crate::mcp::sse::{self, Event, Line, Parser};
+use crate::mcp::{
+    held::Held,
+    sse::{self, Event, Line, Parser},
+};
 
 /// What becomes of one message.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,10 +53,10 @@ pub(super) trait Rewrite: Send {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RewriteError {
     /// An answer that must be held whole is too large.
-    #[error("the server's answer is larger than {MAX_REWRITTEN_ANSWER} bytes")]
+    #[error("the server's answer is larger than {MAX_REWRITTEN_ANSWER} bytes, or than there is room for")]
     TooLarge,
     /// An event of a stream is too large.
-    #[error("the server sent an event of more than {MAX_EVENT_BYTES} bytes")]
+    #[error("the server sent an event of more than {MAX_EVENT_BYTES} bytes, or than there is room for")]
     EventTooLarge,
 }
 
@@ -64,8 +67,8 @@ pub(super) struct Rewriter {
 }
 
 enum Form {
-    /// One message.
-    Json(BytesMut),
+    /// One message, and its share of the memory, which it has until the client has taken all of it.
+    Json(BytesMut, Held),
     /// A stream of events.
     Events(Parser),
 }
@@ -76,7 +79,7 @@ impl Rewriter {
         let form = if super::is_events(headers) {
             Form::Events(Parser::new(MAX_EVENT_BYTES))
         } else {
-            Form::Json(BytesMut::new())
+            Form::Json(BytesMut::new(), Held::default())
         };
         Self {
             form,
@@ -87,8 +90,9 @@ impl Rewriter {
     /// Takes a chunk, and adds what can be sent now.
     pub(super) fn feed(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Result<(), RewriteError> {
         match &mut self.form {
-            Form::Json(whole) => {
-                if whole.len() + chunk.len() > MAX_REWRITTEN_ANSWER {
+            Form::Json(whole, held) => {
+                let length = whole.len() + chunk.len();
+                if length > MAX_REWRITTEN_ANSWER || !held.hold(length) {
                     return Err(RewriteError::TooLarge);
                 }
                 whole.extend_from_slice(chunk);
@@ -106,7 +110,7 @@ impl Rewriter {
 
     /// The answer has ended.
     pub(super) fn finish(&mut self, ready: &mut VecDeque<Bytes>) -> Result<(), RewriteError> {
-        if let Form::Json(whole) = &mut self.form {
+        if let Form::Json(whole, _) = &mut self.form {
             let message = whole.split().freeze();
             match self.rewrite.message(&message) {
                 Rewritten::Keep => ready.push_back(message),

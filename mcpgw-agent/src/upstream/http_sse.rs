@@ -28,6 +28,7 @@ use super::{
 use crate::mcp::{
     Kind,
     headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+    held::Held,
     message::Peek,
     sse::{self, Event, Line, Parser},
 };
@@ -348,8 +349,13 @@ impl Reader {
             return self.named.take()?.send(target).ok();
         }
         let message = Peek::new(data).ok()?;
-        let event = sse::event(data, None, None);
-        match self.receiver(&message) {
+        let receiver = self.receiver(&message);
+        let Some(event) = Held::counted(sse::event(data, None, None)) else {
+            // Who waited for it waits no more.
+            tracing::debug!("a server said more than there is room for");
+            return Some(());
+        };
+        match receiver {
             Some(To::Call(events)) => drop(events.send_timeout(event, self.patience).await),
             // Calls are not held up by one who only listens.
             Some(To::Listener(events)) => drop(events.try_send(event)),

@@ -8,6 +8,7 @@ use super::limits::{MAX_ANSWER_BYTES, MAX_EVENT_BYTES};
 use crate::{
     mcp::{
         Kind,
+        held::Held,
         message::{self, Peek},
         sse::Parser,
     },
@@ -23,6 +24,9 @@ pub(super) enum CollectError {
     /// The answer is larger than is kept.
     #[error("answered with more than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
+    /// It is large, and large answers hold all the memory that there is for them.
+    #[error("answered with more than there is room for now")]
+    NoRoom,
     /// The answer ended without being one.
     #[error("gave no answer to the request (HTTP {0})")]
     Absent(http::StatusCode),
@@ -52,16 +56,16 @@ pub(super) async fn answer(response: Response<UpstreamBody>, id: &str) -> Result
             let is_answer =
                 |message: Peek<'_>| message.kind == Kind::Response && message.id.is_none_or(|known| known.get() == id);
             if Peek::new(&data).is_ok_and(is_answer) {
-                return Ok(data);
+                return Held::counted(data).ok_or(CollectError::NoRoom);
             }
         }
     }
     Err(CollectError::Absent(status))
 }
 
-/// A whole body.
+/// A whole body. It counts among what is held until nobody has it any more.
 pub(super) async fn whole(mut body: UpstreamBody) -> Result<Bytes, CollectError> {
-    let mut whole = BytesMut::new();
+    let (mut whole, mut held) = (BytesMut::new(), Held::default());
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
         if whole.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -70,7 +74,10 @@ pub(super) async fn whole(mut body: UpstreamBody) -> Result<Bytes, CollectError>
         if whole.is_empty() && http_body::Body::is_end_stream(&body) {
             return Ok(chunk);
         }
+        if !held.hold(whole.len() + chunk.len()) {
+            return Err(CollectError::NoRoom);
+        }
         whole.extend_from_slice(&chunk);
     }
-    Ok(whole.freeze())
+    Ok(held.keep(whole.freeze()))
 }

@@ -14,7 +14,8 @@ use super::{
         relay::{Relay, Watch},
         rewrite::{EventId, Rewrite, Rewriter, Rewritten},
     },
-    Call, answer, collect,
+    Call, answer,
+    collect::{self, CollectError},
     forward::{self, Forwarded},
     link::Link,
     reads_events,
@@ -25,6 +26,7 @@ use super::{
 use crate::mcp::{
     AnswerObserver, Envelope, Kind,
     error::code,
+    held::Held,
     message::Peek,
     params::MetaKey,
     seal::{Owner, Sealer, ServerRequest, Token as _},
@@ -138,8 +140,10 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         return Ok(response);
     }
     // An answer that changes is held whole, and so is one for a client that reads no event streams.
-    let whole = match collect::answer(response, sent_id.get()).await {
-        Ok(whole) => changes.of_answer(whole),
+    let whole = collect::answer(response, sent_id.get()).await;
+    let changed = |whole| Held::counted(changes.of_answer(whole)).ok_or(CollectError::NoRoom);
+    let whole = match whole.and_then(changed) {
+        Ok(whole) => whole,
         Err(error) => return refuse(forward::unanswered(server, &error.into()), record),
     };
     if let Some(record) = &mut record {

@@ -23,7 +23,10 @@ use super::{
     limits::{KEEP_ALIVE, MAX_EVENT_BYTES, STREAM_QUEUE},
     link::Link,
 };
-use crate::mcp::sse::{self, Event, Parser};
+use crate::mcp::{
+    held::Held,
+    sse::{self, Event, Parser},
+};
 
 /// What writes to a client's stream. Full, it makes the writer wait; closed, the client has gone.
 #[derive(Clone)]
@@ -35,9 +38,13 @@ impl Feed {
         self.raw(sse::event(message, None, None)).await
     }
 
-    /// Sends bytes that are whole events.
+    /// Sends bytes that are whole events. Large ones for which there is no room go nowhere, as if the client had gone:
+    /// it does not read.
     pub(super) async fn raw(&self, events: Bytes) -> bool {
-        self.0.send(events).await.is_ok()
+        match Held::counted(events) {
+            Some(events) => self.0.send(events).await.is_ok(),
+            None => false,
+        }
     }
 }
 

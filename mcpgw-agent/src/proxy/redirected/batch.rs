@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 
 use super::{Dialled, post::Judged, session::Opened};
 use crate::{
-    mcp::{Envelope, Kind, batch::split, headers, message, sse::Parser},
+    mcp::{Envelope, Kind, batch::split, headers, held::Held, message, sse::Parser},
     proxy::{
         body::Share,
         exchange::Body,
@@ -26,7 +26,7 @@ pub(super) async fn serve(
     session: Option<Opened>,
     share: Share,
 ) -> Result<Response<Body>, Refused> {
-    let mut answers = BytesMut::new();
+    let (mut answers, mut held) = (BytesMut::new(), Held::default());
     // Everything is read before anything is sent: a batch that is wrong in one place is refused whole.
     let mut messages = Vec::new();
     for element in split(body).map_err(|refused| Refused::envelope(&refused))? {
@@ -67,7 +67,8 @@ pub(super) async fn serve(
         };
         let answer = only_answer(response).await?;
         if let Some(answer) = answer.filter(|_| wants_answer) {
-            if answers.len() + answer.len() > MAX_REWRITTEN_ANSWER {
+            let length = answers.len() + answer.len();
+            if length > MAX_REWRITTEN_ANSWER || !held.hold(length) {
                 let message = "The answers to this batch are too large together";
                 return Err(Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message));
             }
@@ -82,7 +83,7 @@ pub(super) async fn serve(
         return Ok(accepted);
     }
     answers.put_u8(b']');
-    let mut response = json(StatusCode::OK, answers.freeze());
+    let mut response = json(StatusCode::OK, held.keep(answers.freeze()));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -99,20 +100,23 @@ async fn only_answer(response: Response<Body>) -> Result<Option<Bytes>, Refused>
         )
     };
     let events = is_events(response.headers());
-    let body = http_body_util::Limited::new(response.into_body(), MAX_REWRITTEN_ANSWER);
-    let whole = match body.collect().await {
-        Ok(whole) => whole.to_bytes(),
-        Err(error) => {
-            return Err(match error.downcast::<crate::proxy::relay::RelayError>() {
-                Ok(error) => broken(*error),
-                Err(_) => Refused::new(
-                    StatusCode::BAD_GATEWAY,
-                    "upstream_answer",
-                    "The server's answer is too large",
-                ),
-            });
-        }
+    let too_large = || {
+        let message = "The server's answer is too large";
+        Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message)
     };
+    let mut body = response.into_body();
+    let (mut whole, mut held) = (BytesMut::new(), Held::default());
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        let length = whole.len() + chunk.len();
+        if length > MAX_REWRITTEN_ANSWER || !held.hold(length) {
+            return Err(too_large());
+        }
+        whole.put(chunk);
+    }
+    let whole = whole.freeze();
     let is_answer = |data: &Bytes| message::is_response(data);
     if !events {
         return Ok(Some(whole).filter(is_answer));

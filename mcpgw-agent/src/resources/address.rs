@@ -57,7 +57,7 @@ fn why_not(text: &str) -> String {
 /// What an address is that no server may have: where a name resolves to one, it is not dialled. `None` for
 /// every other address.
 pub fn not_allowed(ip: IpAddr) -> Option<&'static str> {
-    let ip = ip.to_canonical();
+    let ip = embedded(ip.to_canonical());
     if ip.is_loopback() {
         return Some("a loopback address");
     }
@@ -68,6 +68,20 @@ pub fn not_allowed(ip: IpAddr) -> Option<&'static str> {
         IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address"),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
         _ => no_host(ip),
+    }
+}
+
+/// The IPv4 address that an IPv6 address leads to, by NAT64 (RFC 6052, RFC 8215) or by 6to4; every other address as it is.
+fn embedded(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = ip else { return ip };
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        _ => ip,
     }
 }
 
@@ -122,5 +136,38 @@ fn no_host(ip: IpAddr) -> Option<&'static str> {
         IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("an address of \"this network\""),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_spelling_of_an_address_leads_into_the_node() {
+        for refused in [
+            "127.0.0.1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "2002:7f00:1::",
+            "::1",
+            "0.0.0.0",
+            "fe80::1",
+            "fd00:ec2::254",
+        ] {
+            assert!(not_allowed(refused.parse().unwrap()).is_some(), "{refused}");
+        }
+        for allowed in [
+            "10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::1",
+            "64:ff9b:2::7f00:1",
+            "fd00::5",
+        ] {
+            assert_eq!(not_allowed(allowed.parse().unwrap()), None, "{allowed}");
+        }
     }
 }

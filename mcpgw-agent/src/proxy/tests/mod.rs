@@ -12,6 +12,7 @@ mod limits;
 mod modern_server;
 mod payloads;
 mod pins;
+mod promises;
 mod refusals;
 mod reload;
 mod rules;
@@ -136,7 +137,7 @@ impl Proxied {
                 previous: None,
             }),
         });
-        Self::serve(shared, Some("pod-1"), destination, Arc::new(dir)).await
+        Self::serve(shared, Some(("pod-1", "ci")), destination, Arc::new(dir)).await
     }
 
     /// The same proxy, for callers that the kernel does not know.
@@ -148,21 +149,27 @@ impl Proxied {
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some("pod-2"), Some(destination), dir).await
+        Self::serve(shared, Some(("pod-2", "ci")), Some(destination), dir).await
+    }
+
+    /// The same proxy, for a workload of another ServiceAccount.
+    async fn of_another_account(&self, destination: SocketAddr) -> Self {
+        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
+        Self::serve(shared, Some(("pod-3", "cd")), Some(destination), dir).await
     }
 
     async fn serve(
         shared: Arc<Shared>,
-        pod: Option<&str>,
+        pod: Option<(&str, &str)>,
         destination: Option<SocketAddr>,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
-        let identity = pod.map(|pod| {
+        let identity = pod.map(|(pod, account)| {
             Arc::new(WorkloadIdentity {
                 workload: name("agents", pod),
-                service_account: "ci".into(),
+                service_account: account.into(),
             })
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -25,6 +25,7 @@ const LISTS: [(&str, &str, &str); 4] = [
 fn offers() -> Offers {
     Offers {
         tools: r#"{"name":"add","vendor":{"x":1.50e0},"inputSchema":{"type":"object"}}, {"name":"big","inputSchema":{"type":"object"}}"#.to_owned(),
+        more_tools: String::new(),
         prompts: r#"{"name":"ask"} ,{"name":"big"}"#.to_owned(),
         resources: r#"{"uri":"demo://open/1","name":"1"},{"uri":"demo://closed/1","name":"2"}"#.to_owned(),
         templates: r#"{"uriTemplate":"demo://open/{id}","name":"o"},{"uriTemplate":"demo://closed/{id}","name":"c"}"#.to_owned(),

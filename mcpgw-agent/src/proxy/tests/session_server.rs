@@ -29,6 +29,7 @@ struct State {
     called: Vec<String>,
     calls: Vec<Shown>,
     credentials: Vec<String>,
+    headers: Vec<(String, String)>,
     offers: Offers,
     tasks: Vec<String>,
 }
@@ -45,6 +46,8 @@ pub(super) struct Shown {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offers {
     pub(super) tools: String,
+    /// A second page of them; empty: there is none.
+    pub(super) more_tools: String,
     pub(super) prompts: String,
     pub(super) resources: String,
     pub(super) templates: String,
@@ -107,6 +110,11 @@ impl SessionServer {
         self.state.lock().unwrap().credentials.clone()
     }
 
+    /// Every header that came, in lower case.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        self.state.lock().unwrap().headers.clone()
+    }
+
     /// The calls of tools that it got.
     pub(super) fn calls(&self) -> Vec<Shown> {
         self.state.lock().unwrap().calls.clone()
@@ -126,6 +134,11 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     state
         .credentials
         .extend(credentials.map(|value| value.to_str().unwrap().to_owned()));
+    let headers = head.headers.iter();
+    state.headers.extend(headers.map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), value)
+    }));
     let session = head
         .headers
         .get("mcp-session-id")
@@ -168,6 +181,12 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             response
         }
         method if method.starts_with("notifications/") => return status(StatusCode::ACCEPTED),
+        "tools/list" if asked["params"]["cursor"] == "p2" => state.list(id, "tools", &state.offers.more_tools),
+        "tools/list" if !state.offers.more_tools.is_empty() => {
+            let tools = &state.offers.tools;
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{tools}],"nextCursor":"p2"}}}}"#);
+            whole(answer)
+        }
         "tools/list" => state.list(id, "tools", &state.offers.tools),
         "prompts/list" => state.list(id, "prompts", &state.offers.prompts),
         "resources/list" => state.list(id, "resources", &state.offers.resources),

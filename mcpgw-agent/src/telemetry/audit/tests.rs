@@ -291,3 +291,24 @@ fn lines_that_are_to_be_exported_and_cannot_be_are_lost_there_and_written_here()
     audit.set(&AuditSettings::default());
     assert_eq!(audit.health().error, None);
 }
+
+#[test]
+fn the_times_of_lines_have_all_their_digits() {
+    let (audit, began, release) = stuck();
+    drop(release);
+    for seconds in [0, 1_735_689_600 + 3 * 3_600 + 4 * 60 + 5] {
+        audit.tool_call(ToolCall {
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7),
+            ..call(1)
+        });
+    }
+    assert!(audit.shutdown());
+    let text: String = began.iter().map(|lines| String::from_utf8(lines).unwrap()).collect();
+    let times = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["time"].clone());
+    assert_eq!(
+        times.collect::<Vec<_>>(),
+        ["1970-01-01T00:00:00.007Z", "2025-01-01T03:04:05.007Z"]
+    );
+}

@@ -4,6 +4,7 @@
 //! upstream  an MCP server whose cost is small and always the same, in both eras
 //! floor     the least that a proxy can do: a pooled connection, and one look at the JSON
 //! issuer    keys of an issuer, and a token that it signed
+//! flat      what decisions and limits cost with few and with many rules and budgets
 //! load      clients that ask as fast as they are answered, and check every answer
 //! ```
 #![warn(missing_docs)]
@@ -12,6 +13,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
+mod flat;
 mod floor;
 mod issuer;
 mod load;
@@ -49,6 +51,8 @@ enum Program {
         #[arg(long)]
         directory: PathBuf,
     },
+    /// Measure decisions and limits by themselves, and print one line of JSON.
+    Flat,
     /// Ask, and print one line of JSON.
     Load(load::Load),
 }
@@ -59,6 +63,7 @@ async fn main() -> anyhow::Result<()> {
         Program::Upstream { port, tools } => upstream::serve(port, tools).await,
         Program::Floor { port, to } => floor::serve(port, to).await,
         Program::Issuer { directory } => issuer::make(&directory),
+        Program::Flat => flat::run(),
         Program::Load(load) => load.run().await,
     }
 }

@@ -4,6 +4,7 @@
 //! scene    the node: servers, the floor, mcpgw, and the pods that load comes from
 //! peers    other proxies, beside it
 //! measure  one load on one path, and what the proxy's process used for it
+//! flat     whether many rules and many budgets cost more than few
 //! report   medians, ratios, the table and the line of JSON
 //! ```
 
@@ -14,11 +15,13 @@ use clap::Args;
 
 use crate::{command, setup, ui};
 
+mod flat;
 mod measure;
 mod peers;
 mod report;
 mod scene;
 
+use flat::Flat;
 use measure::{Case, Sample};
 use scene::Scene;
 
@@ -81,7 +84,7 @@ impl Bench {
                 }
             }
         }
-        report::print(&samples, idle, scene.resident_megabytes()?);
+        report::print(&samples, &Flat::measure()?, idle, scene.resident_megabytes()?);
         Ok(ExitCode::SUCCESS)
     }
 }

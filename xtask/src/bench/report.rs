@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::measure::{Case, Path, Sample};
+use super::{
+    flat::Flat,
+    measure::{Case, Path, Sample},
+};
 
 /// The medians of one case on one path.
 #[derive(Clone, Copy)]
@@ -14,7 +17,7 @@ struct Medians {
 }
 
 /// Prints all.
-pub fn print(samples: &[Sample], idle: f64, loaded: f64) {
+pub fn print(samples: &[Sample], flat: &Flat, idle: f64, loaded: f64) {
     println!(
         "\n{:<15} {:<11} {:>9} {:>9} {:>9} {:>10} {:>12} {:>12}",
         "case", "path", "req/s", "p50 µs", "p99 µs", "CPU µs/req", "CPU/floor", "p99/floor"
@@ -56,6 +59,11 @@ pub fn print(samples: &[Sample], idle: f64, loaded: f64) {
         }
     }
     println!("resident: {idle:.1} MB idle, {loaded:.1} MB after the load\n");
+    if let Some(call) = medians(samples, Case::CallFullPolicy, Path::Redirected) {
+        flat.print(call.cpu_us);
+        let ratio = json!({ "cpu_ratio_to_few": rounded(flat.of_a_call(call.cpu_us)) });
+        summary.insert("call_many_rules_and_keys".to_owned(), ratio);
+    }
     summary.insert("idle".to_owned(), json!({ "rss_mb": rounded(idle) }));
     println!("{}", Value::Object(summary));
 }

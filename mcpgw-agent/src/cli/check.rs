@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{BAD_CONFIGURATION, print, table::Table};
+use super::{BAD_CONFIGURATION, print, table::Table, terminal};
 use crate::{
     resources::{
         Action, Authentication, Capture, Desired, Enforcement, Expose, Gateway, Policy, Server, Transport,
@@ -36,7 +36,7 @@ impl Check {
             }
             Err(errors) => {
                 for line in errors.lines() {
-                    eprintln!("{line}");
+                    eprintln!("{}", terminal::visible(&line));
                 }
                 Ok(ExitCode::from(BAD_CONFIGURATION))
             }

@@ -23,6 +23,7 @@ mod render;
 mod run;
 mod status;
 mod table;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod uninstall;
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
         Command::Uninstall(command) => command.execute(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("mcpgw: {}", describe(&error));
+        eprintln!("mcpgw: {}", terminal::visible(&describe(&error)));
         ExitCode::FAILURE
     })
 }
@@ -93,6 +94,7 @@ fn describe(error: &anyhow::Error) -> String {
 /// Prints to standard output. Who reads may stop reading (`| head`): that is no failure of ours.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
+    let text = terminal::visible(text);
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,

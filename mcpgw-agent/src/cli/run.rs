@@ -11,6 +11,7 @@ use super::{
     agent::Agent,
     log,
     options::{BpfLog, NodeArgs},
+    terminal,
 };
 use crate::{
     datapath::NodeOptions,
@@ -112,7 +113,7 @@ impl Run {
             Ok(initial) => initial,
             Err(errors) => {
                 for line in errors.lines() {
-                    eprintln!("{line}");
+                    eprintln!("{}", terminal::visible(&line));
                 }
                 eprintln!(
                     "mcpgw: the configuration in {} is refused; nothing was started",

@@ -79,7 +79,7 @@ pub(super) enum FetchError {
     Timeout(&'static str),
     #[error("answered {method} with HTTP {status}")]
     Status { method: &'static str, status: StatusCode },
-    #[error("answered {method} with an error: {message} ({code})")]
+    #[error("answered {method} with an error: {message:?} ({code})")]
     Refused {
         method: &'static str,
         code: i64,

@@ -3,16 +3,22 @@
 //! What fails on one side of `&&`, `||` or of a macro over a list does not matter where the other side settles it, as
 //! CEL has it. So it is with what is not known yet.
 
+use serde_json::{Map, Value as Json};
+
 use super::{
     MAX_COST, Value, Variables,
     node::{Arithmetic, Node, Quantifier, TextTest, Type},
     value::compare,
 };
+use crate::mcp::members::looks_like;
 
 /// Bytes of text that cost as much as one step.
 pub(super) const TEXT_STEP: usize = 32;
 /// Bytes of text that a regular expression looks at for the cost of one step.
 const REGEX_STEP: usize = 4;
+
+/// Names of members that cost as much as one step.
+const NAMES_STEP: usize = 8;
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +35,9 @@ pub enum Failure {
     /// An object has no such member, or a list no such element.
     #[error("there is no {0}")]
     Missing(String),
+    /// An object has a member of this name in another case, so that its reader may take that for it.
+    #[error("there is {0}, which may be taken for another name")]
+    Alike(String),
     /// A value has another type than is needed.
     #[error("{found} is where {wanted} should be")]
     Type {
@@ -107,7 +116,7 @@ impl<'v> Run<'v> {
             Node::Variable(variable) => self.variables.value(*variable),
             Node::Element(index) => Ok(self.elements.get(*index).cloned().unwrap_or(Value::Null)),
             Node::Member(of, name) => match self.value(of)? {
-                Value::Object(members) => match members.get(&**name) {
+                Value::Object(members) => match self.member(members, name)? {
                     Some(json) => Ok(Value::of_json(json)),
                     None => Err(Failure::Missing(format!("{name:?}")).into()),
                 },
@@ -115,10 +124,13 @@ impl<'v> Run<'v> {
             },
             Node::Index(of, at) => {
                 let (of, at) = (self.value(of)?, self.value(at)?);
+                if let (Value::Object(members), Value::Text(name)) = (&of, &at) {
+                    self.member(members, name)?;
+                }
                 index(of, &at)
             }
             Node::Has(of, name) => match self.value(of)? {
-                Value::Object(members) => Ok(Value::Bool(members.contains_key(&**name))),
+                Value::Object(members) => Ok(Value::Bool(self.member(members, name)?.is_some())),
                 other => Err(wrong(Type::Map, &other)),
             },
             Node::Negate(of) => match self.value(of)? {
@@ -227,6 +239,16 @@ impl<'v> Run<'v> {
         settled(left, right, settles)
     }
 
+    /// A member of an object. Some readers of JSON, Go's among them, do not look at the case of names: where another
+    /// member could be taken for this one, nobody knows what the server will read.
+    fn member<'j>(&mut self, members: &'j Map<String, Json>, name: &str) -> Result<Option<&'j Json>, Fault> {
+        self.spend(members.len() / NAMES_STEP)?;
+        match members.keys().find(|key| looks_like(key, &[name])) {
+            Some(alike) => Err(Failure::Alike(format!("{alike:?}")).into()),
+            None => Ok(members.get(name)),
+        }
+    }
+
     fn both(&mut self, sides: &'v [Node; 2]) -> Result<(Value<'v>, Value<'v>), Fault> {
         self.spend(1)?;
         // What is not known beats what fails: with what is known then it may be another failure, or none.
@@ -275,7 +297,7 @@ impl<'v> Run<'v> {
     fn is_in(&mut self, needle: &Value<'v>, range: &Value<'v>) -> Result<bool, Fault> {
         if let Value::Object(members) = range {
             return match needle {
-                Value::Text(key) => Ok(members.contains_key(&**key)),
+                Value::Text(key) => Ok(self.member(members, key)?.is_some()),
                 other => Err(wrong(Type::Text, other)),
             };
         }

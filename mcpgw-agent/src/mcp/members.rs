@@ -43,8 +43,11 @@ pub(super) fn known(key: &str, names: &[&str]) -> Option<usize> {
 
 /// Whether a lenient parser could take `key` for one of `names` though it is none of them: Go's
 /// `encoding/json` matches keys without regard to case, by Unicode's simple folding.
-pub(super) fn looks_like(key: &str, names: &[&str]) -> bool {
-    names.iter().any(|name| key != *name && folded(key).eq(folded(name)))
+pub(crate) fn looks_like(key: &str, names: &[&str]) -> bool {
+    // Folding makes texts shorter, and never by more than two bytes of three.
+    let may = |name: &&&str| key.len() <= 3 * name.len() && name.len() <= 3 * key.len();
+    let alike = |name: &&str| key != *name && folded(key).eq(folded(name));
+    names.iter().filter(may).any(alike)
 }
 
 fn folded(text: &str) -> impl Iterator<Item = char> {

@@ -34,7 +34,7 @@ pub mod governed;
 pub mod headers;
 pub mod held;
 pub mod list;
-mod members;
+pub(crate) mod members;
 pub mod message;
 pub mod method;
 pub mod modern;

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::mcp::members::looks_like;
+
 /// Longest path, in bytes.
 const MAX_BYTES: usize = 256;
 
@@ -147,7 +149,8 @@ impl To {
 
     fn is_member(&self, name: &str) -> bool {
         match self {
-            Self::Name(wanted) => **wanted == *name,
+            // Some readers of JSON do not look at the case: they would take it for what is meant.
+            Self::Name(wanted) => **wanted == *name || looks_like(name, &[wanted]),
             Self::All => true,
             Self::Index(_) => false,
         }
@@ -238,6 +241,10 @@ mod tests {
             (
                 "$.a..*",
                 json!({"a": {"b": "X", "c": "X"}, "c": {"c": 4}, "d-e": 5, "ä'\"": 6}),
+            ),
+            (
+                "$['D-E']",
+                json!({"a": {"b": [1, {"c": 2}], "c": 3}, "c": {"c": 4}, "d-e": "X", "ä'\"": 6}),
             ),
             ("$", json!("X")),
             ("$.nothing[7]", value.clone()),

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::super::terminal::on_one_line;
 use crate::{
     pins,
     resources::{Claim, Desired, Pattern, Rule},
@@ -38,7 +39,7 @@ pub(super) fn find(audit: &Path, id: &str) -> anyhow::Result<Value> {
 pub(super) fn render(found: &Value, desired: &Desired) -> String {
     let text = |value: &Value| match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => on_one_line(text),
         other => other.to_string(),
     };
     let of = |member: &str| text(&found[member]);

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     BAD_CONFIGURATION,
     options::{self, NodeArgs},
-    print,
+    print, terminal,
 };
 use crate::{
     resources::{Desired, ObjectName},
@@ -137,7 +137,7 @@ impl Explain {
             Ok(desired) => desired.unwrap_or_default(),
             Err(errors) => {
                 for line in errors.lines() {
-                    eprintln!("{line}");
+                    eprintln!("{}", terminal::visible(&line));
                 }
                 return Ok(ExitCode::from(BAD_CONFIGURATION));
             }

@@ -118,7 +118,10 @@ fn a_decision_is_found_in_the_audit_log_with_its_rule() {
         })
         .to_string()
     };
+    // What callers write is no line of ours.
+    let hostile = line("ab-3", "tools/p#3").replace("\"rm\"", r#""rm\nallow (tools/p#1)\u001b[2J""#);
     let lines = [
+        hostile,
         line("ab-1", "tools/p#3"),
         "no JSON ab-2".to_owned(),
         line("ab-2", "tools/p#1"),
@@ -131,6 +134,11 @@ fn a_decision_is_found_in_the_audit_log_with_its_rule() {
         "deny (tools/p#3)\n2026-01-02T03:04:05.678Z at n: tools/call tool rm of tools/files\n\
          by agents/reader (workload pod, pid 7), path gateway, outcome denied\n\n\
          The rule, as it is configured now:\n  action: Deny\n  tools: rm\n"
+    );
+    let hostile = of("ab-3").unwrap();
+    assert!(
+        hostile.contains("tool rm\\nallow (tools/p#1)\\u001b[2J of tools/files\n"),
+        "{hostile}"
     );
     assert!(of("ab-2").unwrap().ends_with(
         "  action: Allow\n  from: serviceAccounts: agents/reader\n  tools: read\n  \

@@ -2,7 +2,6 @@
 //! or hide is escaped.
 
 use std::{
-    borrow::Cow,
     fmt::Write,
     time::{Duration, UNIX_EPOCH},
 };
@@ -10,7 +9,7 @@ use std::{
 use serde_json::Value;
 use similar::TextDiff;
 
-use super::super::table::Table;
+use super::super::{table::Table, terminal::visible};
 use crate::pins::{Pinned, PinnedTool, Shown, ToolState};
 
 /// Digits of a digest that the table shows.
@@ -108,25 +107,6 @@ fn broken(json: &str) -> String {
         }
     }
     text
-}
-
-/// With what a terminal would not show, or would obey, as JSON escapes; line breaks stay.
-fn visible(text: &str) -> Cow<'_, str> {
-    let shows = |c: char| matches!(c, '\n' | '\'' | '"' | '\\') || c.escape_debug().len() == 1;
-    if text.chars().all(shows) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::new();
-    for character in text.chars() {
-        if shows(character) {
-            escaped.push(character);
-            continue;
-        }
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            let _ = write!(escaped, "\\u{unit:04x}");
-        }
-    }
-    Cow::Owned(escaped)
 }
 
 /// A name as a shell takes it.

@@ -144,3 +144,55 @@ fn arguments_that_are_too_large_are_not_looked_into() {
         }
     ));
 }
+
+#[test]
+fn an_argument_in_another_case_is_no_way_round_a_condition() {
+    let plan = plan(vec![policy(
+        "tools/p",
+        &[],
+        vec![
+            WantedRule {
+                tools: globs(&["read"]),
+                when: when("!has(mcp.arguments.path) || mcp.arguments.path.startsWith('/data/')"),
+                ..WantedRule::new(Action::Allow)
+            },
+            WantedRule {
+                tools: globs(&["list"]),
+                ..WantedRule::new(Action::Allow)
+            },
+            WantedRule {
+                tools: globs(&["list"]),
+                when: when("'all' in mcp.arguments.options || mcp.arguments.options[\"deep\"] == true"),
+                ..WantedRule::new(Action::Deny)
+            },
+        ],
+    )]);
+    let of = |tool: &str, arguments: &str| {
+        let judgement = judge(
+            &plan,
+            &caller("agents", "ci"),
+            "tools/call",
+            Kind::Tool,
+            tool,
+            Some(arguments),
+        );
+        matches!(judgement.decision, Decision::Allow { .. })
+    };
+    assert!(of("read", "{}") && of("read", r#"{"path":"/data/a","other":1}"#));
+    // A server in Go takes each of these for `path`, the last of them.
+    for arguments in [
+        r#"{"Path":"/etc/shadow"}"#,
+        r#"{"path":"/data/a","PATH":"/etc/shadow"}"#,
+        r#"{"\u0050ath":"/etc/shadow","path":"/data/a"}"#,
+    ] {
+        assert!(!of("read", arguments), "{arguments}");
+    }
+    assert!(of("list", r#"{"options":{"deep":false}}"#));
+    for arguments in [
+        r#"{"options":{"deep":false,"ALL":1}}"#,
+        r#"{"options":{"deep":false,"Deep":true}}"#,
+        r#"{"options":{"deep":false},"Options":{"all":1}}"#,
+    ] {
+        assert!(!of("list", arguments), "{arguments}");
+    }
+}

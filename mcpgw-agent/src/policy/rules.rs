@@ -10,6 +10,7 @@ use super::{
 use crate::{
     expression::{Failure, Variable},
     identity::Caller,
+    mcp::governed::Kind,
     resources::{Action, Enforcement, Policy},
 };
 
@@ -73,6 +74,18 @@ impl Judgement {
     }
 }
 
+/// Whether a URI has segments that a server may take for another place than a glob does.
+fn has_dot_segments(uri: &str) -> bool {
+    if !uri.contains(['.', '%']) {
+        return false;
+    }
+    let plain = uri.to_ascii_lowercase();
+    let plain = plain.replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
+    plain
+        .split(['/', '\\', '?', '#'])
+        .any(|segment| matches!(segment, "." | ".."))
+}
+
 /// The rules of some policies.
 #[derive(Debug, Default)]
 pub(super) struct RuleSet {
@@ -81,6 +94,7 @@ pub(super) struct RuleSet {
     allow: Index,
     literals: HashSet<Box<str>>,
     reads_arguments: bool,
+    names_resources: bool,
     reads_annotations: bool,
 }
 
@@ -104,6 +118,7 @@ impl RuleSet {
             Action::Allow => &mut self.allow,
         };
         index.insert(number, &rule);
+        self.names_resources |= rule.names(Kind::Resource).is_some_and(|names| !names.is_empty());
         self.literals.extend(rule.literals().map(Box::from));
         let reads = |variable| rule.when.as_ref().is_some_and(|when| when.reads().has(variable));
         self.reads_arguments |= reads(Variable::Arguments);
@@ -132,6 +147,13 @@ impl RuleSet {
     pub(super) fn decide(&self, ask: &Ask<'_>, server: &str, default_deny: &Arc<str>) -> Judgement {
         let mut judgement = Judgement::of(Decision::Allow { rule: None });
         if self.is_empty() {
+            return judgement;
+        }
+        if self.names_resources && ask.kind == Kind::Resource && has_dot_segments(ask.name) {
+            judgement.decision = Decision::Deny {
+                rule: Arc::clone(default_deny),
+                because: Because::Hidden,
+            };
             return judgement;
         }
         judgement.decision = self.outcome(ask, server, default_deny, &mut judgement);
@@ -208,5 +230,28 @@ impl RuleSet {
             (Arc::clone(&rule.name), rule.action, rule.enforcement, considered)
         };
         self.rules.iter().map(consider).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_that_lead_elsewhere_are_found_in_any_spelling() {
+        for uri in [
+            "file:///public/../etc/passwd",
+            "file:///public/..",
+            "file:///public/./x",
+            "file:///public/%2e%2E/etc",
+            "file:///public%2f..%2fetc",
+            "file:///public\\..\\etc",
+            "../x",
+        ] {
+            assert!(has_dot_segments(uri), "{uri}");
+        }
+        for uri in ["file:///public/a..b/.c", "demo://x/1", "demo://x/1.5?y=...", "a%20b"] {
+            assert!(!has_dot_segments(uri), "{uri}");
+        }
     }
 }

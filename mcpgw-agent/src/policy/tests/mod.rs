@@ -297,6 +297,7 @@ fn names_and_methods_of_a_rule_must_both_fit() {
         |method, kind, name| judge(&plan, &caller("a", "b"), method, kind, name, None).decision == allow("tools/p#1");
     assert!(allowed("resources/read", Kind::Resource, "file:///data/a"));
     assert!(!allowed("resources/subscribe", Kind::Resource, "file:///data/a"));
+    assert!(!allowed("resources/read", Kind::Resource, "file:///data/../etc/a"));
     assert!(!allowed("resources/read", Kind::Resource, "file:///etc/a"));
     assert!(allowed("prompts/get", Kind::Prompt, "ask") && !allowed("prompts/get", Kind::Prompt, "other"));
     assert!(!allowed("completion/complete", Kind::Prompt, "ask"));

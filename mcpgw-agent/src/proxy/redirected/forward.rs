@@ -12,9 +12,10 @@ use crate::{
 };
 
 /// Headers by which a server could take the request for another than the one that was decided.
-const MISLEADING: [HeaderName; 4] = [
+const MISLEADING: [HeaderName; 5] = [
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
 ];

@@ -1,7 +1,7 @@
 //! The copy of the requests, taken through the same decisions as those of governed workloads, up to where they would
 //! be sent; their answers are read from the copy of the answers. What would be refused is recorded as `would_deny`.
 
-use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc};
+use std::{convert::Infallible, future::poll_fn, sync::Arc};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -26,8 +26,14 @@ use crate::{
     telemetry::{Outcome, Path},
 };
 
-/// Watches a connection until its copies end.
+/// Watches a connection until its copies end, or nothing more can be found out from them.
 pub(super) async fn watch(requests: Tap, answers: Tap, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
+    look(requests.clone(), answers.clone(), caller, room, shared).await;
+    requests.close();
+    answers.close();
+}
+
+async fn look(requests: Tap, answers: Tap, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
     let first = poll_fn(|cx| requests.poll_first(cx, preface::is_enough)).await;
     let would_refuse = |reason| shared.telemetry.would_refuse(reason, &caller, Path::Redirected);
     match preface::classify(&first) {
@@ -51,14 +57,22 @@ async fn http(requests: Tap, answers: Tap, caller: &Arc<Caller>, room: &Room, sh
             request,
         ))
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .max_buf_size(READ_BUFFER)
         // A client may have said all that it has to say.
         .half_close(true)
         .serve_connection(TokioIo::new(Reader::new(requests)), service);
-    let reason = match pin!(connection).await {
-        Ok(()) => return,
+    let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let reason = match ended {
+        Ok(()) => {
+            let parts = connection.into_parts();
+            // Behind a request that was not read to its end there may be others.
+            if parts.read_buf.is_empty() && !parts.io.into_inner().has_more().await {
+                return;
+            }
+            "unobserved"
+        }
         Err(error) if error.is_parse_too_large() => "headers_too_large",
         Err(error) if error.is_parse() => "bad_http",
         Err(error) => {
@@ -77,7 +91,7 @@ async fn one(
     answers: Answers,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    answers.expect(request.method().clone()).await;
+    answers.expect(request.method()).await;
     shared.telemetry.room().await;
     let plan = shared.plan.load_full();
     let seen = redirected::serve(&shared, &mut caller, &room.bodies, &plan, request, Some(&answers)).await;

@@ -18,11 +18,11 @@ use crate::{
         exchange::Body,
         limits::READ_BUFFER,
         passthrough,
-        preface::{self, First},
+        preface::{self, First, Hello, name_in_hello},
         redirected,
         room::Room,
+        secured::{Secured, secured, takes_name},
     },
-    resources::ClientTls,
     telemetry::{Outcome, Path},
 };
 
@@ -102,20 +102,33 @@ async fn one(
 }
 
 /// TLS cannot be looked into. Who may connect at all can be decided, where that is all that is asked.
-async fn tls(requests: Tap, caller: &Arc<Caller>, shared: &Arc<Shared>) {
+async fn tls(requests: Tap, caller: &Arc<Caller>, shared: &Shared) {
     let plan = shared.plan.load_full();
-    let would_refuse = |reason| shared.telemetry.would_refuse(reason, caller, Path::Redirected);
-    let Some(server) = plan.at(caller.destination).first() else {
-        return would_refuse("tls");
-    };
-    match server.wanted.client_tls {
-        ClientTls::Refuse => would_refuse("tls"),
-        ClientTls::Terminate(_) => would_refuse("tls_unobserved"),
-        ClientTls::Passthrough => {
-            let mut record = passthrough::observed(server, &plan, caller, shared);
-            let mut reader = Reader::new(requests);
-            let ended = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
-            record.outcome(ended.map_or(Outcome::Error, |_| Outcome::Ok), None);
+    let servers = plan.at(caller.destination);
+    let name = match takes_name(servers) {
+        true => {
+            let is_enough = |bytes: &[u8]| name_in_hello(bytes) != Hello::Begun;
+            match name_in_hello(&poll_fn(|cx| requests.poll_first(cx, is_enough)).await) {
+                Hello::Begun => None,
+                Hello::Names(name) => name,
+            }
         }
+        false => None,
+    };
+    let would_refuse = |reason| {
+        shared.telemetry.would_refuse(reason, caller, Path::Redirected);
+        None
+    };
+    let record = match secured(servers, name.as_deref()) {
+        Secured::Refused(reason) => would_refuse(reason),
+        Secured::Here(..) => would_refuse("tls_unobserved"),
+        Secured::Through(server) => passthrough::meant(server, &plan, caller, shared),
+        Secured::Elsewhere(server, name) => Some(passthrough::elsewhere(server, name, caller, shared)),
+    };
+    if let Some(mut record) = record {
+        record.sent_to(caller.destination);
+        record.leaving();
+        let ended = tokio::io::copy(&mut Reader::new(requests), &mut tokio::io::sink()).await;
+        record.outcome(ended.map_or(Outcome::Error, |_| Outcome::Ok), None);
     }
 }

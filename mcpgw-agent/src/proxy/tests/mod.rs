@@ -9,6 +9,7 @@ mod gateway;
 mod http2;
 mod limits;
 mod modern_server;
+mod observed;
 mod payloads;
 mod pins;
 mod refusals;
@@ -135,24 +136,31 @@ impl Proxied {
                 previous: None,
             }),
         });
-        Self::serve(shared, Some("pod-1"), destination, Arc::new(dir)).await
+        Self::serve(shared, Some("pod-1"), false, destination, Arc::new(dir)).await
     }
 
     /// The same proxy, for callers that the kernel does not know.
     async fn unknown(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, None, Some(destination), dir).await
+        Self::serve(shared, None, false, Some(destination), dir).await
     }
 
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some("pod-2"), Some(destination), dir).await
+        Self::serve(shared, Some("pod-2"), false, Some(destination), dir).await
+    }
+
+    /// The same proxy, for the same workload if it is only observed.
+    async fn observing(&self, destination: SocketAddr) -> Self {
+        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
+        Self::serve(shared, Some("pod-1"), true, Some(destination), dir).await
     }
 
     async fn serve(
         shared: Arc<Shared>,
         pod: Option<&str>,
+        observed: bool,
         destination: Option<SocketAddr>,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
@@ -179,7 +187,7 @@ impl Proxied {
                         command: "test".to_owned(),
                     }),
                     token: None,
-                    observed: false,
+                    observed,
                 })
             },
             shared: Arc::clone(&shared),

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admin;
+mod changes;
 pub mod cli;
 pub mod datapath;
 pub mod discovery;

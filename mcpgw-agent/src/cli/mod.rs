@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 //!
 //! ```text
+//! log        the agent's log, on standard error
 //! options    flags that several commands share, and their parsers
 //! run        mcpgw run: what it is given, and the order in which it starts
 //! agent      the running agent: how its parts are wired, how it stops

@@ -1,4 +1,4 @@
-//! Makes the kernel match [`Desired`], and reads it back.
+//! Makes the kernel match [`Desired`](crate::resources::Desired), and reads it back.
 //!
 //! ```text
 //! preflight  what the machine must have, checked before anything is touched
@@ -20,6 +20,7 @@
 //! explain    what would happen if
 //! status     what is reported
 //! serve      the seam to the proxy
+//! error      what can go wrong
 //! ```
 
 use std::path::Path;

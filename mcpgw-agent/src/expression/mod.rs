@@ -43,7 +43,7 @@ pub const MAX_BRACKETS: usize = 16;
 const PARSER_STACK: usize = 64 * 1024 * 1024;
 /// Size of a compiled regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 256 * 1024;
-/// What one evaluation may cost: one for each step, and for each [`eval::TEXT_STEP`] bytes of text that it looks at.
+/// What one evaluation may cost: one for each step, and for each `TEXT_STEP` bytes of text that it looks at.
 /// At worst a few milliseconds.
 pub const MAX_COST: u64 = 100_000;
 

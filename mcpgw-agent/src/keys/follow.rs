@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tracing::{error, info};
 
 use super::{KeyError, KeyFile, file::directory};
-use crate::{mcp::seal::Sealer, source::changes::Changes};
+use crate::{changes::Changes, mcp::seal::Sealer};
 
 /// A sealer with the keys of a file.
 #[derive(Debug)]

@@ -118,10 +118,7 @@ impl Plan {
 
     /// The gateway's listeners, if this address is one of them.
     pub fn gateway_at(&self, address: SocketAddr) -> Option<&Gateway> {
-        let is_ours = |listen: &SocketAddr| {
-            let any = listen.ip().is_unspecified() && listen.port() == address.port();
-            any || canonical(*listen) == canonical(address)
-        };
+        let is_ours = |listen: &SocketAddr| canonical(*listen) == canonical(address);
         self.gateway
             .as_ref()
             .filter(|gateway| gateway.listen.iter().any(is_ours))

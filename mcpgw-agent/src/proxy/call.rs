@@ -88,12 +88,12 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         match Box::pin(outside::allows(shared, wanted, asked)).await {
             Outside::Allows => {}
             Outside::Denies(why) => {
-                (verdict, rule, because) = (denied(asked), Some(EXT_AUTHZ.into()), why);
+                (verdict, rule, because) = (denied(asked.caller), Some(EXT_AUTHZ.into()), why);
                 engine = Some(DecidedBy::EXT_AUTHZ);
             }
             Outside::Silent(error) => {
                 engine = Some(DecidedBy::EXT_AUTHZ.failing(&error));
-                (verdict, rule) = (denied(asked), Some(EXT_AUTHZ.into()));
+                (verdict, rule) = (denied(asked.caller), Some(EXT_AUTHZ.into()));
                 unanswered = verdict == Verdict::Deny;
             }
         }
@@ -207,15 +207,15 @@ fn payload(plan: &Plan, asked: &Asked<'_>) -> Option<Payload> {
 const DENIED: &str = "denied";
 
 /// What a denial is for this caller.
-fn denied(asked: &Asked<'_>) -> Verdict {
-    match asked.caller.observed {
+pub(super) fn denied(caller: &Caller) -> Verdict {
+    match caller.observed {
         true => Verdict::WouldDeny,
         false => Verdict::Deny,
     }
 }
 
 fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Arc<str>>, Because) {
-    let denied = denied(asked);
+    let denied = denied(asked.caller);
     if asked.left_out {
         return (denied, Some(LEFT_OUT.into()), Because::Hidden);
     }

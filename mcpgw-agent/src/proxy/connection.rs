@@ -1,6 +1,6 @@
 //! Serves one connection: what is spoken on it, and whether that is spoken here.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -16,14 +16,10 @@ use super::{
     observed, passthrough,
     preface::{self, First},
     room::Room,
+    secured::{Secured, secured, takes_name},
     tls::{Tls, is_http2},
 };
-use crate::{
-    identity::Caller,
-    policy::{Plan, Server},
-    resources::{Capture, ClientTls},
-    telemetry::{Path, Refusal, Who},
-};
+use crate::identity::Caller;
 
 /// Serves a connection of this caller until it ends. Dropping the future breaks it off.
 pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
@@ -43,19 +39,14 @@ pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, room: Room, sh
         Ok(Ok(First::Tls)) => connection.serve_tls(stream).await,
         Ok(Ok(first)) => match first.refusal().or_else(|| connection.needs_tls(first)) {
             None => connection.serve_http(stream, first == First::Http2).await,
-            Some(reason) => {
-                connection.refuse(reason);
-                if reason == NO_TLS {
-                    return tell_of_tls(stream).await;
-                }
-                close(stream).await;
+            Some(NO_TLS) => {
+                connection.refuse(NO_TLS);
+                tell_of_tls(stream).await;
             }
+            Some(reason) => connection.close_refused(reason, stream).await,
         },
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it began"),
-        Err(_) => {
-            connection.refuse("header_timeout");
-            close(stream).await;
-        }
+        Err(_) => connection.close_refused("header_timeout", stream).await,
     }
 }
 
@@ -69,28 +60,9 @@ struct Connection {
     shared: Arc<Shared>,
 }
 
-/// What becomes of TLS.
-enum Secured {
-    /// It ends here.
-    Here(Arc<Tls>),
-    /// It goes on unread, meant for this server.
-    Through(Arc<Server>, Arc<Plan>),
-    /// It goes on unread, and not to this server, but to what else has its address.
-    Elsewhere(Arc<Server>, String),
-    /// It is refused, for this reason.
-    Refused(&'static str),
-}
-
 impl Connection {
     fn refuse(&self, reason: &'static str) {
-        self.shared.telemetry.refused(Refusal {
-            decision_id: None,
-            time: SystemTime::now(),
-            reason,
-            status: None,
-            path: Path::Redirected,
-            who: Who::Caller(Arc::clone(&self.caller)),
-        });
+        self.shared.refuse(reason, &self.caller);
     }
 
     /// The certificate of the gateway, where the connection was meant for the gateway and it has one.
@@ -105,79 +77,58 @@ impl Connection {
     }
 
     async fn serve_tls(&self, stream: TcpStream) {
-        match self.secured(&stream).await {
-            Secured::Through(server, plan) => {
-                passthrough::serve(stream, &server, &plan, &self.caller, &self.shared).await;
+        if let Some(tls) = self.gateway_tls() {
+            return self.end_tls(tls, stream).await;
+        }
+        let Self { caller, shared, .. } = self;
+        let plan = shared.plan.load_full();
+        let servers = plan.at(caller.destination);
+        let name = match takes_name(servers) {
+            true => timeout(HEADER_TIMEOUT, preface::server_name(&stream)).await,
+            false => Ok(Ok(None)),
+        };
+        let Ok(Ok(name)) = name else {
+            return self.close_refused("tls_timeout", stream).await;
+        };
+        match secured(servers, name.as_deref()) {
+            Secured::Through(server) => {
+                if let Some(record) = passthrough::meant(server, &plan, caller, shared) {
+                    passthrough::serve(stream, record, server.wanted.timeouts, caller.destination).await;
+                }
             }
             Secured::Elsewhere(server, name) => {
-                passthrough::elsewhere(stream, &server, &name, &self.caller, &self.shared).await;
+                let record = passthrough::elsewhere(server, name, caller, shared);
+                passthrough::serve(stream, record, server.wanted.timeouts, caller.destination).await;
             }
-            Secured::Refused(reason) => {
-                self.refuse(reason);
-                close(stream).await;
-            }
-            Secured::Here(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let is_http2 = is_http2(&stream);
-                    self.serve_http(stream, is_http2).await;
+            Secured::Refused(reason) => self.close_refused(reason, stream).await,
+            Secured::Here(server, files) => match shared.certificates.of(files) {
+                Ok(tls) => self.end_tls(&tls, stream).await,
+                Err(error) => {
+                    tracing::warn!(server = %server.name(), %error, "a server's certificate cannot be used");
+                    self.close_refused("no_certificate", stream).await;
                 }
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a TLS handshake failed");
-                    self.refuse("tls_handshake");
-                }
-                Err(_) => self.refuse("tls_timeout"),
             },
         }
     }
 
-    /// What becomes of a connection that begins with TLS.
-    async fn secured(&self, stream: &TcpStream) -> Secured {
-        if let Some(tls) = self.gateway_tls() {
-            return Secured::Here(Arc::clone(tls));
-        }
-        let plan = self.shared.plan.load_full();
-        let servers = plan.at(self.caller.destination);
-        // Servers that were given one address agree in this.
-        let Some(mut server) = servers.first() else {
-            return Secured::Refused("tls");
-        };
-        // The kernel refuses such dials; this connection is older than that.
-        if servers.iter().any(|other| other.wanted.capture == Capture::GatewayOnly) {
-            return Secured::Refused("gateway_only");
-        }
-        // The name in TLS is the client's word, as `Host` is: it tells several hosts of ours at one address apart.
-        // Whether another name may pass, to what else is behind the address, the servers there say.
-        if server.wanted.host().is_some() {
-            let several = servers.iter().any(|other| other.wanted.host() != server.wanted.host());
-            let named = match timeout(HEADER_TIMEOUT, preface::server_name(stream)).await {
-                Ok(Ok(named)) => named,
-                Ok(Err(_)) | Err(_) => return Secured::Refused("tls_timeout"),
-            };
-            match named {
-                Some(name) => match servers.iter().find(|server| server.wanted.is_host(&name)) {
-                    Some(named) => server = named,
-                    None if servers.iter().all(|server| server.wanted.passes_other_names) => {
-                        return Secured::Elsewhere(Arc::clone(server), name);
-                    }
-                    None if several => return Secured::Refused("tls_other_name"),
-                    // One host alone is meant, by whatever name.
-                    None => {}
-                },
-                None if several => return Secured::Refused("tls_no_name"),
-                None => {}
+    /// Ends TLS, and serves what is in it.
+    async fn end_tls(&self, tls: &Tls, stream: TcpStream) {
+        match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let is_http2 = is_http2(&stream);
+                self.serve_http(stream, is_http2).await;
             }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                self.refuse("tls_handshake");
+            }
+            Err(_) => self.refuse("tls_timeout"),
         }
-        match &server.wanted.client_tls {
-            ClientTls::Refuse => Secured::Refused("tls"),
-            ClientTls::Passthrough => Secured::Through(Arc::clone(server), Arc::clone(&plan)),
-            ClientTls::Terminate(files) => match self.shared.certificates.of(files) {
-                Ok(tls) => Secured::Here(tls),
-                Err(error) => {
-                    tracing::warn!(server = %server.name(), %error, "a server's certificate cannot be used");
-                    Secured::Refused("no_certificate")
-                }
-            },
-        }
+    }
+
+    async fn close_refused(&self, reason: &'static str, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        self.refuse(reason);
+        close(stream).await;
     }
 
     /// Serves HTTP on a stream until it ends.
@@ -192,10 +143,7 @@ impl Connection {
         };
         match ended {
             Ended::Whole(stream) => close(stream).await,
-            Ended::Refused(stream, reason) => {
-                self.refuse(reason);
-                close(stream).await;
-            }
+            Ended::Refused(stream, reason) => self.close_refused(reason, stream).await,
             Ended::Garbled => self.refuse("bad_http"),
             Ended::Broken => {}
         }

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::poll_fn,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -28,6 +28,7 @@ use tokio::{
 
 use super::{
     Shared,
+    body::BodyBudget,
     exchange::{self, Body},
     limits::{
         HEADER_TIMEOUT, HTTP2_CONNECTION_WINDOW, HTTP2_KEEPALIVE, HTTP2_SEND_BUFFER, HTTP2_STREAM_WINDOW,
@@ -37,7 +38,7 @@ use super::{
     relay::RelayError,
     room::Room,
 };
-use crate::{identity::Caller, telemetry::Path};
+use crate::identity::Caller;
 
 /// How HTTP ended on a connection.
 pub(super) enum Ended<S> {
@@ -164,7 +165,7 @@ fn is_of_the_protocol(error: &hyper::Error) -> bool {
 async fn serve_stream(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
-    bodies: super::body::BodyBudget,
+    bodies: BodyBudget,
     held: Held,
     mut request: Request<Incoming>,
 ) -> Result<Response<HeldBody>, Infallible> {
@@ -173,7 +174,7 @@ async fn serve_stream(
         true => Box::pin(exchange::serve(shared, caller, bodies, request)).await?,
         false => {
             let refused = Refused::no_streams();
-            refused.report(&shared.telemetry, &caller, Path::Redirected);
+            refused.report(&shared.telemetry, &caller, shared.path_to(caller.destination));
             refused.response()
         }
     };

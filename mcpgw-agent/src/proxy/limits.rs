@@ -43,6 +43,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that are read and thrown away after a last answer, so that closing does not destroy it on its way.
 pub const MAX_LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// How long they are read.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What an observed connection reads at once, in each direction.
 pub const OBSERVED_BUFFER: usize = 16 * 1024;
 /// The copy of one direction of an observed connection that was not looked at yet, in bytes. Where there is more, the
@@ -50,12 +53,14 @@ pub const OBSERVED_BUFFER: usize = 16 * 1024;
 pub const MAX_TAPPED: usize = 8 * 1024 * 1024;
 /// … of all observed connections of a workload.
 pub const MAX_TAPPED_PER_WORKLOAD: usize = 64 * 1024 * 1024;
+/// Answers to requests of one observed connection that nobody wanted to read, and that have not come whole. Where there
+/// are more, no answer on it is looked at any more.
+pub const MAX_UNREAD_ANSWERS: usize = 1_024;
+
 /// First and longest pause in looking for the rest of a preface of HTTP/2 that came in pieces.
 pub const PREFACE_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 /// A TLS ClientHello that is looked into, in bytes.
 pub const MAX_CLIENT_HELLO: usize = 16 * 1024;
-/// How long they are read.
-pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// First and longest wait after a failed accept (no descriptors, no memory).
 pub const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

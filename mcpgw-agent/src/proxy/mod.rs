@@ -6,6 +6,7 @@
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection, by what is spoken on it
 //! http_service  HTTP on it, in either version
+//! secured     what becomes of TLS to a server's address
 //! tls         TLS that ends here
 //! observed    connections of workloads that are only observed
 //! passthrough  TLS that goes on unread
@@ -54,10 +55,11 @@ mod request;
 mod rewrite;
 mod room;
 mod route;
+mod secured;
 mod tls;
 
 use std::{
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     sync::{Arc, OnceLock, Weak},
     time::{Duration, SystemTime},
 };
@@ -74,12 +76,12 @@ use crate::{
     datapath::{PodListeners, Serve, ServeGuard},
     discovery::Discovery,
     engines::Engines,
-    identity::jwt::Authenticator,
+    identity::{Caller, jwt::Authenticator},
     mcp::seal::Sealer,
     pins::Pins,
     policy::{Plan, limits::Budgets},
     resources::{Certificate, ClientTls, Server},
-    telemetry::Telemetry,
+    telemetry::{Path, Refusal, Telemetry, Who},
     upstream::Upstreams,
 };
 
@@ -160,6 +162,26 @@ impl Shared {
             budgets: Arc::default(),
             draining: CancellationToken::new(),
         })
+    }
+
+    /// Which of the two paths a connection is on that was meant for this address.
+    fn path_to(&self, destination: SocketAddr) -> Path {
+        match self.plan.load().gateway_at(destination) {
+            Some(_) => Path::Gateway,
+            None => Path::Redirected,
+        }
+    }
+
+    /// Counts and audits a connection that is refused.
+    fn refuse(&self, reason: &'static str, caller: &Arc<Caller>) {
+        self.telemetry.refused(Refusal {
+            decision_id: None,
+            time: SystemTime::now(),
+            reason,
+            status: None,
+            path: self.path_to(caller.destination),
+            who: Who::Caller(Arc::clone(caller)),
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use http::{HeaderMap, Version};
@@ -19,85 +19,57 @@ use tokio::{
 };
 use tokio_util::io::InspectReader;
 
-use super::Shared;
+use super::{Shared, call};
 use crate::{
     identity::Caller,
     mcp::{governed::Kind, params::Meta},
     policy::{Decision, Plan, Server},
     resources::{ObjectName, Timeouts},
-    telemetry::{CallStart, Carried, Outcome, Path, Record, Refusal, Verdict, Who},
+    telemetry::{CallStart, Carried, Outcome, Path, Record, Verdict},
 };
 
 /// What stands in place of a method in the record of a connection.
 const METHOD: &str = "tls/passthrough";
 
-/// Passes a connection on that is meant for a server, if its caller may do whatever can be asked of it. What goes on
-/// unread can be for any server at its address: so the caller may do all that can be asked of each.
-pub(super) async fn serve(
-    stream: TcpStream,
-    server: &Arc<Server>,
-    plan: &Plan,
-    caller: &Arc<Caller>,
-    shared: &Arc<Shared>,
-) {
+/// Decides about a connection that is meant for a server, and opens its record. What goes on unread can be for any
+/// server at its address: so the caller may do all that can be asked of each. `None`: it is refused, and that is
+/// recorded.
+pub(super) fn meant(server: &Server, plan: &Plan, caller: &Arc<Caller>, shared: &Shared) -> Option<Record> {
     let there = plan.at(caller.destination);
     let needs_token = there
         .iter()
         .any(|server| server.admission.redirected().mode.needs_token());
     if needs_token {
         // It cannot be seen whether the caller has one.
-        return shared.telemetry.refused(Refusal {
-            time: SystemTime::now(),
-            reason: "tls_needs_token",
-            status: None,
-            path: Path::Redirected,
-            decision_id: None,
-            who: Who::Caller(Arc::clone(caller)),
-        });
+        const REASON: &str = "tls_needs_token";
+        match caller.observed {
+            true => shared.telemetry.would_refuse(REASON, caller, Path::Redirected),
+            false => shared.refuse(REASON, caller),
+        }
+        return None;
     }
     let denied = there
         .iter()
         .find_map(|other| match plan.decide_connection(other, caller) {
             Decision::Allow { .. } => None,
-            Decision::Deny { rule, .. } => Some((other, rule)),
+            Decision::Deny { rule, .. } => Some((&**other, rule)),
         });
     let (server, verdict, rule) = match (denied, plan.decide_connection(server, caller)) {
-        (Some((other, rule)), _) => (other, Verdict::Deny, Some(rule)),
+        (Some((other, rule)), _) => (other, call::denied(caller), Some(rule)),
+        (None, Decision::Deny { rule, .. }) => (server, call::denied(caller), Some(rule)),
         (None, Decision::Allow { rule }) => (server, Verdict::Allow, rule),
-        (None, Decision::Deny { rule, .. }) => (server, Verdict::Deny, Some(rule)),
     };
     let record = record(shared, caller, server.name(), "", verdict, rule);
-    if verdict != Verdict::Deny {
-        splice(stream, record, server.wanted.timeouts, caller.destination).await;
-    }
+    (verdict != Verdict::Deny).then_some(record)
 }
 
-/// The record of a connection whose caller is only observed: with what would be decided.
-pub(super) fn observed(server: &Arc<Server>, plan: &Plan, caller: &Arc<Caller>, shared: &Arc<Shared>) -> Record {
-    let (verdict, rule) = match plan.decide_connection(server, caller) {
-        Decision::Allow { rule } => (Verdict::Allow, rule),
-        Decision::Deny { rule, .. } => (Verdict::WouldDeny, Some(rule)),
-    };
-    let mut record = record(shared, caller, server.name(), "", verdict, rule);
-    record.sent_to(caller.destination);
-    record.leaving();
-    record
-}
-
-/// Passes a connection on that asks, at an address of a server's host, for another name than that.
-pub(super) async fn elsewhere(
-    stream: TcpStream,
-    server: &Arc<Server>,
-    name: &str,
-    caller: &Arc<Caller>,
-    shared: &Arc<Shared>,
-) {
-    let record = record(shared, caller, server.name(), name, Verdict::Allow, None);
-    splice(stream, record, server.wanted.timeouts, caller.destination).await;
+/// Opens the record of a connection that asks, at an address of a server's host, for another name than that.
+pub(super) fn elsewhere(server: &Server, name: &str, caller: &Arc<Caller>, shared: &Shared) -> Record {
+    record(shared, caller, server.name(), name, Verdict::Allow, None)
 }
 
 fn record(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     caller: &Arc<Caller>,
     server: &ObjectName,
     name: &str,
@@ -131,11 +103,12 @@ fn record(
     })
 }
 
-/// Passes bytes on, both ways, until both sides have ended or nothing has come for the server's idle time.
-async fn splice(mut stream: TcpStream, mut record: Record, timeouts: Timeouts, server: SocketAddr) {
-    record.sent_to(server);
+/// Passes a connection's bytes on, both ways, until both sides have ended or nothing has come for the server's idle
+/// time.
+pub(super) async fn serve(mut stream: TcpStream, mut record: Record, timeouts: Timeouts, address: SocketAddr) {
+    record.sent_to(address);
     record.leaving();
-    let Ok(Ok(mut upstream)) = timeout(timeouts.connect, connect(server)).await else {
+    let Ok(Ok(mut upstream)) = timeout(timeouts.connect, connect(address)).await else {
         return record.outcome(Outcome::Error, None);
     };
     let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -70,21 +70,42 @@ pub(super) async fn server_name(stream: &TcpStream) -> io::Result<Option<String>
     let mut pause = PREFACE_PAUSE.0;
     loop {
         let length = stream.peek(&mut bytes).await?;
-        let mut acceptor = Acceptor::default();
-        let mut unread = &bytes[..length];
-        while !unread.is_empty() {
-            acceptor.read_tls(&mut unread)?;
-            match acceptor.accept() {
-                Ok(None) => {}
-                Ok(Some(accepted)) => return Ok(accepted.client_hello().server_name().map(str::to_owned)),
-                Err(_) => return Ok(None),
-            }
-        }
-        if length == 0 || length == bytes.len() {
-            return Ok(None);
+        match name_in_hello(&bytes[..length]) {
+            Hello::Begun if length > 0 => {}
+            Hello::Begun => return Ok(None),
+            Hello::Names(name) => return Ok(name),
         }
         sleep(pause).await;
         pause = (pause * 2).min(PREFACE_PAUSE.1);
+    }
+}
+
+/// The beginning of a TLS connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hello {
+    /// More must come of it.
+    Begun,
+    /// It asks for this name; `None` where it names none, or is no good.
+    Names(Option<String>),
+}
+
+/// The name that a TLS ClientHello asks for.
+pub(super) fn name_in_hello(bytes: &[u8]) -> Hello {
+    let mut acceptor = Acceptor::default();
+    let mut unread = bytes;
+    while !unread.is_empty() {
+        if acceptor.read_tls(&mut unread).is_err() {
+            return Hello::Names(None);
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => return Hello::Names(accepted.client_hello().server_name().map(str::to_owned)),
+            Err(_) => return Hello::Names(None),
+        }
+    }
+    match bytes.len() >= MAX_CLIENT_HELLO {
+        true => Hello::Names(None),
+        false => Hello::Begun,
     }
 }
 

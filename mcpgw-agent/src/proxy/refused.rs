@@ -199,13 +199,22 @@ impl Refused {
 
     /// The answer to a tool call that was allowed, and could not be answered. Its record tells, so that the refusal
     /// is not reported beside it.
-    pub(super) fn into_answer_of(self, mut record: Record) -> Response<Body> {
+    fn into_answer_of(self, mut record: Record) -> Response<Body> {
         let response = self.response();
         record.status(self.status.as_u16());
         record.outcome(Outcome::Error, None);
         record.error_code(self.code);
         record.add_response_bytes(http_body::Body::size_hint(response.body()).lower());
         response
+    }
+
+    /// The answer to the call with this id, which ends with it; without a record, the refusal as it is.
+    pub(super) fn ending(self, id: Option<&RawValue>, record: Option<Record>) -> Result<Response<Body>, Self> {
+        let refused = self.to(id);
+        match record {
+            Some(record) => Ok(refused.into_answer_of(record)),
+            None => Err(refused),
+        }
     }
 
     /// Counts and audits it.

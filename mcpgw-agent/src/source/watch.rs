@@ -11,10 +11,9 @@ use tracing::{error, info};
 
 use super::{
     SourceStatus,
-    changes::Changes,
     file::{self, Reading},
 };
-use crate::resources::Desired;
+use crate::{changes::Changes, resources::Desired};
 
 pub(super) fn spawn(
     directory: PathBuf,

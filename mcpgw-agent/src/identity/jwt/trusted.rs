@@ -25,8 +25,8 @@ use super::{
     now, source,
 };
 use crate::{
+    changes::Changes,
     resources::{Issuer, KeySource},
-    source::changes::Changes,
 };
 
 /// An issuer whose tokens are believed now.

@@ -51,10 +51,7 @@ pub(super) async fn ask(
         share,
     } = forwarded;
     let server = seen.server.name();
-    let refuse = |refused: Refused, record: Option<Record>| match record {
-        Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
-        None => Err(refused.to(Some(id))),
-    };
+    let refuse = |refused: Refused, record| refused.ending(Some(id), record);
     let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };

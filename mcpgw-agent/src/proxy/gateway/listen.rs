@@ -189,8 +189,7 @@ pub(super) async fn subscribe(
             Ok(answer::ok(answer))
         }
         (Ok(answer), None) => Ok(answer::ok(answer)),
-        (Err(error), Some(record)) => Ok(refused(error).into_answer_of(record)),
-        (Err(error), None) => Err(refused(error)),
+        (Err(error), record) => refused(error).ending(Some(id), record),
     }
 }
 

@@ -22,7 +22,31 @@ pub(super) struct Listens(Mutex<HashMap<ObjectName, Listening>>);
 #[derive(Default)]
 struct Listening {
     uris: Vec<String>,
+    /// Which change of that is the last.
+    changes: u64,
+    /// Which of them is listened to.
+    taken: u64,
     task: Option<DropGuard>,
+}
+
+impl Listening {
+    /// Notes another change.
+    fn change(&mut self) {
+        self.changes += 1;
+        if self.uris.is_empty() {
+            self.taken = self.changes;
+            self.task = None;
+        }
+    }
+
+    /// Takes over what listens as of this change. Servers take subscriptions in any order: one that is older than what
+    /// is listened to ends.
+    fn take(&mut self, change: u64, task: DropGuard) {
+        if change > self.taken {
+            self.taken = change;
+            self.task = Some(task);
+        }
+    }
 }
 
 impl Listens {
@@ -37,6 +61,7 @@ impl Listens {
                 return Err(format!("at most {MAX_SUBSCRIPTIONS} resources can be subscribed to"));
             }
             listening.uris.push(uri.to_owned());
+            listening.change();
         }
         let taken = self.listen(session, upstream).await;
         if taken.is_err() {
@@ -51,7 +76,7 @@ impl Listens {
             let mut listens = self.lock();
             let listening = listens.entry(upstream.server().name.clone()).or_default();
             listening.uris.retain(|known| known != uri);
-            listening.task.take_if(|_| listening.uris.is_empty());
+            listening.change();
             !listening.uris.is_empty()
         };
         if left && let Err(why) = self.listen(session, upstream).await {
@@ -64,10 +89,14 @@ impl Listens {
     async fn listen(&self, session: &Arc<Session>, upstream: Arc<Upstream>) -> Result<(), String> {
         let server = upstream.server().name.clone();
         let stop = CancellationToken::new();
-        let uris = self.lock().get(&server).map(|listening| listening.uris.clone());
+        let (uris, change) = {
+            let mut listens = self.lock();
+            let listening = listens.entry(server.clone()).or_default();
+            (listening.uris.clone(), listening.changes)
+        };
         let subscription = Subscription {
             upstream,
-            uris: uris.unwrap_or_default(),
+            uris,
             session: None,
             behalf: session.voice.behalf(),
         };
@@ -90,12 +119,60 @@ impl Listens {
             .await
             .unwrap_or_else(|_| Err("the subscription ended".to_owned()))?;
         if let Some(listening) = self.lock().get_mut(&server) {
-            listening.task = Some(stop);
+            listening.take(change, stop);
         }
         Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectName, Listening>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What would listen as of the last change, and whether it does.
+    fn listen(listening: &Listening) -> (u64, DropGuard, CancellationToken) {
+        let token = CancellationToken::new();
+        (listening.changes, token.clone().drop_guard(), token)
+    }
+
+    #[test]
+    fn of_two_subscriptions_the_one_that_was_asked_for_last_stays_whichever_is_taken_first() {
+        for later_first in [true, false] {
+            let mut listening = Listening {
+                uris: vec!["a".to_owned()],
+                ..Listening::default()
+            };
+            listening.change();
+            let (earlier, guard, token) = listen(&listening);
+            listening.uris.push("b".to_owned());
+            listening.change();
+            let (later, later_guard, later_token) = listen(&listening);
+            if later_first {
+                listening.take(later, later_guard);
+                listening.take(earlier, guard);
+            } else {
+                listening.take(earlier, guard);
+                listening.take(later, later_guard);
+            }
+            assert!(token.is_cancelled() && !later_token.is_cancelled(), "{later_first}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_after_its_last_resource_was_taken_away_ends() {
+        let mut listening = Listening {
+            uris: vec!["a".to_owned()],
+            ..Listening::default()
+        };
+        listening.change();
+        let (change, guard, token) = listen(&listening);
+        listening.uris.clear();
+        listening.change();
+        listening.take(change, guard);
+        assert!(token.is_cancelled());
     }
 }

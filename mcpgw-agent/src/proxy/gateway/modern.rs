@@ -42,10 +42,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         headers.append(name.clone(), value.clone());
     }
     let server = seen.server.name();
-    let refuse = |refused: Refused, record: Option<crate::telemetry::Record>| match record {
-        Some(record) => Ok(refused.to(Some(id)).into_answer_of(record)),
-        None => Err(refused.to(Some(id))),
-    };
+    let refuse = |refused: Refused, record| refused.ending(Some(id), record);
     let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };

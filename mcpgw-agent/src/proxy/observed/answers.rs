@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::tap::Tap;
 use crate::{
-    proxy::limits::{MAX_HEADERS, READ_BUFFER},
+    proxy::limits::{MAX_HEADERS, MAX_UNREAD_ANSWERS, READ_BUFFER},
     upstream::{BodyError, UpstreamBody},
 };
 
@@ -28,8 +29,15 @@ struct Reading {
     bytes: BytesMut,
     /// What is left of the answer that was read last.
     left: Left,
-    /// The methods of the requests whose answers were not read yet.
-    asked: VecDeque<Method>,
+    /// The requests whose answers were not read yet.
+    asked: VecDeque<Asked>,
+    gave_up: bool,
+}
+
+/// What must be known of a request to read its answer. A method is as long as its client likes, and is not kept.
+#[derive(Clone, Copy)]
+struct Asked {
+    is_head: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -48,6 +56,7 @@ enum Left {
 /// A status line with its headers cannot have more of these: a server may send more than a client.
 const MAX_ANSWER_HEADERS: usize = 2 * MAX_HEADERS;
 
+const LOST: BodyError = BodyError::Copy("comes after what was not read");
 const BROKEN: BodyError = BodyError::Copy("ends in its midst");
 const GARBLED: BodyError = BodyError::Copy("is no HTTP");
 
@@ -58,43 +67,77 @@ impl Answers {
             bytes: BytesMut::new(),
             left: Left::Nothing,
             asked: VecDeque::new(),
+            gave_up: false,
         })))
     }
 
-    /// A request begins; its answer comes behind those of the requests before.
-    pub(super) async fn expect(&self, method: Method) {
-        self.0.lock().await.asked.push_back(method);
+    /// A request begins; its answer comes behind those of the requests before. What has come of those, and was not
+    /// read, is let go.
+    pub(super) async fn expect(&self, method: &Method) {
+        let mut reading = self.0.lock().await;
+        // Why it cannot be read is said where an answer is wanted.
+        let _ = reading.skip(0).now_or_never();
+        if reading.asked.len() >= MAX_UNREAD_ANSWERS {
+            reading.give_up();
+        }
+        if !reading.gave_up {
+            reading.asked.push_back(Asked {
+                is_head: *method == Method::HEAD,
+            });
+        }
     }
 
     /// The answer to the request that began last.
     pub(in crate::proxy) async fn next(&self) -> Result<Response<UpstreamBody>, BodyError> {
         let mut reading = Arc::clone(&self.0).lock_owned().await;
-        loop {
-            // What is left of an answer that nobody wanted to read.
-            while let Some(chunk) = poll_fn(|cx| reading.poll_chunk(cx)).await {
-                chunk?;
-            }
-            let Some(method) = reading.asked.pop_front() else {
-                return Err(BodyError::Copy("was read already"));
-            };
-            let head = reading.head(&method).await?;
-            if reading.asked.is_empty() {
-                let body = UpstreamBody::copied(Box::pin(Copied(reading)));
-                return Ok(head.map(|()| body));
-            }
+        if reading.gave_up {
+            return Err(LOST);
         }
+        if reading.asked.is_empty() {
+            return Err(BodyError::Copy("was read already"));
+        }
+        reading.skip(1).await?;
+        let head = reading.head().await?;
+        let body = UpstreamBody::copied(Box::pin(Copied(reading)));
+        Ok(head.map(|()| body))
     }
 }
 
 impl Reading {
-    async fn head(&mut self, method: &Method) -> Result<Response<()>, BodyError> {
+    /// Reads past answers that nobody wanted to read, until so many are left. Dropped in between, it has read as far as
+    /// it has come.
+    async fn skip(&mut self, left: usize) -> Result<(), BodyError> {
+        loop {
+            while let Some(chunk) = poll_fn(|cx| self.poll_chunk(cx)).await {
+                chunk?;
+            }
+            if self.asked.len() <= left {
+                return Ok(());
+            }
+            self.head().await?;
+        }
+    }
+
+    /// The head of the next answer.
+    async fn head(&mut self) -> Result<Response<()>, BodyError> {
+        let head = self.next_head().await;
+        if head.is_ok() {
+            self.asked.pop_front();
+        } else {
+            self.give_up();
+        }
+        head
+    }
+
+    async fn next_head(&mut self) -> Result<Response<()>, BodyError> {
+        let asked = self.asked.front().copied().ok_or(LOST)?;
         loop {
             if let Some(head) = self.parse_head()? {
                 match head.status() {
                     StatusCode::SWITCHING_PROTOCOLS => return Err(BodyError::Copy("is another protocol's")),
                     status if status.is_informational() => continue,
                     status => {
-                        self.left = framing(method, status, head.headers())?;
+                        self.left = framing(asked, status, head.headers())?;
                         return Ok(head);
                     }
                 }
@@ -106,6 +149,15 @@ impl Reading {
                 return Err(BROKEN);
             }
         }
+    }
+
+    /// Where an answer ends is not known any more, and so not where the next begins.
+    fn give_up(&mut self) {
+        self.gave_up = true;
+        self.left = Left::Nothing;
+        self.asked = VecDeque::new();
+        self.bytes = BytesMut::new();
+        self.tap.close();
     }
 
     /// The head of an answer, if it is there whole.
@@ -179,7 +231,7 @@ impl Reading {
     }
 
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {
-        self.left = Left::Nothing;
+        self.give_up();
         Poll::Ready(Some(Err(error)))
     }
 
@@ -215,8 +267,8 @@ impl Reading {
 }
 
 /// How long the body of an answer is.
-fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Left, BodyError> {
-    if *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+fn framing(asked: Asked, status: StatusCode, headers: &HeaderMap) -> Result<Left, BodyError> {
+    if asked.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok(Left::Nothing);
     }
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -246,6 +298,8 @@ impl Body for Copied {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use http_body_util::BodyExt;
 
     use super::*;
@@ -266,7 +320,7 @@ mod tests {
         });
         let mut found = Vec::new();
         for (method, wanted) in asked {
-            answers.expect(method.clone()).await;
+            answers.expect(method).await;
             if *wanted {
                 let answer = async {
                     let (head, body) = answers.next().await?.into_parts();
@@ -316,5 +370,33 @@ mod tests {
             let found = read(bytes, &[(Method::GET, true)]).await;
             assert!(found[0].is_err(), "{}: {found:?}", bytes.escape_ascii());
         }
+    }
+
+    const ANSWER: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nnone";
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_are_let_go_as_they_come() {
+        let held = Arc::default();
+        let tap = Tap::new(&held);
+        let answers = Answers::new(tap.clone());
+        for _ in 0..2 * MAX_UNREAD_ANSWERS {
+            answers.expect(&Method::GET).await;
+            tap.push(ANSWER);
+        }
+        assert_eq!(held.load(Relaxed), ANSWER.len(), "all but the last");
+        assert_eq!(answers.next().await.unwrap().status(), 404);
+    }
+
+    #[tokio::test]
+    async fn too_many_requests_whose_answers_do_not_come_are_not_remembered() {
+        let tap = Tap::new(&Arc::default());
+        let answers = Answers::new(tap.clone());
+        for _ in 0..=MAX_UNREAD_ANSWERS {
+            answers.expect(&Method::GET).await;
+        }
+        assert!(answers.0.lock().await.asked.is_empty());
+        tap.push(ANSWER);
+        let error = answers.next().await.err().unwrap().to_string();
+        assert!(error.contains("after what was not read"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! The copy of the requests, taken through the same decisions as those of governed workloads, up to where they would
 //! be sent; their answers are read from the copy of the answers. What would be refused is recorded as `would_deny`.
 
-use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc};
+use std::{convert::Infallible, future::poll_fn, sync::Arc};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -18,16 +18,22 @@ use crate::{
         exchange::Body,
         limits::READ_BUFFER,
         passthrough,
-        preface::{self, First},
+        preface::{self, First, Hello, name_in_hello},
         redirected,
         room::Room,
+        secured::{Secured, secured, takes_name},
     },
-    resources::ClientTls,
     telemetry::{Outcome, Path},
 };
 
-/// Watches a connection until its copies end.
+/// Watches a connection until its copies end, or nothing more can be found out from them.
 pub(super) async fn watch(requests: Tap, answers: Tap, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
+    look(requests.clone(), answers.clone(), caller, room, shared).await;
+    requests.close();
+    answers.close();
+}
+
+async fn look(requests: Tap, answers: Tap, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
     let first = poll_fn(|cx| requests.poll_first(cx, preface::is_enough)).await;
     let would_refuse = |reason| shared.telemetry.would_refuse(reason, &caller, Path::Redirected);
     match preface::classify(&first) {
@@ -51,14 +57,22 @@ async fn http(requests: Tap, answers: Tap, caller: &Arc<Caller>, room: &Room, sh
             request,
         ))
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .max_buf_size(READ_BUFFER)
         // A client may have said all that it has to say.
         .half_close(true)
         .serve_connection(TokioIo::new(Reader::new(requests)), service);
-    let reason = match pin!(connection).await {
-        Ok(()) => return,
+    let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let reason = match ended {
+        Ok(()) => {
+            let parts = connection.into_parts();
+            // Behind a request that was not read to its end there may be others.
+            if parts.read_buf.is_empty() && !parts.io.into_inner().has_more().await {
+                return;
+            }
+            "unobserved"
+        }
         Err(error) if error.is_parse_too_large() => "headers_too_large",
         Err(error) if error.is_parse() => "bad_http",
         Err(error) => {
@@ -77,7 +91,7 @@ async fn one(
     answers: Answers,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    answers.expect(request.method().clone()).await;
+    answers.expect(request.method()).await;
     shared.telemetry.room().await;
     let plan = shared.plan.load_full();
     let seen = redirected::serve(&shared, &mut caller, &room.bodies, &plan, request, Some(&answers)).await;
@@ -88,20 +102,33 @@ async fn one(
 }
 
 /// TLS cannot be looked into. Who may connect at all can be decided, where that is all that is asked.
-async fn tls(requests: Tap, caller: &Arc<Caller>, shared: &Arc<Shared>) {
+async fn tls(requests: Tap, caller: &Arc<Caller>, shared: &Shared) {
     let plan = shared.plan.load_full();
-    let would_refuse = |reason| shared.telemetry.would_refuse(reason, caller, Path::Redirected);
-    let Some(server) = plan.at(caller.destination).first() else {
-        return would_refuse("tls");
-    };
-    match server.wanted.client_tls {
-        ClientTls::Refuse => would_refuse("tls"),
-        ClientTls::Terminate(_) => would_refuse("tls_unobserved"),
-        ClientTls::Passthrough => {
-            let mut record = passthrough::observed(server, &plan, caller, shared);
-            let mut reader = Reader::new(requests);
-            let ended = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
-            record.outcome(ended.map_or(Outcome::Error, |_| Outcome::Ok), None);
+    let servers = plan.at(caller.destination);
+    let name = match takes_name(servers) {
+        true => {
+            let is_enough = |bytes: &[u8]| name_in_hello(bytes) != Hello::Begun;
+            match name_in_hello(&poll_fn(|cx| requests.poll_first(cx, is_enough)).await) {
+                Hello::Begun => None,
+                Hello::Names(name) => name,
+            }
         }
+        false => None,
+    };
+    let would_refuse = |reason| {
+        shared.telemetry.would_refuse(reason, caller, Path::Redirected);
+        None
+    };
+    let record = match secured(servers, name.as_deref()) {
+        Secured::Refused(reason) => would_refuse(reason),
+        Secured::Here(..) => would_refuse("tls_unobserved"),
+        Secured::Through(server) => passthrough::meant(server, &plan, caller, shared),
+        Secured::Elsewhere(server, name) => Some(passthrough::elsewhere(server, name, caller, shared)),
+    };
+    if let Some(mut record) = record {
+        record.sent_to(caller.destination);
+        record.leaving();
+        let ended = tokio::io::copy(&mut Reader::new(requests), &mut tokio::io::sink()).await;
+        record.outcome(ended.map_or(Outcome::Error, |_| Outcome::Ok), None);
     }
 }

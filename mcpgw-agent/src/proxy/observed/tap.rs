@@ -2,6 +2,7 @@
 //! that comes after it.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{
@@ -60,13 +61,17 @@ impl Tap {
         }
         let all = state.held.fetch_add(bytes.len(), Relaxed) + bytes.len();
         if state.bytes.len() + bytes.len() > MAX_TAPPED || all > MAX_TAPPED_PER_WORKLOAD {
-            state.held.fetch_sub(bytes.len() + state.bytes.len(), Relaxed);
-            state.bytes = BytesMut::new();
-            state.lost = true;
+            state.held.fetch_sub(bytes.len(), Relaxed);
+            state.lose();
         } else {
             state.bytes.extend_from_slice(bytes);
         }
         state.wake();
+    }
+
+    /// Says that nobody reads any more: what is there, and what comes, takes no room from others.
+    pub(super) fn close(&self) {
+        self.lock().lose();
     }
 
     /// Says that there are no more.
@@ -107,6 +112,12 @@ impl Tap {
 }
 
 impl State {
+    fn lose(&mut self) {
+        self.held.fetch_sub(self.bytes.len(), Relaxed);
+        self.bytes = BytesMut::new();
+        self.lost = true;
+    }
+
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -131,6 +142,12 @@ impl Reader {
             tap,
             ready: BytesMut::new(),
         }
+    }
+
+    /// Waits for more, or for the end: whether there is something that was not read.
+    pub(super) async fn has_more(mut self) -> bool {
+        let Self { tap, ready } = &mut self;
+        !ready.is_empty() || poll_fn(|cx| tap.poll_more(cx, ready)).await.unwrap_or(true)
     }
 }
 
@@ -163,8 +180,6 @@ impl AsyncWrite for Reader {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     #[tokio::test]
@@ -186,5 +201,31 @@ mod tests {
         assert!(!poll_fn(|cx| other.poll_more(cx, &mut read)).await.unwrap());
         drop(tap);
         assert_eq!(held.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_copy_that_nobody_reads_takes_no_room_from_others() {
+        let held = Arc::<AtomicUsize>::default();
+        let tap = Tap::new(&held);
+        tap.push(b"abc");
+        tap.close();
+        tap.push(b"def");
+        assert_eq!(held.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_read_is_told_from_the_end() {
+        let of = |bytes: &[u8], close: bool| {
+            let tap = Tap::new(&Arc::default());
+            tap.push(bytes);
+            tap.end();
+            if close {
+                tap.close();
+            }
+            Reader::new(tap).has_more()
+        };
+        assert!(of(b"abc", false).await);
+        assert!(!of(b"", false).await);
+        assert!(of(b"", true).await, "what was lost was not read either");
     }
 }

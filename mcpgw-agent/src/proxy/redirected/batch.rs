@@ -7,13 +7,14 @@ use http_body_util::BodyExt;
 
 use super::{Dialled, post::Judged, session::Opened};
 use crate::{
-    mcp::{Envelope, Kind, batch::split, headers, held::Held, message, sse::Parser},
+    mcp::{Envelope, Kind, batch::split, headers, held::Held, message, method::Method, sse::Parser},
     proxy::{
         body::Share,
         exchange::Body,
         is_events,
         limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER},
         refused::{Refused, json},
+        relay::RelayError,
     },
     resources::DenialStatus,
     telemetry::Outcome,
@@ -32,7 +33,7 @@ pub(super) async fn serve(
     for element in split(body).map_err(|refused| Refused::envelope(&refused))? {
         let envelope = Envelope::parse(element).map_err(|refused| Refused::envelope(&refused))?;
         headers::check_claims(&dialled.head.headers, &envelope).map_err(Refused::headers)?;
-        if envelope.method.as_deref() == Some("initialize") {
+        if envelope.known() == Some(Method::Initialize) {
             let message = "initialize must not be part of a batch";
             return Err(Refused::new(StatusCode::BAD_REQUEST, "batch", message));
         }
@@ -92,7 +93,7 @@ pub(super) async fn serve(
 
 /// The message that answers, out of an answer of any form.
 async fn only_answer(response: Response<Body>) -> Result<Option<Bytes>, Refused> {
-    let broken = |error: crate::proxy::relay::RelayError| {
+    let broken = |error: RelayError| {
         Refused::new(
             StatusCode::BAD_GATEWAY,
             "upstream_closed",

@@ -11,7 +11,7 @@ use crate::{
     mcp::{
         AnswerObserver, Envelope, EnvelopeError,
         governed::{Governed, Kind, governed, subscriptions},
-        headers::{self, MCP_PROTOCOL_VERSION},
+        headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         method::Method,
         modern,
         splice::Splice,
@@ -26,6 +26,7 @@ use crate::{
     },
     resources::{DenialStatus, Transport},
     telemetry::{Carried, Outcome, Path, Propagated, Record},
+    upstream::UpstreamBody,
 };
 
 /// Headers that say what the body is, byte for byte.
@@ -213,8 +214,7 @@ impl Dialled<'_> {
                 record = open;
                 answered
             }
-            (Err(refused), Some(record)) => return Ok(refused.to(envelope.id).into_answer_of(record)),
-            (Err(refused), None) => return Err(refused),
+            (Err(refused), record) => return refused.ending(envelope.id, record),
         };
         drop(share);
         let read = match method {
@@ -237,7 +237,7 @@ impl Dialled<'_> {
         body: &Bytes,
         session: Option<Opened>,
         traced: Option<&Propagated>,
-    ) -> Result<(Response<crate::upstream::UpstreamBody>, Option<Opened>), Refused> {
+    ) -> Result<(Response<UpstreamBody>, Option<Opened>), Refused> {
         let request = |session: Option<&Opened>| {
             let mut request = self.request(body.clone(), session);
             if let Some(traced) = traced {
@@ -257,7 +257,7 @@ impl Dialled<'_> {
 
     fn answer(
         &self,
-        response: Response<crate::upstream::UpstreamBody>,
+        response: Response<UpstreamBody>,
         read: VecDeque<Bytes>,
         record: Option<Record>,
         id: Option<&RawValue>,
@@ -265,10 +265,10 @@ impl Dialled<'_> {
         filter: Option<Filter>,
     ) -> Result<Response<Body>, Refused> {
         let (mut head, body) = response.into_parts();
-        if let (Some(_), true) = (&session, head.headers.contains_key(crate::mcp::headers::MCP_SESSION_ID)) {
+        if let (Some(_), true) = (&session, head.headers.contains_key(MCP_SESSION_ID)) {
             // The client's own id of its session, and none that only the server and we know.
-            if let Some(own) = self.head.headers.get(crate::mcp::headers::MCP_SESSION_ID) {
-                head.headers.insert(crate::mcp::headers::MCP_SESSION_ID, own.clone());
+            if let Some(own) = self.head.headers.get(MCP_SESSION_ID) {
+                head.headers.insert(MCP_SESSION_ID, own.clone());
             }
         }
         let rewriter = match filter {

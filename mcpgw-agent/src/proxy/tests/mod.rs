@@ -10,6 +10,7 @@ mod gateway;
 mod http2;
 mod limits;
 mod modern_server;
+mod observed;
 mod payloads;
 mod pins;
 mod promises;
@@ -137,30 +138,37 @@ impl Proxied {
                 previous: None,
             }),
         });
-        Self::serve(shared, Some(("pod-1", "ci")), destination, Arc::new(dir)).await
+        Self::serve(shared, Some(("pod-1", "ci")), false, destination, Arc::new(dir)).await
     }
 
     /// The same proxy, for callers that the kernel does not know.
     async fn unknown(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, None, Some(destination), dir).await
+        Self::serve(shared, None, false, Some(destination), dir).await
     }
 
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some(("pod-2", "ci")), Some(destination), dir).await
+        Self::serve(shared, Some(("pod-2", "ci")), false, Some(destination), dir).await
     }
 
     /// The same proxy, for a workload of another ServiceAccount.
     async fn of_another_account(&self, destination: SocketAddr) -> Self {
         let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some(("pod-3", "cd")), Some(destination), dir).await
+        Self::serve(shared, Some(("pod-3", "cd")), false, Some(destination), dir).await
+    }
+
+    /// The same proxy, for the same workload if it is only observed.
+    async fn observing(&self, destination: SocketAddr) -> Self {
+        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
+        Self::serve(shared, Some(("pod-1", "ci")), true, Some(destination), dir).await
     }
 
     async fn serve(
         shared: Arc<Shared>,
         pod: Option<(&str, &str)>,
+        observed: bool,
         destination: Option<SocketAddr>,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
@@ -187,7 +195,7 @@ impl Proxied {
                         command: "test".to_owned(),
                     }),
                     token: None,
-                    observed: false,
+                    observed,
                 })
             },
             shared: Arc::clone(&shared),

@@ -26,18 +26,18 @@ use crate::{
     },
 };
 
-const NAME: &str = "calc.tools.svc";
+pub(super) const NAME: &str = "calc.tools.svc";
 /// What is behind the same address, or is said to be.
-const OTHER_NAME: &str = "other.example";
+pub(super) const OTHER_NAME: &str = "other.example";
 
 /// A certificate in files, and a client that trusts it.
-struct Files {
+pub(super) struct Files {
     files: Certificate,
     directory: tempfile::TempDir,
 }
 
 impl Files {
-    fn new() -> (Self, TlsConnector) {
+    pub(super) fn new() -> (Self, TlsConnector) {
         let directory = tempfile::tempdir().unwrap();
         let files = Self {
             files: Certificate {
@@ -81,7 +81,7 @@ async fn secure(proxied: &Proxied, connector: &TlsConnector) -> std::io::Result<
     secure_as(NAME, proxied, connector).await
 }
 
-async fn secure_as(
+pub(super) async fn secure_as(
     name: &'static str,
     proxied: &Proxied,
     connector: &TlsConnector,
@@ -131,7 +131,11 @@ async fn plain_http_is_told_that_tls_is_spoken_there() {
         answer.starts_with("HTTP/1.1 400") && answer.ends_with("begin with https://\n"),
         "{answer}"
     );
-    assert_eq!(proxied.finish().await.last().unwrap()["reason"], "plain_http");
+    let line = proxied.finish().await.pop().unwrap();
+    assert_eq!(
+        (&line["reason"], &line["path"]),
+        (&"plain_http".into(), &"gateway".into())
+    );
 }
 
 #[tokio::test]
@@ -227,7 +231,7 @@ async fn through(rules: Vec<Rule>) -> (std::io::Result<String>, Vec<serde_json::
     (answered, proxied.finish().await)
 }
 
-fn rule(action: Action, tool: Option<&str>, namespace: &str) -> Rule {
+pub(super) fn rule(action: Action, tool: Option<&str>, namespace: &str) -> Rule {
     let mut rule = Rule {
         tools: tool.map(|tool| Pattern::new(tool).unwrap()).into_iter().collect(),
         ..Rule::new(action)
@@ -282,7 +286,7 @@ async fn tls_goes_through_for_nobody_to_whom_something_is_denied() {
 }
 
 /// Servers of these hosts, all of them behind one address, with this for TLS of their clients.
-async fn behind_one_address(
+pub(super) async fn behind_one_address(
     address: std::net::SocketAddr,
     hosts: &[(&str, ClientTls)],
     rules: impl Fn(&str) -> Vec<Rule>,

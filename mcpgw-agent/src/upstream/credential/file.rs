@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 
 use super::{CredentialError, secret};
-use crate::source::changes::Changes;
+use crate::changes::Changes;
 
 /// A secret, in bytes.
 const MAX_SECRET: u64 = 16 * 1024;

@@ -81,5 +81,8 @@ pub const MAX_PENDING_PER_STREAM: usize = 1_024;
 /// How long they wait for a stream that nobody resumes.
 pub const PENDING_TIME: Duration = Duration::from_secs(600);
 
+/// Answers of our own that wait for a client to read its one stream.
+pub const MAX_SAID: usize = 64;
+
 /// How often what was not used for long is forgotten.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(30);

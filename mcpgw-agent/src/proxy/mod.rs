@@ -27,6 +27,7 @@
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
 //! pending     calls whose answers come on another stream
+//! voices      what we say ourselves on the stream of an HTTP+SSE session
 //! limits      every bound, by name
 //! ```
 
@@ -57,6 +58,7 @@ mod room;
 mod route;
 mod secured;
 mod tls;
+mod voices;
 
 use std::{
     net::{Shutdown, SocketAddr},
@@ -107,6 +109,7 @@ struct Shared {
     /// Sessions on the redirected path.
     redirected: redirected::Known,
     pending: Arc<Pending>,
+    voices: Arc<Voices>,
     /// What callers have spent of their limits.
     budgets: Arc<Budgets>,
     engines: Arc<Engines>,
@@ -159,6 +162,7 @@ impl Shared {
             certificates: Certificates::default(),
             redirected: redirected::Known::default(),
             pending: Arc::default(),
+            voices: Arc::default(),
             budgets: Arc::default(),
             draining: CancellationToken::new(),
         })
@@ -327,6 +331,7 @@ pub use tls::{CertificateError, Tls};
 use gateway::Gateway;
 use pending::Pending;
 use tls::Certificates;
+use voices::Voices;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::{
     pending::{Pending, StreamKey, StreamWatch},
     rewrite::{RewriteError, Rewriter},
+    voices::Voice,
 };
 use crate::{
     mcp::{Answer, AnswerObserver},
@@ -34,6 +35,8 @@ pub(super) struct Relay {
     watch: Option<Watch>,
     /// Looks on for calls whose answers come on this stream.
     stream: Option<StreamWatch>,
+    /// What we say ourselves, between two events.
+    voice: Option<Voice>,
     /// Dropped with the answer, whatever becomes of it.
     _held: Option<Box<dyn Send>>,
 }
@@ -59,6 +62,7 @@ impl Relay {
             ended: false,
             watch,
             stream: None,
+            voice: None,
             _held: None,
         };
         relay.note_end();
@@ -80,6 +84,12 @@ impl Relay {
     /// Looks for the answers of calls that wait for this stream; `only` if no other can carry them.
     pub(super) fn looking_for(mut self, pending: &Arc<Pending>, key: StreamKey, only: bool) -> Self {
         self.stream = Some(StreamWatch::new(pending, key, only));
+        self
+    }
+
+    /// Says between two events what is to be said on this stream, which is one of whole events: it is rewritten.
+    pub(super) fn speaking(mut self, voice: Voice) -> Self {
+        self.voice = Some(voice);
         self
     }
 
@@ -117,6 +127,11 @@ impl Body for Relay {
             }
             if self.ended {
                 return Poll::Ready(None);
+            }
+            if let Some(voice) = &mut self.voice
+                && let Poll::Ready(Some(said)) = voice.poll(cx)
+            {
+                return Poll::Ready(Some(Ok(Frame::data(said))));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -34,8 +34,19 @@ use crate::mcp::{
 };
 
 /// The open sessions of one server.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<Box<str>, Arc<Session>>>);
+pub(super) struct Sessions {
+    open: Mutex<HashMap<Box<str>, Arc<Session>>>,
+    room: Arc<Semaphore>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            open: Mutex::default(),
+            room: Arc::new(Semaphore::new(MAX_HTTP_SSE_SESSIONS)),
+        }
+    }
+}
 
 /// One stream, and who waits for something on it.
 struct Session {
@@ -45,6 +56,7 @@ struct Session {
     target: PathAndQuery,
     calls: Arc<Mutex<Calls>>,
     used: Mutex<Instant>,
+    _room: OwnedSemaphorePermit,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -127,9 +139,8 @@ impl Sessions {
         endpoint: &Endpoint,
         behalf: Option<Behalf>,
     ) -> Result<Arc<Session>, UpstreamError> {
-        if self.lock().len() >= MAX_HTTP_SSE_SESSIONS {
-            return Err(UpstreamError::Busy);
-        }
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        let room = room.map_err(|_| UpstreamError::Busy)?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = upstream.server().path.parse().unwrap_or_default();
         let accept = HeaderValue::from_static("text/event-stream");
@@ -164,9 +175,14 @@ impl Sessions {
             target: target.map_err(|_| UpstreamError::NoEndpoint)?,
             calls,
             used: Mutex::new(Instant::now()),
+            _room: room,
             _reader: reader,
         });
         self.lock().insert(session.id.clone(), Arc::clone(&session));
+        // It may have ended before it was there to be forgotten.
+        if lock(&session.calls).ended {
+            self.lock().remove(&session.id);
+        }
         Ok(session)
     }
 
@@ -177,7 +193,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Session>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -131,12 +131,13 @@ impl Pool {
                 }
                 On::Stream(mut sender, stream) => {
                     multiplex::in_http2(&mut request, self.speech.secure().is_some(), self.address)?;
-                    let copy = request.clone();
+                    // Only what went over a connection that was open already is sent again.
+                    let copy = reused.then(|| request.clone());
                     match sender.try_send_request(request).await {
                         Ok(response) => return Ok((response, Some(stream.holding(room)))),
                         Err(error) => {
                             let untouched = multiplex::is_untouched(error.error());
-                            (error, untouched.then_some(copy))
+                            (error, copy.filter(|_| untouched))
                         }
                     }
                 }

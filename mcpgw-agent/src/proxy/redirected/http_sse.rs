@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri, header::CONTENT_LENGTH};
+use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -13,7 +14,7 @@ use super::{Dialled, lists::Filter};
 use crate::{
     mcp::{
         seal::{Nonce, Owner, Purpose, Sealer},
-        sse::{Event, Line},
+        sse::{self, Event, Line},
     },
     proxy::{
         exchange::Body,
@@ -64,7 +65,8 @@ impl Dialled<'_> {
         );
         let relay = Relay::new(body, None)
             .rewriting(Some(rewriter))
-            .looking_for(&self.shared.pending, stream, true);
+            .looking_for(&self.shared.pending, stream, true)
+            .speaking(self.shared.voices.open(stream));
         Ok(Response::from_parts(head, Body::relay(relay)))
     }
 
@@ -84,6 +86,26 @@ impl Dialled<'_> {
         self.stream = Some(address.stream);
         self.target = Some(address.target.parse().map_err(|_| no_session())?);
         Ok(self)
+    }
+
+    /// A denial, as the client of this transport hears it: on the session's stream.
+    pub(super) async fn denied(&self, denied: Response<Body>) -> Response<Body> {
+        let Some(stream) = self.stream.filter(|_| denied.status() == StatusCode::OK) else {
+            return denied;
+        };
+        let (head, body) = denied.into_parts();
+        // It is whole, and ours.
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        if !self
+            .shared
+            .voices
+            .say(&stream, sse::event(&body, Some(&Line::MESSAGE), None))
+        {
+            return Response::from_parts(head, Body::from(body));
+        }
+        let mut accepted = Response::new(Body::default());
+        *accepted.status_mut() = StatusCode::ACCEPTED;
+        accepted
     }
 
     /// Keeps the record of a call open until its answer comes by on the session's stream.

@@ -92,7 +92,7 @@ impl Dialled<'_> {
         }
         let judged = match self.decide(envelope, body, self.server.denial_status).await? {
             Ok(judged) => judged,
-            Err(denied) => return Ok(denied),
+            Err(denied) => return Ok(self.denied(denied).await),
         };
         self.forward(judged, body, session, share).await
     }

@@ -8,6 +8,7 @@ mod engines;
 mod exchange;
 mod gateway;
 mod http2;
+mod http_sse;
 mod limits;
 mod modern_server;
 mod observed;

@@ -32,7 +32,7 @@ impl Snapshot {
 }
 
 /// What a server offers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Catalogue {
     /// Which eras it speaks.
     pub speaks: Speaks,
@@ -82,7 +82,7 @@ impl Catalogue {
 }
 
 /// Tools, found by their names as well: every call of one may look.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tools {
     items: Vec<Item>,
     places: HashMap<Arc<str>, usize>,
@@ -246,7 +246,7 @@ impl Capabilities {
 }
 
 /// One thing that a server offers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Item {
     /// The server's own name for it: a name, a URI or a template of one.
     pub name: Arc<str>,

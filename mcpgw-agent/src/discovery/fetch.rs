@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -29,10 +30,11 @@ use crate::{
     upstream::{Behalf, BodyError, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
-/// What was found out.
-pub(super) struct Fetched {
-    pub(super) catalogue: Catalogue,
-    /// The ways in which the server was asked, and can be listened to.
+/// What a server says of itself, before it lists anything.
+pub(super) struct Introduced {
+    /// Without its lists.
+    catalogue: Catalogue,
+    /// The ways in which the server was asked, and can be listened to. Never empty.
     pub(super) tongues: Vec<Tongue>,
     /// How long it says that this holds.
     pub(super) ttl: Option<Duration>,
@@ -100,9 +102,8 @@ impl FetchError {
     }
 }
 
-/// Asks a server what it offers. It is asked in both eras: what it lists is taken from the modern one, where it speaks
-/// that.
-pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
+/// Asks a server who it is, in both eras.
+pub(super) async fn introduce(upstream: &Upstream) -> Result<Introduced, FetchError> {
     let mut modern = discover(upstream).await;
     let mut legacy = initialize(upstream).await;
     // A server that was restarted between the two questions is not one that speaks one era only.
@@ -137,36 +138,76 @@ pub(super) async fn fetch(upstream: &Upstream) -> Result<Fetched, FetchError> {
         }
         Err(why) => error = error.map(|_| why),
     }
-    let (Some(tongue), None) = (tongues.last(), &error.as_ref().filter(|_| tongues.is_empty())) else {
+    if tongues.is_empty() {
         return Err(error.unwrap_or(FetchError::Nonsense("initialize")));
-    };
-    let mut room = MAX_CATALOGUE_BYTES;
-    let mut list = async |wanted: bool, method, member, key| match wanted {
-        true => lists(upstream, tongue, method, member, key, &mut room).await,
-        false => Ok(Vec::new()),
-    };
-    let offered = Catalogue {
+    }
+    let catalogue = Catalogue {
         speaks,
         features,
         extensions,
         instructions,
-        tools: list(features.tools, "tools/list", "tools", "name").await?.into(),
-        prompts: list(features.prompts, "prompts/list", "prompts", "name").await?,
-        resources: list(features.resources, "resources/list", "resources", "uri").await?,
-        templates: list(
-            features.resources,
-            "resources/templates/list",
-            "resourceTemplates",
-            "uriTemplate",
-        )
-        .await?,
+        tools: Vec::new().into(),
+        prompts: Vec::new(),
+        resources: Vec::new(),
+        templates: Vec::new(),
         fetched: SystemTime::now(),
     };
-    Ok(Fetched {
-        catalogue: offered,
+    Ok(Introduced {
+        catalogue,
         tongues,
         ttl,
     })
+}
+
+/// Asks a server for its lists, all at once: in the modern era, where it speaks that. A list that cannot be had stays
+/// as it was `before`, and is named with the reason; it is an error when none of them can be had.
+pub(super) async fn list(
+    upstream: &Upstream,
+    introduced: &Introduced,
+    before: Option<&Catalogue>,
+) -> Result<(Catalogue, Vec<String>), FetchError> {
+    let Introduced { catalogue, tongues, .. } = introduced;
+    let tongue = tongues.last().ok_or(FetchError::Nonsense("initialize"))?;
+    let room = AtomicUsize::new(MAX_CATALOGUE_BYTES);
+    let list = async |wanted: bool, method, member, key| match wanted {
+        true => lists(upstream, tongue, method, member, key, &room).await,
+        false => Ok(Vec::new()),
+    };
+    let has = catalogue.features;
+    let (tools, prompts, resources, templates) = tokio::join!(
+        list(has.tools, "tools/list", "tools", "name"),
+        list(has.prompts, "prompts/list", "prompts", "name"),
+        list(has.resources, "resources/list", "resources", "uri"),
+        list(
+            has.resources,
+            "resources/templates/list",
+            "resourceTemplates",
+            "uriTemplate"
+        ),
+    );
+    let asked = usize::from(has.tools) + usize::from(has.prompts) + 2 * usize::from(has.resources);
+    let mut errors = Vec::new();
+    let mut or_before = |listed: Result<Vec<Item>, FetchError>, before: Option<&[Item]>| {
+        listed.unwrap_or_else(|error| {
+            errors.push(error);
+            before.map(<[Item]>::to_vec).unwrap_or_default()
+        })
+    };
+    let catalogue = Catalogue {
+        tools: or_before(tools, before.map(|before| &*before.tools)).into(),
+        prompts: or_before(prompts, before.map(|before| &*before.prompts)),
+        resources: or_before(resources, before.map(|before| &*before.resources)),
+        templates: or_before(templates, before.map(|before| &*before.templates)),
+        fetched: SystemTime::now(),
+        ..catalogue.clone()
+    };
+    match errors.pop() {
+        Some(last) if errors.len() + 1 == asked => Err(last),
+        last => {
+            let missing = errors.iter().chain(&last).map(FetchError::to_string).collect();
+            Ok((catalogue, missing))
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -234,7 +275,7 @@ async fn lists(
     method: &'static str,
     member: &'static str,
     key: &'static str,
-    room: &mut usize,
+    room: &AtomicUsize,
 ) -> Result<Vec<Item>, FetchError> {
     let (mut items, mut names, mut cursors) = (Vec::new(), HashSet::new(), HashSet::new());
     let mut cursor: Option<String> = None;
@@ -271,7 +312,9 @@ async fn lists(
             if !names.insert(item.name.clone()) {
                 continue;
             }
-            *room = room.checked_sub(item.json.len()).ok_or(FetchError::TooLarge(method))?;
+            let take = |room: usize| room.checked_sub(item.json.len());
+            room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .map_err(|_| FetchError::TooLarge(method))?;
             items.push(item);
             if items.len() > MAX_ITEMS {
                 return Err(FetchError::TooLarge(method));

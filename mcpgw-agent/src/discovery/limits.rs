@@ -15,6 +15,9 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// As [`ANSWER_TIMEOUT`].
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Before a server is asked for its lists it has this long to take those who want to hear of changes.
+pub(super) const LISTEN_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How often a server is asked that does not tell when its lists change.
 pub(super) const POLL: Duration = Duration::from_secs(60);
 /// The shortest time between two times that a server is asked, whatever it tells.

@@ -69,6 +69,13 @@ pub enum State {
     Unknown,
     /// What is known of it is current.
     Ready,
+    /// Some of its lists cannot be had; of these what was last seen is still offered. The others are current.
+    Partial {
+        /// Which, and why.
+        reason: String,
+        /// Since when.
+        since: SystemTime,
+    },
     /// It cannot be asked; what was last seen is still offered.
     LastGood {
         /// Why it cannot.
@@ -196,13 +203,25 @@ impl Discovery {
 }
 
 impl Known {
-    fn state(&self, server: &ObjectName, state: State) {
+    /// Makes a state of the time since which the server has had a failure, if it has.
+    fn state(&self, server: &ObjectName, state: impl FnOnce(SystemTime) -> State) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(server.clone(), state);
+        let since = match states.get(server) {
+            Some(State::Partial { since, .. } | State::LastGood { since, .. } | State::Unreachable { since, .. }) => {
+                *since
+            }
+            _ => SystemTime::now(),
+        };
+        states.insert(server.clone(), state(since));
     }
 
-    /// Notes what a server offers now, and tells which lists are others than before.
-    async fn learned(&self, server: &ObjectName, catalogue: Catalogue) {
+    /// What was last learned of a server.
+    fn last(&self, server: &ObjectName) -> Option<Arc<Catalogue>> {
+        self.snapshot.load().get(server).cloned()
+    }
+
+    /// Notes what a server offers now, apart from what is `missing`, and tells which lists are others than before.
+    async fn learned(&self, server: &ObjectName, catalogue: Catalogue, missing: Vec<String>) {
         let catalogue = Arc::new(catalogue);
         if self.pins.wants(server) {
             let (pins, server, catalogue) = (Arc::clone(&self.pins), server.clone(), Arc::clone(&catalogue));
@@ -225,7 +244,13 @@ impl Known {
                 catalogues,
             }
         });
-        self.state(server, State::Ready);
+        match missing.is_empty() {
+            true => self.state(server, |_| State::Ready),
+            false => self.state(server, |since| State::Partial {
+                reason: missing.join("; "),
+                since,
+            }),
+        }
         let same = before.map_or([false; 4], |before| before.same_lists(&catalogue));
         let kinds = [
             (!same[0], ChangeKind::Tools),
@@ -247,17 +272,11 @@ impl Known {
 
     /// Notes that a server could not be asked.
     fn failed(&self, server: &ObjectName, reason: String) {
-        let known = self.snapshot.load().catalogues.contains_key(server);
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = match states.get(server) {
-            Some(State::LastGood { since, .. } | State::Unreachable { since, .. }) => *since,
-            _ => SystemTime::now(),
-        };
-        let state = match known {
+        let known = self.last(server).is_some();
+        self.state(server, |since| match known {
             true => State::LastGood { reason, since },
             false => State::Unreachable { reason, since },
-        };
-        states.insert(server.clone(), state);
+        });
     }
 
     fn forget(&self, server: &ObjectName) {

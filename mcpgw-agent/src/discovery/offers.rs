@@ -22,7 +22,8 @@ const MAX_PROBLEMS: usize = 20;
 pub struct Offers {
     /// The server, as `namespace/name`.
     pub server: String,
-    /// `Ready`, `LastGood` (it cannot be asked; what was last seen is still offered), `Unreachable` or `Unknown`.
+    /// `Ready`, `Partial` (some lists cannot be had; what was last seen of them is still offered), `LastGood` (it
+    /// cannot be asked; what was last seen is still offered), `Unreachable` or `Unknown`.
     pub state: String,
     /// Why it cannot be asked, and since how many seconds.
     pub reason: Option<(String, u64)>,
@@ -97,6 +98,7 @@ fn described(state: Option<&State>) -> (String, Option<(String, u64)>) {
     match state {
         None | Some(State::Unknown) => ("Unknown".to_owned(), None),
         Some(State::Ready) => ("Ready".to_owned(), None),
+        Some(State::Partial { reason, since }) => ("Partial".to_owned(), Some((reason.clone(), ago(since)))),
         Some(State::LastGood { reason, since }) => ("LastGood".to_owned(), Some((reason.clone(), ago(since)))),
         Some(State::Unreachable { reason, since }) => ("Unreachable".to_owned(), Some((reason.clone(), ago(since)))),
     }

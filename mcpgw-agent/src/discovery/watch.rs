@@ -1,18 +1,24 @@
 //! One server's task: asks it, listens for changes, asks again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::select_all;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until, timeout},
+    sync::{Notify, mpsc},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use super::{
     Known,
-    fetch::{self, Fetched, Tongue},
-    limits::{BACKOFF, FETCH_TIMEOUT, MAX_ANSWER_BYTES, MIN_INTERVAL, POLL},
+    fetch::{self, Tongue},
+    limits::{BACKOFF, FETCH_TIMEOUT, LISTEN_TIMEOUT, MAX_ANSWER_BYTES, MIN_INTERVAL, POLL},
 };
 use crate::{
     mcp::{message::Peek, sse::Parser},
@@ -25,32 +31,13 @@ pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Ar
     let mut wait = BACKOFF.0;
     loop {
         let asked = Instant::now();
-        let result = match upstreams.get(&server) {
-            Some(upstream) => match timeout(FETCH_TIMEOUT, fetch::fetch(&upstream)).await {
-                Ok(result) => result
-                    .map(|fetched| (upstream, fetched))
-                    .map_err(|error| error.to_string()),
-                Err(_) => Err(format!("did not list all that it offers within {FETCH_TIMEOUT:?}")),
-            },
+        let followed = match upstreams.get(&server) {
+            Some(upstream) => follow(&server, &upstream, &known, &refresh).await,
             None => Err("has no address".to_owned()),
         };
-        let pause = match result {
-            Ok((upstream, fetched)) => {
+        let pause = match followed {
+            Ok(()) => {
                 wait = BACKOFF.0;
-                let Fetched {
-                    catalogue,
-                    tongues,
-                    ttl,
-                } = fetched;
-                known.learned(&server, catalogue).await;
-                let changed = until_changed(&upstream, &tongues);
-                let pause = ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, POLL);
-                tokio::select! {
-                    () = changed => {}
-                    () = sleep(pause) => {}
-                    () = refresh.notified() => {}
-                }
-                close(&upstream, tongues).await;
                 MIN_INTERVAL
             }
             Err(reason) => {
@@ -69,6 +56,40 @@ pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Ar
     }
 }
 
+/// Learns what a server offers, and returns when it is time to ask again. It is listened to before it is asked, so
+/// that no change falls between the two.
+async fn follow(server: &ObjectName, upstream: &Upstream, known: &Known, refresh: &Notify) -> Result<(), String> {
+    let deadline = Instant::now() + FETCH_TIMEOUT;
+    let too_long = |_| format!("did not list all that it offers within {FETCH_TIMEOUT:?}");
+    let introduced = timeout_at(deadline, fetch::introduce(upstream))
+        .await
+        .map_err(too_long)?
+        .map_err(|error| error.to_string())?;
+    let outcome = {
+        let mut changes = Changes::new(upstream, &introduced.tongues);
+        changes.listen().await;
+        let before = known.last(server);
+        let list = fetch::list(upstream, &introduced, before.as_deref());
+        match timeout_at(deadline, changes.notice_during(list)).await {
+            Ok(Ok((catalogue, missing))) => {
+                // A list that could not be had is asked for again before long.
+                let longest = if missing.is_empty() { POLL } else { MIN_INTERVAL * 5 };
+                known.learned(server, catalogue, missing).await;
+                tokio::select! {
+                    () = changes.wait() => {}
+                    () = sleep(introduced.ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, longest)) => {}
+                    () = refresh.notified() => {}
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(elapsed) => Err(too_long(elapsed)),
+        }
+    };
+    close(upstream, introduced.tongues).await;
+    outcome
+}
+
 /// Nodes that lost the same server do not all come back at once.
 fn jittered(pause: Duration) -> Duration {
     use std::hash::{BuildHasher, Hasher, RandomState};
@@ -76,16 +97,59 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + (random % 1024) as f64 / 2048.0)
 }
 
-/// Waits until the server says that a list of it is another. For ever, if it has no way to say that.
-async fn until_changed(upstream: &Upstream, tongues: &[Tongue]) {
-    let listening = tongues.iter().map(|tongue| Box::pin(listen(upstream, tongue)));
-    if tongues.is_empty() {
-        return std::future::pending().await;
-    }
-    futures_util::future::select_all(listening).await;
+/// Hears whether a list of a server becomes another, in every way in which the server can say so.
+struct Changes<'a> {
+    /// Ends with a change.
+    heard: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+    /// Ends when each of the ways is open, or known to be none.
+    open: mpsc::Receiver<Infallible>,
+    changed: bool,
 }
 
-async fn listen(upstream: &Upstream, tongue: &Tongue) {
+impl<'a> Changes<'a> {
+    fn new(upstream: &'a Upstream, tongues: &'a [Tongue]) -> Self {
+        let (opening, open) = mpsc::channel(1);
+        let ways = tongues.iter().map(|tongue| Box::pin(listen(upstream, tongue, opening.clone())));
+        let heard = select_all(ways.collect::<Vec<_>>());
+        Self {
+            heard: Box::pin(async { drop(heard.await) }),
+            open,
+            changed: false,
+        }
+    }
+
+    /// Begins to listen.
+    async fn listen(&mut self) {
+        tokio::select! {
+            () = &mut self.heard => self.changed = true,
+            _ = self.open.recv() => {}
+            // Some servers begin their answer with the first change. They are heard from when it comes.
+            () = sleep(LISTEN_TIMEOUT) => {}
+        }
+    }
+
+    /// Listens while something else is done.
+    async fn notice_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = &mut self.heard, if !self.changed => self.changed = true,
+            }
+        }
+    }
+
+    /// Waits for a change: for ever, if the server has no way to tell.
+    async fn wait(&mut self) {
+        if !self.changed {
+            self.heard.as_mut().await;
+            self.changed = true;
+        }
+    }
+}
+
+/// Listens in one way; lets go of `opening` when that is open.
+async fn listen(upstream: &Upstream, tongue: &Tongue, opening: mpsc::Sender<Infallible>) {
     let mut request = match tongue {
         Tongue::Legacy { .. } => {
             let mut request = Request::new(Full::default());
@@ -103,20 +167,27 @@ async fn listen(upstream: &Upstream, tongue: &Tongue) {
     };
     *request.uri_mut() = fetch::path(upstream);
     tongue.identify(request.headers_mut());
-    if heard(upstream, tongue, request).await.is_none() {
+    if heard(upstream, tongue, request, opening).await.is_none() {
         // It does not tell: it is asked now and then.
         std::future::pending::<()>().await;
     }
 }
 
 /// `Some` when a list has changed; `None` when that cannot be heard.
-async fn heard(upstream: &Upstream, tongue: &Tongue, mut request: Request<Full<bytes::Bytes>>) -> Option<()> {
+async fn heard(
+    upstream: &Upstream,
+    tongue: &Tongue,
+    mut request: Request<Full<bytes::Bytes>>,
+    opening: mpsc::Sender<Infallible>,
+) -> Option<()> {
     request.extensions_mut().insert(Behalf::Agent);
     let endpoint = tongue.endpoint(upstream)?;
     let response = upstream.ask(&endpoint, request).await.ok()?;
     if !response.status().is_success() {
         return None;
     }
+    // A stream of the modern era begins with an acknowledgement.
+    let mut opening = Some(opening).filter(|_| matches!(tongue, Tongue::Modern));
     let mut body = response.into_body().without_call_deadline();
     let mut parser = Parser::new(MAX_ANSWER_BYTES);
     while let Some(frame) = body.frame().await {
@@ -124,6 +195,7 @@ async fn heard(upstream: &Upstream, tongue: &Tongue, mut request: Request<Full<b
         parser.feed(&chunk);
         for event in parser.by_ref() {
             let Some(data) = event.ok()?.data else { continue };
+            drop(opening.take());
             let method = Peek::new(&data)
                 .ok()
                 .and_then(|message| message.method.map(|method| method.into_owned()));
@@ -158,3 +230,7 @@ async fn close(upstream: &Upstream, tongues: Vec<Tongue>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

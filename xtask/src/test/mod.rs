@@ -48,12 +48,14 @@ pub enum Suite {
 }
 
 /// How many tests passed and failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Passed.
     pub passed: u64,
     /// Failed.
     pub failed: u64,
+    /// Names of those that failed and what they said, a line each, bounded.
+    pub failures: Vec<String>,
 }
 
 impl Tally {
@@ -62,6 +64,7 @@ impl Tally {
         Self {
             passed: passed.into(),
             failed: (!passed).into(),
+            failures: Vec::new(),
         }
     }
 }
@@ -70,6 +73,7 @@ impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.failures.extend(other.failures);
     }
 }
 
@@ -99,10 +103,13 @@ impl Test {
                 Suite::Telemetry => suites::telemetry()?,
                 Suite::Engines => suites::engines()?,
             };
-            total += tally;
+            total += tally.clone();
             rows.push((name(*suite), Some(tally), started.elapsed()));
         }
         println!();
+        for line in &total.failures {
+            println!("  {line}");
+        }
         for (name, tally, time) in rows {
             let (mark, counts) = match tally {
                 Some(tally) => (

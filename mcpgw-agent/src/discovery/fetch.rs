@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -343,8 +343,11 @@ fn ourselves() -> Value {
     json!({"name": "mcpgw", "version": env!("CARGO_PKG_VERSION")})
 }
 
+/// A request with an id of its own: several are under way in one session.
 fn request(method: &str, params: &Value) -> Request<Full<Bytes>> {
-    post(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    post(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
 }
 
 /// A request of the modern era.

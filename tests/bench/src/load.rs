@@ -44,6 +44,8 @@ pub enum Case {
     Call,
     /// The same without a session, in the modern era.
     CallModern,
+    /// As `call`, answered with a stream of events.
+    CallStreamed,
     /// A list of tools.
     List,
     /// A tool call with 64 KiB of arguments.
@@ -106,6 +108,8 @@ struct Client {
     headers: Vec<(&'static str, String)>,
     before_id: String,
     behind_id: String,
+    /// The id of an answer begins among so many of its first bytes.
+    searched: usize,
 }
 
 impl Client {
@@ -127,6 +131,8 @@ impl Client {
                 .collect(),
             before_id: before_id.to_owned(),
             behind_id: behind_id.to_owned(),
+            // An event stream has others before the answer.
+            searched: if load.case == Case::CallStreamed { 1024 } else { 64 },
         };
         if load.case == Case::CallModern {
             client.headers.extend([
@@ -155,7 +161,7 @@ impl Client {
             let expected = format!("\"id\":{id},");
             let found = answer
                 .windows(expected.len())
-                .take(64)
+                .take(self.searched)
                 .any(|window| window == expected.as_bytes());
             ensure!(
                 found,

@@ -35,6 +35,9 @@ enum Program {
         /// Tools to list.
         #[arg(long, default_value_t = 50)]
         tools: usize,
+        /// Answer calls with a stream of events: three of progress, and the answer.
+        #[arg(long)]
+        streams: bool,
     },
     /// Forward every request to a server.
     Floor {
@@ -60,7 +63,7 @@ enum Program {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().program {
-        Program::Upstream { port, tools } => upstream::serve(port, tools).await,
+        Program::Upstream { port, tools, streams } => upstream::serve(port, tools, streams).await,
         Program::Floor { port, to } => floor::serve(port, to).await,
         Program::Issuer { directory } => issuer::make(&directory),
         Program::Flat => flat::run(),

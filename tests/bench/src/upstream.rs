@@ -3,10 +3,11 @@
 use std::{convert::Infallible, net::Ipv4Addr, sync::Arc};
 
 use anyhow::Result;
-use http_body_util::{BodyExt, Full};
+use futures_util::stream;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
@@ -24,14 +25,14 @@ struct Asked<'a> {
 }
 
 /// Serves for ever.
-pub async fn serve(port: u16, tools: usize) -> Result<()> {
+pub async fn serve(port: u16, tools: usize, streams: bool) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
     let tools: Arc<str> = list(tools).into();
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let tools = Arc::clone(&tools);
-        let service = service_fn(move |request| answer(Arc::clone(&tools), request));
+        let service = service_fn(move |request| answer(Arc::clone(&tools), streams, request));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
@@ -45,9 +46,11 @@ fn list(count: usize) -> String {
     (0..count).map(tool).collect::<Vec<_>>().join(",")
 }
 
-async fn answer(tools: Arc<str>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+type Body = BoxBody<Bytes, Infallible>;
+
+async fn answer(tools: Arc<str>, streams: bool, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let status = |status| {
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(Full::default().boxed());
         *response.status_mut() = status;
         Ok(response)
     };
@@ -71,10 +74,26 @@ async fn answer(tools: Arc<str>, request: Request<Incoming>) -> Result<Response<
         _ => r#"{"resultType":"complete","content":[{"type":"text","text":"done"}],"isError":false}"#.to_owned(),
     };
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+    if streams && method == "tools/call" {
+        return Ok(events(answer));
+    }
     let response = Response::builder().header("content-type", "application/json");
     let response = match method {
         "initialize" => response.header("mcp-session-id", "bench"),
         _ => response,
     };
-    Ok(response.body(Full::new(answer.into())).unwrap_or_default())
+    Ok(response.body(Full::new(answer.into()).boxed()).unwrap_or_default())
+}
+
+/// Three events of progress and the answer, each a chunk.
+fn events(answer: String) -> Response<Body> {
+    let progress = (1..=3).map(|done| {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{done},"total":3}}}}"#)
+    });
+    let frames = progress
+        .chain([answer])
+        .map(|message| Ok(Frame::data(format!("event: message\ndata: {message}\n\n").into())));
+    let body = StreamBody::new(stream::iter(frames.collect::<Vec<_>>())).boxed();
+    let response = Response::builder().header("content-type", "text/event-stream");
+    response.body(body).unwrap_or_default()
 }

@@ -24,6 +24,11 @@ async function count(sdk, step) {
 // `listen(filter)`, which returns how to end it, `task(name, arguments)`.
 export async function take(client, sdk, step) {
   switch (step.do) {
+    case 'hello': return {
+      capabilities: client.getServerCapabilities(),
+      server: client.getServerVersion(),
+      instructions: client.getInstructions(),
+    };
     case 'tools': return (await client.listTools()).tools;
     case 'prompts': return (await client.listPrompts()).prompts;
     case 'resources': return (await client.listResources()).resources;

@@ -17,6 +17,12 @@ def plain(result):
 async def take(sdk, step):
     """Takes a step; what it gave. What an SDK cannot do is skipped, with and without mcpgw."""
     kind = step["do"]
+    if kind == "hello":
+        client = sdk.client
+        said = {"capabilities": plain(client.server_capabilities), "instructions": client.instructions}
+        if client.server_info is not None:
+            said["server"] = plain(client.server_info)
+        return said
     if kind in ("tools", "prompts", "resources", "templates"):
         return [plain(item) for item in await getattr(sdk, kind)()]
     if kind == "call":

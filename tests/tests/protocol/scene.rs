@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mcpgw_tests::{Agent, McpPeer, Node, Pod, Server, resources, until};
 
 /// For the agent to know what all servers offer.
@@ -96,7 +96,8 @@ impl Scene {
             let status = agent.status().unwrap_or_default();
             let offers = status["offers"].as_array();
             offers.is_some_and(|offers| offers.iter().all(|offers| offers["state"] == "Ready"))
-        })?;
+        })
+        .with_context(|| format!("{}", agent.status().unwrap_or_default()["offers"]))?;
         Ok(Self {
             agent,
             governed,

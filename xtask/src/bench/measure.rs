@@ -15,6 +15,8 @@ pub enum Case {
     Call,
     /// A tool call of the modern era.
     CallModern,
+    /// A tool call that is answered with a stream of events: three of progress, and the answer.
+    CallStreamed,
     /// The tools of three servers with 50 each; of the floor, those of one server with 150.
     ListFederated,
     /// A tool call with 64 KiB of arguments.
@@ -70,9 +72,10 @@ impl Path {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Call,
         Self::CallModern,
+        Self::CallStreamed,
         Self::ListFederated,
         Self::Args64k,
         Self::CallFullPolicy,
@@ -83,6 +86,7 @@ impl Case {
         match self {
             Self::Call => "call",
             Self::CallModern => "call_modern",
+            Self::CallStreamed => "call_streamed",
             Self::ListFederated => "list_federated",
             Self::Args64k => "args_64k",
             Self::CallFullPolicy => "call_full_policy",
@@ -94,7 +98,7 @@ impl Case {
         match self {
             Self::ListFederated => &[Path::Direct, Path::Floor, Path::Addressed],
             // The gateway of this scene asks nobody for a token.
-            Self::CallFullPolicy => &[Path::Direct, Path::Floor, Path::Redirected],
+            Self::CallFullPolicy | Self::CallStreamed => &[Path::Direct, Path::Floor, Path::Redirected],
             _ => &[
                 Path::Direct,
                 Path::Floor,
@@ -110,6 +114,7 @@ impl Case {
         match self {
             Self::Call | Self::CallFullPolicy => "call",
             Self::CallModern => "call-modern",
+            Self::CallStreamed => "call-streamed",
             Self::ListFederated => "list",
             Self::Args64k => "args64k",
         }
@@ -135,16 +140,16 @@ struct Loaded {
 impl Scene {
     /// Loads one way for this long.
     pub fn measure(&self, case: Case, path: Path, milliseconds: u64) -> Result<Sample> {
-        let large = case == Case::ListFederated;
         let server = match case {
             Case::ListFederated => self.large,
+            Case::CallStreamed => self.streamed,
             Case::CallFullPolicy => self.strict,
             _ => self.server,
         };
-        let (agent, floor) = self.pids(large);
+        let (agent, floor) = self.pids(case);
         let (pod, to, tool, process) = match path {
             Path::Direct => (&self.free, server, "tool_000", None),
-            Path::Floor => (&self.free, self.floor(large), "tool_000", Some(floor)),
+            Path::Floor => (&self.free, self.floor(case), "tool_000", Some(floor)),
             Path::Peer(peer) => (&self.free, self.peer(peer), "tool_000", Some(self.peer_pid(peer))),
             Path::Redirected => (&self.governed, server, "tool_000", Some(agent)),
             Path::Addressed => (&self.governed, self.gateway(), "one_tool_000", Some(agent)),

@@ -73,7 +73,7 @@ impl Bench {
         let scene = Scene::set(&programs()?)?;
         thread::sleep(SETTLE);
         let idle = scene.resident_megabytes()?;
-        let (rounds, milliseconds) = if self.quick { (3, 700) } else { (5, 4_000) };
+        let (rounds, milliseconds) = if self.quick { (3, 500) } else { (5, 4_000) };
         let mut samples: Vec<Sample> = Vec::new();
         for round in 1..=rounds {
             println!("{}", ui::dim(format!("round {round} of {rounds}")));

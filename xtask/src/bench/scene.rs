@@ -11,13 +11,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Agent, Node, Pod, Process, resources, until};
 
-use super::peers::Peer;
+use super::{measure::Case, peers::Peer};
 
 /// Port of the servers.
 const SERVER: u16 = 3001;
-/// Port of the floor that forwards to one server, and of the one that forwards to the server with as many tools as
-/// all servers of the gateway have together.
-const FLOORS: [u16; 2] = [9001, 9002];
+/// Ports of the floors: of the one that forwards to one server, the one that forwards to the server with as many tools
+/// as all servers of the gateway have together, and the one that forwards to the server that answers with streams.
+const FLOORS: [u16; 3] = [9001, 9002, 9003];
 const GATEWAY: u16 = 8080;
 /// The policy of the strict server: a token, rules that read arguments and claims, limits by identity and tool.
 const STRICT: &str = r#"apiVersion: mcpgw.dev/v1alpha1
@@ -40,10 +40,19 @@ spec:
 /// For everything to be up.
 const UP: Duration = Duration::from_secs(20);
 
+/// Which of the floors a case is compared with.
+fn floor_of(case: Case) -> usize {
+    match case {
+        Case::ListFederated => 1,
+        Case::CallStreamed => 2,
+        _ => 0,
+    }
+}
+
 /// The fields end in this order.
 pub struct Scene {
     agent: Agent,
-    floors: [Process; 2],
+    floors: [Process; 3],
     peers: [Process; 2],
     _servers: Vec<(Process, Pod)>,
     /// A pod that is governed.
@@ -54,6 +63,8 @@ pub struct Scene {
     pub server: SocketAddr,
     /// One server with all tools.
     pub large: SocketAddr,
+    /// A server that answers calls with streams.
+    pub streamed: SocketAddr,
     /// A server whose callers need a token, and whose policies look at everything.
     pub strict: SocketAddr,
     issuer: tempfile::TempDir,
@@ -75,14 +86,18 @@ impl Scene {
             ("three", "50"),
             ("large", "150"),
             ("strict", "50"),
+            ("streamed", "50"),
         ] {
             let pod = node.pod(name).build()?;
             let mut command = pod.command(&program)?;
             command.args(["upstream", "--port", &SERVER.to_string(), "--tools", tools]);
+            if name == "streamed" {
+                command.arg("--streams");
+            }
             servers.push((Process::spawn(name, command)?, pod));
         }
         let address = |index: usize| SocketAddr::from((servers[index].1.ipv4(), SERVER));
-        let (server, large, strict) = (address(0), address(3), address(4));
+        let (server, large, strict, streamed) = (address(0), address(3), address(4), address(5));
         let issuer = tempfile::tempdir()?;
         let mut make = Command::new(&program);
         make.args(["issuer", "--directory"]).arg(issuer.path());
@@ -92,7 +107,7 @@ impl Scene {
             command.args(["floor", "--port", &FLOORS[index].to_string(), "--to", &to.to_string()]);
             Process::spawn("floor", command)
         };
-        let floors = [floor(0, server)?, floor(1, large)?];
+        let floors = [floor(0, server)?, floor(1, large)?, floor(2, streamed)?];
         let configuration = tempfile::tempdir()?;
         let peer = |peer: Peer| peer.start(&node, configuration.path(), server);
         let peers = [peer(Peer::Nginx)?, peer(Peer::Haproxy)?];
@@ -110,6 +125,8 @@ impl Scene {
             documents.push(resources::mcp_server("tools", name, &[address(index)], "/mcp"));
         }
         documents.push(resources::mcp_server("tools", "strict", &[strict], "/mcp"));
+        // In a namespace of its own: at the gateway the load sees the three.
+        documents.push(resources::mcp_server("streams", "streamed", &[streamed], "/mcp"));
         documents.push(STRICT.to_owned());
         node.configure("node.yaml", &documents)?;
         let agent = node.agent()?;
@@ -128,6 +145,7 @@ impl Scene {
             free,
             server,
             large,
+            streamed,
             strict,
             issuer,
             node,
@@ -139,9 +157,9 @@ impl Scene {
         self.issuer.path().join("token")
     }
 
-    /// Where a floor listens.
-    pub fn floor(&self, large: bool) -> SocketAddr {
-        SocketAddr::from((self.free.gateway_ipv4(), FLOORS[usize::from(large)]))
+    /// Where the floor of a case listens.
+    pub fn floor(&self, case: Case) -> SocketAddr {
+        SocketAddr::from((self.free.gateway_ipv4(), FLOORS[floor_of(case)]))
     }
 
     /// Where another proxy listens.
@@ -161,8 +179,8 @@ impl Scene {
     }
 
     /// The processes whose work is measured.
-    pub fn pids(&self, large: bool) -> (u32, u32) {
-        (self.agent_pid(), self.floors[usize::from(large)].pid())
+    pub fn pids(&self, case: Case) -> (u32, u32) {
+        (self.agent_pid(), self.floors[floor_of(case)].pid())
     }
 
     fn agent_pid(&self) -> u32 {

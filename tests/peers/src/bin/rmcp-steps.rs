@@ -67,6 +67,22 @@ impl Client {
     }
 }
 
+impl Client {
+    /// All progress of a call that was answered: the SDK hands it on in tasks of their own, that may come later.
+    async fn settled(&self) -> Vec<Progress> {
+        let mut before = None;
+        for _ in 0..TRIES {
+            let now = self.progress().clone();
+            if before.as_ref() == Some(&now) {
+                return now;
+            }
+            before = Some(now);
+            sleep(PAUSE / 2).await;
+        }
+        before.unwrap_or_default()
+    }
+}
+
 impl ClientHandler for Client {
     fn get_info(&self) -> ClientConfig {
         let able = json!({"sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {"listChanged": true}});
@@ -106,6 +122,16 @@ impl ClientHandler for Client {
     async fn on_resource_updated(&self, _: ResourceUpdatedNotificationParam, _: NotificationContext<RoleClient>) {
         self.heard.notify_one();
     }
+}
+
+/// Progress in whole numbers where it was in such.
+fn as_said(progress: &[Progress]) -> Value {
+    let number = |number: f64| match number.fract() == 0.0 {
+        true => json!(number as i64),
+        false => json!(number),
+    };
+    let step = |(done, total): &Progress| json!([number(*done), total.map(number)]);
+    progress.iter().map(step).collect()
 }
 
 fn answer<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, ErrorData> {
@@ -162,6 +188,17 @@ async fn take(
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let call = |name: &str| CallToolRequestParams::new(name.to_owned());
     Ok(match &*step.r#do {
+        "hello" => {
+            let said = client.peer_info().context("the server said nothing of itself")?;
+            let mut said = json!({
+                "capabilities": said.capabilities, "server": said.server_info, "instructions": said.instructions,
+            });
+            // As the other SDKs have it: what was not said is not there.
+            if let Some(members) = said.as_object_mut() {
+                members.retain(|_, value| !value.is_null());
+            }
+            said
+        }
         "tools" => json!(client.list_all_tools().await?),
         "prompts" => json!(client.list_all_prompts().await?),
         "resources" => json!(client.list_all_resources().await?),
@@ -171,7 +208,7 @@ async fn take(
             let result = client
                 .call_tool(call(&step.name).with_arguments(step.arguments))
                 .await?;
-            json!({"result": result, "progress": *handler.progress()})
+            json!({"result": result, "progress": as_said(&handler.settled().await)})
         }
         "prompt" => {
             let prompt = GetPromptRequestParams::new(step.name).with_arguments(step.arguments);
@@ -180,7 +217,7 @@ async fn take(
         "read" => json!(client.read_resource(ReadResourceRequestParams::new(step.uri)).await?),
         "complete" => {
             let (name, value) = (text(&step.argument["name"]), text(&step.argument["value"]));
-            json!(client.complete_prompt_argument(step.name, name, value, None).await?)
+            json!({"completion": client.complete_prompt_argument(step.name, name, value, None).await?})
         }
         "cancel" => {
             // How many calls the server has seen cancelled.

@@ -4,21 +4,33 @@
 use super::Admission;
 use crate::{
     expression::Variable,
-    resources::{Action, Capture, Desired, Enforcement, Policy, Rule, Server},
+    resources::{Action, Capture, ClientTls, Desired, Enforcement, Policy, Rule, Server},
 };
 
 /// What is doubtful about the rules that govern this server, a sentence each.
 pub fn doubts(server: &Server, desired: &Desired) -> Vec<String> {
     let governing = || desired.policies.iter().filter(|policy| policy.governs(server));
-    let enforced = governing().filter(|policy| policy.enforcement == Enforcement::Enforce);
-    if always_brings_a_token(
-        server,
-        &Admission::of(server, enforced.map(|policy| &**policy)),
-        desired,
-    ) {
-        return Vec::new();
+    let enforced = || governing().filter(|policy| policy.enforcement == Enforcement::Enforce);
+    let admission = Admission::of(server, enforced().map(|policy| &**policy));
+    let limited = enforced().any(|policy| !policy.limits.is_empty());
+    let mut doubts = Vec::from_iter(unread(server, &admission, limited, desired));
+    if !always_brings_a_token(server, &admission, desired) {
+        doubts.extend(governing().flat_map(|policy| untold(policy)));
     }
-    governing().flat_map(|policy| untold(policy)).collect()
+    doubts
+}
+
+/// TLS that is to go on unread, and cannot because of what must be seen in it.
+fn unread(server: &Server, admission: &Admission, limited: bool, desired: &Desired) -> Option<String> {
+    let what = match server.client_tls {
+        ClientTls::Passthrough if admission.redirected().mode.needs_token() => "tokens are asked for",
+        ClientTls::Passthrough if limited => "limits count its calls",
+        ClientTls::Passthrough if desired.settings.ext_authz.is_some() => "extAuthz is asked about its calls",
+        _ => return None,
+    };
+    Some(format!(
+        "PassthroughRefused: {what}, and clientTLS Passthrough lets nobody see them: TLS connections are refused; use Terminate"
+    ))
 }
 
 /// Whether nobody gets as far as the rules without a token, whichever way.

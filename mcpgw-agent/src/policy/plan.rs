@@ -230,6 +230,11 @@ impl Server {
         counting.partition(|limit| !limit.dry_run)
     }
 
+    /// Whether limits are in force here.
+    pub fn holds_to_limits(&self) -> bool {
+        self.limits.iter().any(|limit| !limit.dry_run)
+    }
+
     /// Whether it has limits at all.
     pub fn is_limited(&self) -> bool {
         !self.limits.is_empty()

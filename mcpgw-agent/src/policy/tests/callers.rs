@@ -190,6 +190,45 @@ fn a_denial_by_token_where_callers_need_none_is_pointed_out() {
 }
 
 #[test]
+fn tls_that_can_never_go_on_unread_is_pointed_out() {
+    use resources::{ClientTls, Server};
+    let doubts = |client_tls, limited, enforcement| {
+        let mut limits = policy("tools/p", &[], vec![]);
+        let wanted = Arc::make_mut(&mut limits);
+        wanted.enforcement = enforcement;
+        if limited {
+            wanted.limits = vec![resources::Limit {
+                name: None,
+                counts: globs(&["tools/call"]),
+                tools: vec![],
+                rate: None,
+                concurrency: std::num::NonZeroU32::new(1),
+                key: vec![],
+                scope: resources::Scope::Node,
+            }];
+        }
+        let server = Server {
+            client_tls,
+            ..Server::at(name("tools", "calc"), vec!["10.0.0.1:80".parse().unwrap()])
+        };
+        let desired = Desired {
+            policies: vec![limits],
+            ..Desired::default()
+        };
+        super::super::doubts(&server, &desired)
+    };
+    use Enforcement::{DryRun, Enforce};
+    let found = doubts(ClientTls::Passthrough, true, Enforce);
+    assert!(
+        found.len() == 1 && found[0].starts_with("PassthroughRefused: limits"),
+        "{found:?}"
+    );
+    assert!(doubts(ClientTls::Refuse, true, Enforce).is_empty());
+    assert!(doubts(ClientTls::Passthrough, true, DryRun).is_empty());
+    assert!(doubts(ClientTls::Passthrough, false, Enforce).is_empty());
+}
+
+#[test]
 fn a_service_account_is_the_kernels_word_before_the_tokens() {
     let plan = plan(vec![policy(
         "tools/p",

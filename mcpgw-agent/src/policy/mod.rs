@@ -28,7 +28,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use admission::Admission;
+pub use admission::{Admission, Lacks};
 pub use ask::{Arguments, Ask, MAX_ARGUMENTS};
 pub use doubts::doubts;
 pub use face::Face;

@@ -47,8 +47,8 @@ pub(super) async fn redirected(
     headers: &HeaderMap,
 ) -> Result<(), Refused> {
     let demand = server.admission.redirected();
-    // Without a need for a token, what the caller says to its server is between the two.
-    if !demand.mode.needs_token() {
+    // Where no token counts, what the caller says to its server is between the two.
+    if !demand.mode.reads_token() {
         return Ok(());
     }
     let checked = check(shared, plan, demand, false, caller, headers, None).await;
@@ -57,7 +57,7 @@ pub(super) async fn redirected(
 
 /// Whether the `Authorization` of a request to `server` itself is meant for us, and not for the server.
 pub(super) fn is_ours(server: &Server, caller: &Caller) -> bool {
-    server.admission.redirected().mode.needs_token() && !caller.observed
+    server.admission.redirected().mode.reads_token() && !caller.observed
 }
 
 /// What a caller gets that is only observed does not change.

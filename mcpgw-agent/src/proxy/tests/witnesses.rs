@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    tokens::{GATEWAY, World, gateway, list, tools},
+    tokens::{GATEWAY, World, call_with, dialled, gateway, list, tools},
     *,
 };
 use crate::resources::{Authentication, Demand};
@@ -114,4 +114,24 @@ async fn a_stolen_token_is_named_where_a_policy_alone_wants_both_witnesses() {
         let others = lines.iter().skip(2).filter(|line| line["reason"] == "stolen_token");
         assert_eq!(others.count(), 0, "{mode:?}");
     }
+}
+
+#[tokio::test]
+async fn either_witness_is_enough_for_a_direct_dial_and_a_token_that_is_shown_is_ours_and_must_be_good() {
+    let world = World::new();
+    let (proxied, server) = dialled(&world, Some(Authentication::Any)).await;
+    let asked = async |headers: &str| Answer::of(&proxied.exchange(call_with(headers)).await).status;
+    assert_eq!(asked("").await, 200);
+    assert_eq!(asked(&world.user("alice")).await, 200);
+    assert_eq!(asked("Authorization: Bearer the-servers-own\r\n").await, 401);
+    assert_eq!(server.called(), ["add", "add"]);
+    assert!(server.credentials().is_empty(), "{:?}", server.credentials());
+    let lines = proxied.finish().await;
+    let calls: Vec<&Value> = lines.iter().filter(|line| line["event"] == "tool_call").collect();
+    assert!(calls[0]["identity"]["subject"].is_null(), "{calls:?}");
+    assert_eq!(
+        calls[1]["identity"]["subject"], "alice",
+        "rules and budgets by token see whose it is"
+    );
+    assert_eq!(calls[1]["identity"]["workload"], "pod-1");
 }

@@ -14,6 +14,7 @@ use crate::{
     engines::EngineStatus,
     identity::jwt::IssuerStatus,
     pins::PinCount,
+    policy::doubts,
     resources::{Backend, Capture, Captured, Catalog, Desired, Expose, HostAddresses, Server, captured},
     source::SourceStatus,
     upstream::Reach,
@@ -64,7 +65,7 @@ pub struct ServerStatus {
     pub addresses: Vec<String>,
     /// Where its host is now, as `ip:port`; none for a server that is at addresses.
     pub found: Vec<String>,
-    /// What is wrong with the way there, a sentence each.
+    /// What is wrong with the way there, or doubtful about its rules; a sentence each.
     pub problems: Vec<String>,
     /// HTTP path of its MCP endpoint.
     pub path: String,
@@ -140,6 +141,7 @@ pub(super) fn servers(desired: &Desired, hosts: &HostAddresses, reach: impl Fn(&
     let captured = captured(desired.servers.iter().map(Arc::as_ref), hosts);
     let status = |server: &Server, Reach { found, mut problems }: Reach| {
         problems.extend(overruled(server, hosts, &captured));
+        problems.extend(doubts(server, desired));
         ServerStatus {
             name: server.name.to_string(),
             addresses: server.places(),

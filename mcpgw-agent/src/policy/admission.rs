@@ -56,6 +56,36 @@ impl Admission {
     }
 }
 
+/// What keeps a caller from a server that it would see else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// It has no token, and one could do.
+    Token,
+    /// Its token was made for another pod.
+    OwnToken,
+}
+
+impl Admission {
+    /// Whether a token that is shown at the gateway counts for something here.
+    pub(super) fn reads_token(&self) -> bool {
+        self.0.as_ref().is_some_and(|demand| demand.mode.reads_token())
+    }
+
+    /// What a caller that is not admitted would need; `None` where nothing that it could bring would help.
+    pub fn lacks(&self, caller: &Caller) -> Option<Lacks> {
+        let demand = self.0.as_ref()?;
+        if self.admits(caller) || demand.mode.needs_kernel() && caller.workload.is_none() {
+            return None;
+        }
+        match &caller.token {
+            None => demand.mode.reads_token().then_some(Lacks::Token),
+            Some(token) => {
+                (demand.accepts(&token.issuer) && caller.brings_a_strangers_token()).then_some(Lacks::OwnToken)
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -151,6 +181,38 @@ mod tests {
                 admits(true, Some(Some("pod-1"))),
                 admits(true, Some(Some("pod-2"))),
                 admits(false, None),
+            ];
+            assert_eq!(found, expected, "{mode:?} {issuers:?}");
+        }
+        let rows = [
+            // mode, issuers; kernel alone, token of another issuer, both with the token of another pod, neither
+            (Attested, None, [None; 4]),
+            (Token, None, [Some(Lacks::Token), None, None, Some(Lacks::Token)]),
+            (
+                AttestedAndToken,
+                None,
+                [Some(Lacks::Token), None, Some(Lacks::OwnToken), None],
+            ),
+            (Any, None, [None, None, None, Some(Lacks::Token)]),
+            (
+                Token,
+                Some(&["other"][..]),
+                [Some(Lacks::Token), None, None, Some(Lacks::Token)],
+            ),
+            (
+                AttestedAndToken,
+                Some(&["other"][..]),
+                [Some(Lacks::Token), None, None, None],
+            ),
+        ];
+        for (mode, issuers, expected) in rows {
+            let admission = Admission::of(&server(), [demand(mode, issuers)].iter());
+            let lacks = |attested, token| admission.lacks(&caller(attested, token));
+            let found = [
+                lacks(true, None),
+                lacks(false, user),
+                lacks(true, Some(Some("pod-2"))),
+                lacks(false, None),
             ];
             assert_eq!(found, expected, "{mode:?} {issuers:?}");
         }

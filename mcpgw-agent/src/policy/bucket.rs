@@ -24,6 +24,10 @@ pub(super) struct Bucket {
     groups: ByText,
     /// By the path of the claim.
     claims: HashMap<Vec<Arc<str>>, ByText>,
+    /// Denials by groups and claims, which hold for callers whose token tells nothing of them: they have none. Those
+    /// of everyone, and those of a namespace.
+    untold: Vec<Number>,
+    untold_namespaces: HashMap<Arc<str>, Vec<Number>>,
 }
 
 impl Bucket {
@@ -33,6 +37,25 @@ impl Bucket {
         }
         for from in &rule.from {
             self.file(number, from);
+            if rule.suspects() {
+                self.file_untold(number, from);
+            }
+        }
+    }
+
+    /// Once more, where a token would be needed to find it.
+    fn file_untold(&mut self, number: Number, from: &resources::Caller) {
+        let needs_token =
+            literals(&from.groups).is_some() || from.claims.iter().any(|claim| literals(&claim.values).is_some());
+        if !from.service_accounts.is_empty() || !needs_token {
+            return;
+        }
+        if from.namespaces.is_empty() {
+            self.untold.push(number);
+        }
+        for namespace in &from.namespaces {
+            let known = self.untold_namespaces.entry(Arc::clone(namespace)).or_default();
+            known.push(number);
         }
     }
 
@@ -77,7 +100,12 @@ impl Bucket {
             add(self.namespaces.get(namespace));
             add(self.accounts.get(namespace).and_then(|names| names.get(name)));
         }
-        let Some(token) = &caller.token else { return };
+        let Some(token) = &caller.token else {
+            if let Some((namespace, _)) = caller.account() {
+                add(self.untold_namespaces.get(namespace));
+            }
+            return found.extend(&self.untold);
+        };
         if !self.groups.is_empty() {
             for group in &token.groups {
                 add(self.groups.get(&**group));

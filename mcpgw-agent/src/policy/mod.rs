@@ -9,6 +9,7 @@
 //! rule   one rule, compiled
 //! limits how often: limits, compiled, and what has been spent of them
 //! face   what rules can tell callers apart by
+//! doubts what is doubtful about rules, for the operator
 //! admission  what callers of a server prove before any rule
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod admission;
 mod ask;
 mod bucket;
+mod doubts;
 mod face;
 mod index;
 pub mod limits;
@@ -26,8 +28,9 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use admission::Admission;
+pub use admission::{Admission, Lacks};
 pub use ask::{Arguments, Ask, MAX_ARGUMENTS};
+pub use doubts::doubts;
 pub use face::Face;
 pub use plan::{Plan, Server};
 pub use rule::Considered;

@@ -48,6 +48,8 @@ pub struct Server {
     /// The rules in force together with those that are only tried; `None` where none are.
     with_trials: Option<RuleSet>,
     limits: Vec<Limit>,
+    /// Whether what a token says counts for something here.
+    reads_token: bool,
     /// Which HTTP status its denials get.
     pub denial_status: DenialStatus,
 }
@@ -140,6 +142,12 @@ impl Plan {
         }
     }
 
+    /// Whether a token that this caller shows at the gateway counts for something at a server that it sees.
+    pub fn reads_token(&self, caller: &Caller) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|server| server.reads_token && self.sees(caller, server))
+    }
+
     /// What rules can tell this caller by: callers with the same face see the same.
     pub fn face(&self, caller: &Caller) -> Face {
         self.looks.face(caller)
@@ -179,13 +187,19 @@ impl Server {
         let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
         let trusts = wanted.trust_annotations;
         let trials = !governing().all(|policy| is_enforced(&policy));
+        let admission = Admission::of(wanted, governing().filter(is_enforced).map(|policy| &**policy));
+        let enforced = RuleSet::compile(governing().filter(is_enforced), trusts);
+        let limits: Vec<Limit> = governing().flat_map(|policy| limits(policy, mode)).collect();
+        let with_trials = trials.then(|| RuleSet::compile(governing(), trusts));
+        let all = with_trials.as_ref().unwrap_or(&enforced);
         Self {
-            admission: Admission::of(wanted, governing().filter(is_enforced).map(|policy| &**policy)),
+            reads_token: admission.reads_token() || all.reads_token() || limits.iter().any(Limit::reads_token),
+            admission,
             title: wanted.name.to_string().into(),
             wanted: Arc::clone(wanted),
-            enforced: RuleSet::compile(governing().filter(is_enforced), trusts),
-            with_trials: trials.then(|| RuleSet::compile(governing(), trusts)),
-            limits: governing().flat_map(|policy| limits(policy, mode)).collect(),
+            enforced,
+            with_trials,
+            limits,
             denial_status: governing()
                 .filter(is_enforced)
                 .map(|policy| policy.denial_status)
@@ -228,6 +242,11 @@ impl Server {
     pub fn limits(&self, spender: &Spender<'_>) -> (Vec<&Limit>, Vec<&Limit>) {
         let counting = self.limits.iter().filter(|limit| limit.counts(spender));
         counting.partition(|limit| !limit.dry_run)
+    }
+
+    /// Whether limits are in force here.
+    pub fn holds_to_limits(&self) -> bool {
+        self.limits.iter().any(|limit| !limit.dry_run)
     }
 
     /// Whether it has limits at all.

@@ -94,16 +94,20 @@ impl Rule {
         let named = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
         let about = (self.methods.is_empty() || named(&self.methods, ask.method))
             && self.names(ask.kind).is_none_or(|patterns| named(patterns, ask.name))
-            && self.fits(&ask.annotations)
-            && self.comes_from(ask.caller);
-        if !about {
+            && self.fits(&ask.annotations);
+        let told = self.comes_from(ask.caller);
+        if !about || told == Told::No {
             return Considered::Other;
         }
+        let matches = || match told {
+            Told::Nothing => Considered::Fails(Failure::Missing("token that tells groups and claims".to_owned())),
+            _ => Considered::Matches,
+        };
         let Some(when) = &self.when else {
-            return Considered::Matches;
+            return matches();
         };
         match when.holds(&Facts { ask, server }) {
-            Ok(true) => Considered::Matches,
+            Ok(true) => matches(),
             Ok(false) => Considered::Other,
             Err(Fault::Unknown) => Considered::Open,
             Err(Fault::Failed(failure)) => Considered::Fails(failure),
@@ -112,19 +116,38 @@ impl Rule {
 
     /// Whether it could be about something that this caller asks for.
     pub(super) fn may_be_about(&self, caller: &Caller, server: &str) -> bool {
-        self.comes_from(caller) && self.is_so_of(caller, server) != Some(false)
+        self.comes_from(caller) != Told::No && self.is_so_of(caller, server) != Some(false)
     }
 
     /// Whether it is about all that this caller can ask for.
     pub(super) fn is_about_all_of(&self, caller: &Caller, server: &str) -> bool {
         self.methods.is_empty()
             && self.names(Kind::Other).is_none()
-            && self.comes_from(caller)
+            && self.comes_from(caller) == Told::Yes
             && self.is_so_of(caller, server) == Some(true)
     }
 
-    fn comes_from(&self, caller: &Caller) -> bool {
-        self.from.is_empty() || self.from.iter().any(|from| is_from(from, caller))
+    /// Whether a denial of it may hold for callers of whom no token tells the groups and claims that it names. A
+    /// permission needs to be told.
+    pub(super) fn suspects(&self) -> bool {
+        let tells = |from: &resources::Caller| !from.groups.is_empty() || !from.claims.is_empty();
+        self.action == Action::Deny && self.from.iter().any(tells)
+    }
+
+    fn comes_from(&self, caller: &Caller) -> Told {
+        let told = match self.from.is_empty() {
+            true => Told::Yes,
+            false => self
+                .from
+                .iter()
+                .map(|from| is_from(from, caller))
+                .max()
+                .unwrap_or(Told::No),
+        };
+        match (told, self.action) {
+            (Told::Nothing, Action::Allow) => Told::No,
+            (told, _) => told,
+        }
     }
 
     /// What its condition says of a caller, whatever is asked; `None` where that depends on what is asked, or it
@@ -164,7 +187,18 @@ impl Rule {
     }
 }
 
-fn is_from(from: &resources::Caller, caller: &Caller) -> bool {
+/// What is told of a caller, as a rule wants to know it; the greater is the more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// It is another's.
+    No,
+    /// Nothing: it brought no token, which alone could tell.
+    Nothing,
+    /// It is the caller that the rule is about.
+    Yes,
+}
+
+fn is_from(from: &resources::Caller, caller: &Caller) -> Told {
     let resources::Caller {
         namespaces,
         service_accounts,
@@ -179,13 +213,21 @@ fn is_from(from: &resources::Caller, caller: &Caller) -> bool {
                 .iter()
                 .any(|known| known.namespace == *namespace && known.name == *name)
         });
-    let token = caller.token.as_deref();
-    let in_group = groups.is_empty()
-        || token.is_some_and(|token| {
-            let is_one = |group: &Arc<str>| groups.iter().any(|pattern| pattern.matches(group));
-            token.groups.iter().any(is_one)
-        });
-    in_namespace && as_account && in_group && claims.iter().all(|claim| claimed(claim, caller))
+    if !(in_namespace && as_account) {
+        return Told::No;
+    }
+    if groups.is_empty() && claims.is_empty() {
+        return Told::Yes;
+    }
+    let Some(token) = caller.token.as_deref() else {
+        return Told::Nothing;
+    };
+    let is_one = |group: &Arc<str>| groups.iter().any(|pattern| pattern.matches(group));
+    let in_group = groups.is_empty() || token.groups.iter().any(is_one);
+    match in_group && claims.iter().all(|claim| claimed(claim, caller)) {
+        true => Told::Yes,
+        false => Told::No,
+    }
 }
 
 fn claimed(claim: &Claim, caller: &Caller) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     expression::{Failure, Variable},
     identity::Caller,
     mcp::governed::Kind,
-    resources::{Action, Enforcement, Policy},
+    resources::{self, Action, Enforcement, Policy},
 };
 
 /// The rule that denies when rules govern a server and none of them permits a request.
@@ -137,6 +137,17 @@ impl RuleSet {
     /// Whether a rule looks at what a server says of its tools.
     pub(super) fn reads_annotations(&self) -> bool {
         self.reads_annotations
+    }
+
+    /// Whether a rule looks at what a caller's token says.
+    pub(super) fn reads_token(&self) -> bool {
+        let reads = |rule: &Rule| {
+            rule.when
+                .as_ref()
+                .is_some_and(|when| when.reads().has(Variable::Claims))
+        };
+        let tells = |from: &resources::Caller| !from.groups.is_empty() || !from.claims.is_empty();
+        self.rules.iter().any(|rule| reads(rule) || rule.from.iter().any(tells))
     }
 
     /// Whether a rule names this tool outright.

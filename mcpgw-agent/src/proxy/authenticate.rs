@@ -16,7 +16,7 @@ use crate::{
         Caller,
         jwt::{Place, Refusal, Verified},
     },
-    policy::{Plan, Server},
+    policy::{Lacks, Plan, Server},
     resources::{Authentication, Demand},
     telemetry::Path,
     upstream::Behalf,
@@ -31,8 +31,10 @@ pub(super) async fn at_gateway(
     headers: &HeaderMap,
     path: &str,
 ) -> Result<(), Refused> {
+    // Where the gateway itself asks for no token, one that is shown still counts for servers which do.
+    let shown = !mode.reads_token() && headers.contains_key(header::AUTHORIZATION) && plan.reads_token(caller);
     let demand = Demand { mode, issuers: None };
-    let checked = check(shared, plan, &demand, caller, headers, Some(path)).await;
+    let checked = check(shared, plan, &demand, shown, caller, headers, Some(path)).await;
     spare_the_observed(shared, caller, Path::Gateway, checked)
 }
 
@@ -45,17 +47,17 @@ pub(super) async fn redirected(
     headers: &HeaderMap,
 ) -> Result<(), Refused> {
     let demand = server.admission.redirected();
-    // Without a need for a token, what the caller says to its server is between the two.
-    if !demand.mode.needs_token() {
+    // Where no token counts, what the caller says to its server is between the two.
+    if !demand.mode.reads_token() {
         return Ok(());
     }
-    let checked = check(shared, plan, demand, caller, headers, None).await;
+    let checked = check(shared, plan, demand, false, caller, headers, None).await;
     spare_the_observed(shared, caller, Path::Redirected, checked)
 }
 
 /// Whether the `Authorization` of a request to `server` itself is meant for us, and not for the server.
 pub(super) fn is_ours(server: &Server, caller: &Caller) -> bool {
-    server.admission.redirected().mode.needs_token() && !caller.observed
+    server.admission.redirected().mode.reads_token() && !caller.observed
 }
 
 /// What a caller gets that is only observed does not change.
@@ -74,28 +76,31 @@ fn spare_the_observed(
     }
 }
 
+/// `shown`: a token counts, whether the mode asks for one or not.
 async fn check(
     shared: &Shared,
     plan: &Plan,
     demand: &Demand,
+    shown: bool,
     caller: &mut Arc<Caller>,
     headers: &HeaderMap,
     path: Option<&str>,
 ) -> Result<(), Refused> {
     let mode = demand.mode;
-    if mode == Authentication::None {
-        return Ok(());
-    }
     if mode.needs_kernel() && caller.workload.is_none() {
         return Err(Refused::not_attested());
     }
-    if mode == Authentication::Attested {
+    if !mode.reads_token() && !shown {
         return Ok(());
     }
     let refuse = |refusal: Refusal| refusing(plan, path, refusal);
     let Some(token) = bearer(headers)? else {
-        let attested = mode == Authentication::Any && caller.workload.is_some();
-        return if attested { Ok(()) } else { Err(missing(plan, path)) };
+        let enough = match mode {
+            Authentication::Attested | Authentication::None => true,
+            Authentication::Any => caller.workload.is_some(),
+            Authentication::Token | Authentication::AttestedAndToken => false,
+        };
+        return if enough { Ok(()) } else { Err(missing(plan, path)) };
     };
     let verified = match shared.tokens.known(token) {
         Some(known) => known,
@@ -141,6 +146,14 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
 pub(super) fn behalf(headers: &HeaderMap) -> Option<Behalf> {
     let token = bearer(headers).ok().flatten()?;
     Some(Behalf::Caller(token.into()))
+}
+
+/// The refusal of a caller at `path` of the gateway, because of what it lacks for the server that it asks for.
+pub(super) fn lacking(plan: &Plan, path: &str, lacks: Lacks) -> Refused {
+    match lacks {
+        Lacks::Token => missing(plan, Some(path)),
+        Lacks::OwnToken => refusing(plan, Some(path), Refusal::Stolen),
+    }
 }
 
 /// HTTP 401, without a word of an error: the client may not have known that a token is needed.

@@ -36,15 +36,10 @@ const METHOD: &str = "tls/passthrough";
 /// recorded.
 pub(super) fn meant(server: &Server, plan: &Plan, caller: &Arc<Caller>, shared: &Shared) -> Option<Record> {
     let there = plan.at(caller.destination);
-    let needs_token = there
-        .iter()
-        .any(|server| server.admission.redirected().mode.needs_token());
-    if needs_token {
-        // It cannot be seen whether the caller has one.
-        const REASON: &str = "tls_needs_token";
+    if let Some(reason) = must_be_seen(there, plan) {
         match caller.observed {
-            true => shared.telemetry.would_refuse(REASON, caller, Path::Redirected),
-            false => shared.refuse(REASON, caller),
+            true => shared.telemetry.would_refuse(reason, caller, Path::Redirected),
+            false => shared.refuse(reason, caller),
         }
         return None;
     }
@@ -61,6 +56,21 @@ pub(super) fn meant(server: &Server, plan: &Plan, caller: &Arc<Caller>, shared: 
     };
     let record = record(shared, caller, server.name(), "", verdict, rule);
     (verdict != Verdict::Deny).then_some(record)
+}
+
+/// Why what is for these servers cannot go on unread: something decides about it that takes more than knowing who
+/// connects. It is the caller that has chosen TLS, so that an engine which may fail open is not passed by either.
+fn must_be_seen(there: &[Arc<Server>], plan: &Plan) -> Option<&'static str> {
+    let any = |needs: fn(&Server) -> bool| there.iter().any(|server| needs(server));
+    // It cannot be seen whether the caller has one.
+    if any(|server| server.admission.redirected().mode.needs_token()) {
+        return Some("tls_needs_token");
+    }
+    // Nor how many calls are in it.
+    if any(Server::holds_to_limits) {
+        return Some("tls_limited");
+    }
+    plan.settings.ext_authz.is_some().then_some("tls_needs_engine")
 }
 
 /// Opens the record of a connection that asks, at an address of a server's host, for another name than that.

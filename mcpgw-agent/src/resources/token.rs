@@ -149,6 +149,11 @@ impl Authentication {
         matches!(self, Self::Token | Self::AttestedAndToken)
     }
 
+    /// Whether a token that is shown counts for something.
+    pub const fn reads_token(self) -> bool {
+        matches!(self, Self::Token | Self::AttestedAndToken | Self::Any)
+    }
+
     /// Whether nobody gets in by it whom the kernel did not see.
     pub const fn needs_kernel(self) -> bool {
         matches!(self, Self::Attested | Self::AttestedAndToken)

@@ -2,4 +2,6 @@
 
 mod credentials;
 mod issuer;
+mod service_accounts;
 mod tokens;
+mod witnesses;

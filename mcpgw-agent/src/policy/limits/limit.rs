@@ -79,6 +79,11 @@ impl Limit {
         }
     }
 
+    /// Whether a caller's token says whose budget it is.
+    pub fn reads_token(&self) -> bool {
+        self.key.iter().any(|part| matches!(part, KeyPart::Claim(_)))
+    }
+
     /// Whether it counts this call.
     pub fn counts(&self, spender: &Spender<'_>) -> bool {
         let tool = || {

@@ -61,6 +61,173 @@ fn groups_and_claims_are_the_tokens() {
     assert_eq!(decide(&plan, &nobody(), "add"), deny(DEFAULT_DENY));
 }
 
+/// Denials that only a token can tell whether they are about a caller, beside a permission for all else.
+fn denials() -> Vec<(&'static str, WantedRule)> {
+    let claim = |values: &[&str]| Claim {
+        path: vec!["tenant".into()],
+        values: globs(values),
+    };
+    let from = |from: From| rule(Action::Deny, vec![from], &["big"]);
+    vec![
+        (
+            "a group",
+            from(From {
+                groups: globs(&["contractors"]),
+                ..From::default()
+            }),
+        ),
+        (
+            "a glob of groups",
+            from(From {
+                groups: globs(&["contract*"]),
+                ..From::default()
+            }),
+        ),
+        (
+            "a claim",
+            from(From {
+                claims: vec![claim(&["red"])],
+                ..From::default()
+            }),
+        ),
+        (
+            "a group in a namespace",
+            from(From {
+                groups: globs(&["contractors"]),
+                namespaces: vec!["agents".into()],
+                ..From::default()
+            }),
+        ),
+        (
+            "a claim of an account",
+            from(From {
+                claims: vec![claim(&["red"])],
+                service_accounts: vec![name("agents", "ci")],
+                ..From::default()
+            }),
+        ),
+        (
+            "an expression",
+            WantedRule {
+                when: when("jwt.claims.tenant == 'red'"),
+                ..rule(Action::Deny, vec![], &["big"])
+            },
+        ),
+    ]
+}
+
+#[test]
+fn who_brings_no_token_cannot_leave_a_group_that_is_denied_by_not_saying_so() {
+    for (what, denial) in denials() {
+        let plan = plan(vec![policy(
+            "tools/p",
+            &[],
+            vec![denial, WantedRule::new(Action::Allow)],
+        )]);
+        let agent = caller("agents", "ci");
+        let judged = judge(&plan, &agent, "tools/call", Kind::Tool, "big", None);
+        assert_eq!(judged.decision, deny("tools/p#1"), "{what}");
+        assert_eq!(
+            judged.failures.len(),
+            1,
+            "{what}: it is counted as a rule that could not be evaluated"
+        );
+        assert_eq!(decide(&plan, &agent, "add"), allow("tools/p#2"), "{what}");
+        let shown = |tool| plan.shows(server(&plan), &agent, Kind::Tool, tool, Annotations::default());
+        assert!(!shown("big") && shown("add"), "{what}: what is denied is not listed");
+        let unseen = plan.decide_connection(server(&plan), &agent);
+        assert_eq!(unseen, deny("tools/p#1"), "{what}: nor may it go on unread");
+        let told = holder(json!({"groups": ["staff"], "tenant": "blue"}));
+        assert_eq!(decide(&plan, &told, "big"), allow("tools/p#2"), "{what}");
+        if what.contains("account") || what.contains("namespace") {
+            assert_eq!(
+                decide(&plan, &caller("others", "ci"), "big"),
+                allow("tools/p#2"),
+                "{what}"
+            );
+        } else {
+            let told = holder(json!({"groups": ["contractors"], "tenant": "red"}));
+            assert_eq!(decide(&plan, &told, "big"), deny("tools/p#1"), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_denial_by_token_where_callers_need_none_is_pointed_out() {
+    use resources::{Authentication, Capture, Demand, Gateway, Server};
+    for (what, denial) in denials() {
+        let doubts = |mode: Option<Authentication>, capture, gateway| {
+            let mut denying = policy("tools/p", &[], vec![WantedRule::new(Action::Allow), denial.clone()]);
+            Arc::make_mut(&mut denying).authentication = mode.map(|mode| Demand { mode, issuers: None });
+            let server = Server {
+                capture,
+                ..Server::at(name("tools", "calc"), vec!["10.0.0.1:80".parse().unwrap()])
+            };
+            let mut desired = Desired {
+                policies: vec![denying],
+                ..Desired::default()
+            };
+            desired.settings.gateway = Some(Gateway {
+                listen: vec![],
+                tls: None,
+                allowed_origins: vec![],
+                authentication: gateway,
+            });
+            super::super::doubts(&server, &desired)
+        };
+        use Authentication::{Any, Attested, Token};
+        let found = doubts(None, Capture::Redirect, Token);
+        assert_eq!(found.len(), 1, "{what}");
+        assert!(
+            found[0].starts_with("UntoldCallers: tools/p#2 denies"),
+            "{what}: {found:?}"
+        );
+        assert_eq!(doubts(Some(Any), Capture::Redirect, Token).len(), 1, "{what}");
+        assert_eq!(doubts(None, Capture::GatewayOnly, Attested).len(), 1, "{what}");
+        assert!(doubts(None, Capture::GatewayOnly, Token).is_empty(), "{what}");
+        assert!(doubts(Some(Token), Capture::Redirect, Attested).is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn tls_that_can_never_go_on_unread_is_pointed_out() {
+    use resources::{ClientTls, Server};
+    let doubts = |client_tls, limited, enforcement| {
+        let mut limits = policy("tools/p", &[], vec![]);
+        let wanted = Arc::make_mut(&mut limits);
+        wanted.enforcement = enforcement;
+        if limited {
+            wanted.limits = vec![resources::Limit {
+                name: None,
+                counts: globs(&["tools/call"]),
+                tools: vec![],
+                rate: None,
+                concurrency: std::num::NonZeroU32::new(1),
+                key: vec![],
+                scope: resources::Scope::Node,
+            }];
+        }
+        let server = Server {
+            client_tls,
+            ..Server::at(name("tools", "calc"), vec!["10.0.0.1:80".parse().unwrap()])
+        };
+        let desired = Desired {
+            policies: vec![limits],
+            ..Desired::default()
+        };
+        super::super::doubts(&server, &desired)
+    };
+    use Enforcement::{DryRun, Enforce};
+    let found = doubts(ClientTls::Passthrough, true, Enforce);
+    assert!(
+        found.len() == 1 && found[0].starts_with("PassthroughRefused: limits"),
+        "{found:?}"
+    );
+    assert!(doubts(ClientTls::Refuse, true, Enforce).is_empty());
+    assert!(doubts(ClientTls::Passthrough, true, DryRun).is_empty());
+    assert!(doubts(ClientTls::Passthrough, false, Enforce).is_empty());
+}
+
 #[test]
 fn a_service_account_is_the_kernels_word_before_the_tokens() {
     let plan = plan(vec![policy(

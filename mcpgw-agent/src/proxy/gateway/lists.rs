@@ -10,6 +10,7 @@ use super::{
     view::Kind,
 };
 use crate::{
+    identity::jwt::Refusal,
     mcp::{
         Envelope,
         error::code,
@@ -22,6 +23,10 @@ use crate::{
 
 /// Answers a list request.
 pub(super) fn answer(call: &Call<'_>, kind: Kind, id: &RawValue, envelope: &Envelope<'_>) -> Result<Bytes, Refused> {
+    if call.view.is_of_a_thief() {
+        // What it may have is listed, and what it may not have is not; that it tried is not kept quiet.
+        call.shared.refuse(Refusal::Stolen.reason(), call.caller);
+    }
     let sealer = &call.gateway.sealer;
     let list = (kind.sealed(), call.catalog);
     let cursor = envelope.params.cursor.as_deref();

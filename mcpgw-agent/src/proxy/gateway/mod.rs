@@ -142,8 +142,13 @@ impl Call<'_> {
         session
     }
 
-    /// The refusal of what nobody is known to have.
+    /// The refusal of what nobody is known to have: where it could be a server's that wants to know more of its
+    /// callers, that is what they are told.
     fn unknown(&self, asked: Governed<'_>) -> Refused {
+        if let Some(lacks) = self.view.lacks(asked.kind, asked.name) {
+            let path = self.catalog.map_or("/mcp".into(), |catalog| format!("/mcp/{catalog}"));
+            return authenticate::lacking(&self.plan, &path, lacks);
+        }
         unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status)
     }
 

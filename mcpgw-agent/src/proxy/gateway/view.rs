@@ -13,7 +13,7 @@ use crate::{
     identity::Caller,
     mcp::{annotations::Annotations, governed, seal::ListKind, splice::json_string},
     pins,
-    policy::{Plan, Server},
+    policy::{Lacks, Plan, Server},
     resources::{Catalog, CatalogServer, DenialStatus, Pin},
 };
 
@@ -38,6 +38,8 @@ pub(super) struct View {
     pub(super) prompts: List,
     pub(super) resources: List,
     pub(super) templates: List,
+    /// Servers that it would see, but for what it lacks.
+    barred: Vec<(Arc<Server>, Lacks)>,
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
 }
@@ -173,6 +175,7 @@ impl View {
             prompts: List::default(),
             resources: List::default(),
             templates: List::default(),
+            barred: Vec::new(),
             denial_status: DenialStatus::default(),
         };
         let mut choices = Vec::new();
@@ -184,7 +187,11 @@ impl View {
                     None => continue,
                 },
             };
-            let sees = plan.sees(caller, server) && server.admission.admits(caller);
+            let may_see = plan.sees(caller, server);
+            if let (true, Some(lacks)) = (may_see, server.admission.lacks(caller)) {
+                view.barred.push((Arc::clone(server), lacks));
+            }
+            let sees = may_see && server.admission.admits(caller);
             if sees {
                 view.denial_status = view.denial_status.max(server.denial_status);
             }
@@ -287,6 +294,23 @@ impl View {
         // Of equals the first by name.
         let (_, _, seen) = fitting.max()?;
         Some(&self.servers[seen])
+    }
+
+    /// What the caller lacks to ask for something that it does not see. Of a server that is kept from it for that,
+    /// all that could be its own has this one answer, whether it is there or not.
+    pub(super) fn lacks(&self, kind: governed::Kind, name: &str) -> Option<Lacks> {
+        let could_be = |server: &Server| match kind {
+            governed::Kind::Tool | governed::Kind::Prompt => name.starts_with(&*server.wanted.prefix),
+            governed::Kind::Resource => true,
+            governed::Kind::Task | governed::Kind::Other => false,
+        };
+        let mut barred = self.barred.iter();
+        barred.find_map(|(server, lacks)| could_be(server).then_some(*lacks))
+    }
+
+    /// Whether the caller's token is another pod's, and a server is kept from it for that.
+    pub(super) fn is_of_a_thief(&self) -> bool {
+        self.barred.iter().any(|(_, lacks)| *lacks == Lacks::OwnToken)
     }
 
     /// The server, where there is one only: what the gateway does not understand can go there.

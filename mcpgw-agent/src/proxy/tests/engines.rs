@@ -35,11 +35,9 @@ async fn engine(grpc_status: &'static str) -> SocketAddr {
     address
 }
 
-/// A server that no rules govern, whose callers this engine is asked about.
-async fn asking(upstream: &Upstream, engine: SocketAddr, on_failure: OnFailure) -> Proxied {
-    let mut desired = desired(upstream.address);
-    desired.policies.clear();
-    desired.settings.ext_authz = Some(Arc::new(ExtAuthz {
+/// The settings of an engine at an address.
+pub(super) fn ext_authz(engine: SocketAddr, on_failure: OnFailure) -> Arc<ExtAuthz> {
+    Arc::new(ExtAuthz {
         engine: Engine {
             host: engine.ip().to_string().into(),
             port: engine.port(),
@@ -48,7 +46,14 @@ async fn asking(upstream: &Upstream, engine: SocketAddr, on_failure: OnFailure) 
             on_failure,
         },
         include_arguments: true,
-    }));
+    })
+}
+
+/// A server that no rules govern, whose callers this engine is asked about.
+async fn asking(upstream: &Upstream, engine: SocketAddr, on_failure: OnFailure) -> Proxied {
+    let mut desired = desired(upstream.address);
+    desired.policies.clear();
+    desired.settings.ext_authz = Some(ext_authz(engine, on_failure));
     Proxied::start_with(desired, Some(upstream.address)).await
 }
 

@@ -17,7 +17,7 @@ fn count(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
 }
 
-fn an_hour(requests: u32) -> Limit {
+pub(super) fn an_hour(requests: u32) -> Limit {
     Limit {
         name: Some("fair".into()),
         counts: vec![Pattern::new("tools/call").unwrap()],

@@ -22,7 +22,8 @@ use crate::{
     policy::Plan,
     proxy::Tls,
     resources::{
-        Action, Backend, Capture, Certificate, ClientTls, Desired, HostAddresses, Pattern, Policy, Rule, Server,
+        Action, Backend, Capture, Certificate, ClientTls, Desired, Enforcement, HostAddresses, OnFailure, Pattern,
+        Policy, Rule, Server,
     },
 };
 
@@ -200,11 +201,15 @@ async fn without_its_certificate_tls_to_a_server_is_refused() {
 
 /// A server that answers TLS itself, and what a caller under these rules gets of it through the proxy.
 async fn through(rules: Vec<Rule>) -> (std::io::Result<String>, Vec<serde_json::Value>) {
+    through_with(|desired| Arc::make_mut(&mut desired.policies[0]).rules = rules).await
+}
+
+async fn through_with(change: impl FnOnce(&mut Desired)) -> (std::io::Result<String>, Vec<serde_json::Value>) {
     let (files, connector) = Files::new();
     let tls = Tls::open(&files.files).unwrap();
     let (scripted, address) = Scripted::start().await;
     let mut desired = with(address, ClientTls::Passthrough);
-    Arc::make_mut(&mut desired.policies[0]).rules = rules;
+    change(&mut desired);
     let proxied = Proxied::start_with(desired, Some(address)).await;
     let server = async {
         let mut stream = tls.accept(scripted.connection().await).await?;
@@ -283,6 +288,38 @@ async fn tls_goes_through_for_nobody_to_whom_something_is_denied() {
         "secret",
         "what others may not does not matter"
     );
+}
+
+#[tokio::test]
+async fn tls_goes_through_for_nobody_where_limits_or_an_engine_must_see_each_call() {
+    let limited = |enforcement| {
+        move |desired: &mut Desired| {
+            let policy = Arc::make_mut(&mut desired.policies[0]);
+            policy.rules = vec![];
+            policy.enforcement = enforcement;
+            policy.limits = vec![super::limits::an_hour(1_000)];
+        }
+    };
+    let engine = |on_failure| {
+        move |desired: &mut Desired| {
+            desired.policies.clear();
+            desired.settings.ext_authz = Some(super::engines::ext_authz("127.0.0.1:1".parse().unwrap(), on_failure));
+        }
+    };
+    let refused = |(answer, lines): (std::io::Result<String>, Vec<serde_json::Value>)| {
+        assert!(answer.is_err());
+        lines[0]["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        refused(through_with(limited(Enforcement::Enforce)).await),
+        "tls_limited"
+    );
+    // Failing open is for an engine that is silent, and not for callers who keep it from being asked.
+    for on_failure in [OnFailure::Closed, OnFailure::Open] {
+        assert_eq!(refused(through_with(engine(on_failure)).await), "tls_needs_engine");
+    }
+    let tried = through_with(limited(Enforcement::DryRun)).await;
+    assert_eq!(tried.0.unwrap(), "secret", "what is only tried changes nothing");
 }
 
 /// Servers of these hosts, all of them behind one address, with this for TLS of their clients.

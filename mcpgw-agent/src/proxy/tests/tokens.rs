@@ -82,7 +82,7 @@ impl World {
     }
 
     /// `Authorization` of a pod of the ServiceAccount `agents/ci`.
-    fn pod(&self, pod: &str) -> String {
+    pub(super) fn pod(&self, pod: &str) -> String {
         self.with(json!({
             "iss": "https://cluster.example", "sub": "system:serviceaccount:agents:ci", "aud": ["mcpgw"],
             "kubernetes.io": {
@@ -98,7 +98,7 @@ impl World {
 }
 
 /// A gateway with a server that everybody sees and one of the namespace `agents` alone; `policy` for both.
-async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) -> (Proxied, SessionServer) {
+pub(super) async fn gateway(world: &World, mode: Authentication, policy: Option<Demand>) -> (Proxied, SessionServer) {
     let upstream = SessionServer::start().await;
     let at = |namespace: &str, server: &str, expose_to| Server {
         expose_to,
@@ -386,7 +386,7 @@ async fn a_session_belongs_to_the_subject_that_opened_it_and_survives_a_new_toke
 }
 
 /// The server of `desired`, dialled itself, with a policy that asks for this.
-async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, SessionServer) {
+pub(super) async fn dialled(world: &World, mode: Option<Authentication>) -> (Proxied, SessionServer) {
     let server = SessionServer::start().await;
     let mut desired = desired(server.address);
     desired.settings = Settings {

@@ -30,7 +30,7 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
     /// Answer JSON-RPC over HTTP/1.1 keep-alive with the call's nonce, this server's name, the peer, and what came in
-    /// `Authorization`.
+    /// `Authorization`; offer one tool, `echo`.
     Echo,
     /// Send every byte back.
     Raw,
@@ -97,12 +97,17 @@ fn answer(head: &str, body: &[u8], name: &str, peer: SocketAddr) -> Value {
     let credentials: Vec<&str> = credentials.collect();
     let call: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let nonce = &call["params"]["arguments"]["nonce"];
-    json!({
-        "jsonrpc": "2.0",
-        "id": call["id"],
-        "result": {
+    let result = match call["method"].as_str() {
+        // Enough for a gateway to offer its one tool.
+        Some("initialize") => json!({
+            "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+            "serverInfo": {"name": name, "version": "1"},
+        }),
+        Some("tools/list") => json!({"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}),
+        _ => json!({
             "content": [{"type": "text", "text": nonce}],
             "structuredContent": {"nonce": nonce, "server": name, "peer": peer, "credentials": credentials},
-        }
-    })
+        }),
+    };
+    json!({"jsonrpc": "2.0", "id": call["id"], "result": result})
 }

@@ -1,0 +1,65 @@
+//! What is doubtful about the rules of a server, for the operator: it is in force as it is written, and may not do
+//! what its writer believes.
+
+use super::Admission;
+use crate::{
+    expression::Variable,
+    resources::{Action, Capture, ClientTls, Desired, Enforcement, Policy, Rule, Server},
+};
+
+/// What is doubtful about the rules that govern this server, a sentence each.
+pub fn doubts(server: &Server, desired: &Desired) -> Vec<String> {
+    let governing = || desired.policies.iter().filter(|policy| policy.governs(server));
+    let enforced = || governing().filter(|policy| policy.enforcement == Enforcement::Enforce);
+    let admission = Admission::of(server, enforced().map(|policy| &**policy));
+    let limited = enforced().any(|policy| !policy.limits.is_empty());
+    let mut doubts = Vec::from_iter(unread(server, &admission, limited, desired));
+    if !always_brings_a_token(server, &admission, desired) {
+        doubts.extend(governing().flat_map(|policy| untold(policy)));
+    }
+    doubts
+}
+
+/// TLS that is to go on unread, and cannot because of what must be seen in it.
+fn unread(server: &Server, admission: &Admission, limited: bool, desired: &Desired) -> Option<String> {
+    let what = match server.client_tls {
+        ClientTls::Passthrough if admission.redirected().mode.needs_token() => "tokens are asked for",
+        ClientTls::Passthrough if limited => "limits count its calls",
+        ClientTls::Passthrough if desired.settings.ext_authz.is_some() => "extAuthz is asked about its calls",
+        _ => return None,
+    };
+    Some(format!(
+        "PassthroughRefused: {what}, and clientTLS Passthrough lets nobody see them: TLS connections are refused; use Terminate"
+    ))
+}
+
+/// Whether nobody gets as far as the rules without a token, whichever way.
+fn always_brings_a_token(server: &Server, admission: &Admission, desired: &Desired) -> bool {
+    let at_gateway = desired.settings.gateway.as_ref();
+    admission.redirected().mode.needs_token()
+        || server.capture != Capture::Redirect && at_gateway.is_some_and(|gateway| gateway.authentication.needs_token())
+}
+
+/// Denials that only a token can tell whether they are about a caller.
+fn untold(policy: &Policy) -> impl Iterator<Item = String> {
+    let rules = policy.rules.iter().enumerate();
+    rules.filter(|(_, rule)| denies_by_token(rule)).map(|(index, _)| {
+        format!(
+            "UntoldCallers: {}#{} denies by what a token says, and callers need none here: each that it may be about is denied; ask for tokens by authentication",
+            policy.title(),
+            index + 1
+        )
+    })
+}
+
+fn denies_by_token(rule: &Rule) -> bool {
+    let tells = rule
+        .from
+        .iter()
+        .any(|from| !from.groups.is_empty() || !from.claims.is_empty());
+    let reads = rule
+        .when
+        .as_ref()
+        .is_some_and(|when| when.reads().has(Variable::Claims));
+    rule.action == Action::Deny && (tells || reads)
+}

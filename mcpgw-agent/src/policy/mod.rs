@@ -10,6 +10,7 @@
 //! limits how often: limits, compiled, and what has been spent of them
 //! face   what rules can tell callers apart by
 //! admission  what callers of a server prove before any rule
+//! in_force  the plan in force, and when it changes
 //! ```
 //!
 //! Any denial denies; where rules govern a server, one permission is needed; where none do, everything is allowed.
@@ -18,6 +19,7 @@ mod admission;
 mod ask;
 mod bucket;
 mod face;
+mod in_force;
 mod index;
 pub mod limits;
 mod plan;
@@ -29,6 +31,7 @@ mod tests;
 pub use admission::Admission;
 pub use ask::{Arguments, Ask, MAX_ARGUMENTS};
 pub use face::Face;
+pub use in_force::InForce;
 pub use plan::{Plan, Server};
 pub use rule::Considered;
 pub use rules::{Because, DEFAULT_DENY, Decision, Judgement};

@@ -81,6 +81,9 @@ pub const MAX_PENDING_PER_STREAM: usize = 1_024;
 /// How long they wait for a stream that nobody resumes.
 pub const PENDING_TIME: Duration = Duration::from_secs(600);
 
+/// How long a timer waits at most for a time of day: then it looks at the clock again, which may have been set.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
 /// Answers of our own that wait for a client to read its one stream.
 pub const MAX_SAID: usize = 64;
 

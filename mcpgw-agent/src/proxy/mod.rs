@@ -24,6 +24,7 @@
 //! cluster     … of what the whole cluster shares
 //! outside     a call about which somebody outside is asked
 //! refused     refusals, as JSON-RPC errors
+//! lease       how long a stream may stay open
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
 //! pending     calls whose answers come on another stream
@@ -41,6 +42,7 @@ mod exchange;
 mod gateway;
 mod gateway_listener;
 mod http_service;
+mod lease;
 mod limit;
 pub mod limits;
 mod listener;
@@ -66,7 +68,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
 use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::{
@@ -81,7 +82,7 @@ use crate::{
     identity::{Caller, jwt::Authenticator},
     mcp::seal::Sealer,
     pins::Pins,
-    policy::{Plan, limits::Budgets},
+    policy::{InForce, limits::Budgets},
     resources::{Certificate, ClientTls, Server},
     telemetry::{Path, Refusal, Telemetry, Who},
     upstream::Upstreams,
@@ -96,7 +97,7 @@ pub struct Proxy {
 
 /// What every connection needs.
 struct Shared {
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<InForce>,
     telemetry: Arc<Telemetry>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
@@ -120,7 +121,7 @@ struct Shared {
 /// What a proxy is put together from.
 pub struct Parts {
     /// What it goes by, as it is at each request.
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<InForce>,
     /// Where calls are recorded.
     pub telemetry: Arc<Telemetry>,
     /// The servers in force.
@@ -192,7 +193,7 @@ impl Shared {
 impl Proxy {
     /// A proxy. Everything runs on `runtime`, whose threads must be in the node's network namespace.
     pub fn new(parts: Parts, runtime: Handle) -> Arc<Self> {
-        let seen: Weak<ArcSwap<Plan>> = Arc::downgrade(&parts.plan);
+        let seen: Weak<InForce> = Arc::downgrade(&parts.plan);
         parts
             .telemetry
             .observe_plan(move || seen.upgrade().map_or(0, |plan| plan.load().generation));

@@ -17,9 +17,11 @@ use super::{
     Call, answer,
     collect::{self, CollectError},
     forward::{self, Forwarded},
+    hearing::Hearing,
     link::Link,
     reads_events,
-    session::Cancel,
+    resumption::{self, Places},
+    session::{Cancel, Key},
     settle,
     tasks::TaskIds,
 };
@@ -28,6 +30,7 @@ use crate::mcp::{
     error::code,
     held::Held,
     message::Peek,
+    method::Method,
     params::MetaKey,
     seal::{Owner, Sealer, ServerRequest, Token as _},
     splice::{Splice, json_string},
@@ -103,7 +106,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if let Some(record) = &mut record {
         record.answered();
     }
-    let changes = Changes {
+    let mut changes = Changes {
+        places: None,
         sealer: call.gateway.sealer.clone(),
         owner: session.owner,
         link: Arc::clone(&link),
@@ -113,13 +117,27 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         answers_questions: !session.shared,
         tasks: TaskIds::new(call.gateway, server, session.owner),
         has_tasks: seen.catalogue.features.tasks.any,
+        hearing: Hearing::of(call),
     };
     let status = client_status(response.status());
     let events = is_events(response.headers());
-    if events && reads_events(call.head) {
+    let streams = events && reads_events(call.head);
+    let places = Places::of(&call.gateway.sealer, &session).filter(|_| streams);
+    let response = match events && places.is_none() {
+        true => resumption::resuming(response, &link, &sent_id, seen.server.wanted.timeouts.call),
+        false => response,
+    };
+    changes.places = places;
+    if streams {
         let note = session.begin(id, Cancel::notice(&link, &sent_id));
         let (head, body) = response.into_parts();
-        let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status));
+        let watch = record.map(|record| {
+            let watch = Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status);
+            match session.key {
+                Key::Own(nonce) => watch.waiting_in(&call.shared.pending, nonce, &sent_id),
+                Key::Shared(_) => watch,
+            }
+        });
         let rewriter = Rewriter::new(&head.headers, changes);
         let relay = Relay::new(body, watch).rewriting(Some(rewriter)).holding(note);
         let mut response = answer::events(Body::relay(relay));
@@ -189,8 +207,16 @@ fn adapted(body: &Bytes, id: &RawValue, era: Era) -> Bytes {
 
 impl Changes {
     /// For a stream that is no call's.
-    pub(super) fn of_stream(sealer: Sealer, tasks: TaskIds, owner: Owner, link: Arc<Link>) -> Self {
+    pub(super) fn of_stream(
+        sealer: Sealer,
+        tasks: TaskIds,
+        owner: Owner,
+        link: Arc<Link>,
+        hearing: Arc<Hearing>,
+    ) -> Self {
         Self {
+            hearing,
+            places: None,
             tasks,
             has_tasks: true,
             sealer,
@@ -207,6 +233,8 @@ impl Changes {
 /// What changes in a legacy server's messages on their way to the client.
 pub(super) struct Changes {
     pub(super) sealer: Sealer,
+    /// Seals the ids of events, where the client can resume the stream.
+    pub(super) places: Option<Places>,
     pub(super) owner: Owner,
     pub(super) link: Arc<Link>,
     /// The id that the server knows, and the one that the client knows.
@@ -218,6 +246,8 @@ pub(super) struct Changes {
     pub(super) tasks: TaskIds,
     /// Whether the server may speak of tasks.
     pub(super) has_tasks: bool,
+    /// What the client may hear of.
+    pub(super) hearing: Arc<Hearing>,
 }
 
 impl Changes {
@@ -302,6 +332,17 @@ impl Changes {
         Rewritten::Replace(splice.finish())
     }
 
+    /// Whether a notification is for the client: what a resource is about that it may not have, or that is another
+    /// server's, is not.
+    fn is_heard(&self, peek: &Peek<'_>) -> bool {
+        if peek.method.as_deref().map(Method::of) != Some(Method::ResourceUpdated) {
+            return true;
+        }
+        let uri = peek.params().ok().and_then(|params| params.uri);
+        let uri = uri.as_ref().and_then(|uri| uri.text());
+        uri.is_some_and(|uri| self.hearing.hears(self.link.server(), &uri))
+    }
+
     /// Answers a question that no client can be asked.
     fn decline(&self, id: &RawValue, ping: bool) {
         let body = match ping {
@@ -327,16 +368,15 @@ impl Rewrite for Changes {
         match peek.kind {
             Kind::Response => self.response(message, &peek),
             Kind::Request => self.question(message, &peek),
+            Kind::Notification if !self.is_heard(&peek) => Rewritten::Drop,
             Kind::Notification => self.tasks.message(message),
         }
     }
 
-    /// A client that has a session can resume the stream, if the id tells whose it is.
+    /// A client that has a session can resume the stream, if the id tells where.
     fn event_id(&mut self, id: &Line) -> EventId {
-        match self.answers_questions {
-            true => super::listen::event_id(self.link.server(), id).map_or(EventId::None, EventId::Other),
-            false => EventId::None,
-        }
+        let sealed = self.places.as_ref().and_then(|places| places.seal(&self.link, id));
+        sealed.map_or(EventId::None, EventId::Other)
     }
 }
 

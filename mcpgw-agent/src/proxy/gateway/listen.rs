@@ -18,10 +18,12 @@ use super::{
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
     Call, answer, forward,
+    hearing::{Hearing, subscription},
     legacy::Changes,
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
-    session::Session,
+    resumption::{self, Places},
+    session::{Key, Session},
     settle,
     stream::{Change, EventBody, Feed},
     tasks::TaskIds,
@@ -33,11 +35,10 @@ use crate::{
     mcp::{
         Envelope,
         error::code,
-        governed::{Governed, Kind as Governs},
         message::Peek,
         method::Method,
         splice::Splice,
-        sse::{self, Event, Line},
+        sse::{self, Event},
         version::Era,
     },
     resources::ObjectName,
@@ -46,42 +47,41 @@ use crate::{
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// The id of an event at the gateway: whose it is, and the server's own id.
-pub(super) fn event_id(server: &ObjectName, id: &Line) -> Option<Line> {
-    Line::new(format!("{server} {}", id.as_str()?))
-}
-
-/// What [`event_id`] put together.
-fn origin_of(id: &HeaderValue) -> Option<(ObjectName, HeaderValue)> {
-    let (server, id) = id.to_str().ok()?.split_once(' ')?;
-    Some((ObjectName::parse(server)?, HeaderValue::from_str(id).ok()?))
-}
-
 /// The stream of a legacy client.
 pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
     let session = call.session();
     if let Some(last) = call.head.headers.get(LAST_EVENT_ID) {
         return resume(call, &session, last).await;
     }
+    let hearing = Hearing::of(call);
     let (feed, body, gone) = EventBody::new();
     let change: Change = {
+        let hearing = Arc::clone(&hearing);
         let (sealer, owner) = (call.gateway.sealer.clone(), session.owner);
         let tasks = TaskIds::new(call.gateway, &ObjectName::default(), owner);
         Arc::new(move |link: &Arc<Link>, event: Event| {
-            let mut changes = Changes::of_stream(sealer.clone(), tasks.at(link.server()), owner, Arc::clone(link));
+            let mut changes = Changes::of_stream(
+                sealer.clone(),
+                tasks.at(link.server()),
+                owner,
+                Arc::clone(link),
+                Arc::clone(&hearing),
+            );
             changed(&mut changes, event)
         })
     };
-    session.outlet.open(feed.clone(), change, gone.clone());
+    session
+        .outlet
+        .open(feed.clone(), change, Arc::clone(&hearing), gone.clone());
     for link in session.open_links() {
         session.outlet.attach(&link);
     }
-    let servers = servers(call);
+    let lease = call.lease(&hearing, Vec::new());
     let changes = call.shared.discovery.changes();
     tokio::spawn(async move {
-        gone.run_until_cancelled(tell(changes, servers, feed, None)).await;
+        gone.run_until_cancelled(tell(changes, &hearing, feed, None)).await;
     });
-    Ok(answer::events(Body::events(body)))
+    Ok(answer::events(Body::events(body.leased(lease))))
 }
 
 /// One event, changed for the client.
@@ -101,8 +101,12 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         let message = "No stream can be resumed behind this event";
         Refused::new(StatusCode::NOT_FOUND, "last_event_id", message)
     };
-    let (server, last) = origin_of(last).ok_or_else(unknown)?;
-    let link = session.open_link(&server).ok_or_else(unknown)?;
+    let (link, last) = resumption::place(call, session, last).ok_or_else(unknown)?;
+    let server = link.server().clone();
+    let hearing = Hearing::of(call);
+    if !hearing.sees(&server) {
+        return Err(unknown());
+    }
     let response = link
         .listen(Some(&last))
         .await
@@ -112,30 +116,30 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     }
     let (head, body) = response.into_parts();
     let tasks = TaskIds::new(call.gateway, &server, session.owner);
-    let changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link);
+    let lease = call.lease(&hearing, Vec::new());
+    let mut changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link, hearing);
+    changes.places = Places::of(&call.gateway.sealer, session);
     let rewriter = Rewriter::new(&head.headers, changes);
-    let relay = Relay::new(body.without_call_deadline(), None).rewriting(Some(rewriter));
+    let mut relay = Relay::new(body.without_call_deadline(), None)
+        .rewriting(Some(rewriter))
+        .leased(Some(lease));
+    if let Key::Own(nonce) = session.key {
+        // The record of the call is still open.
+        relay = relay.looking_for(&call.shared.pending, nonce, false);
+    }
     Ok(answer::events(Body::relay(relay)))
-}
-
-fn servers(call: &Call<'_>) -> Vec<ObjectName> {
-    call.view
-        .servers
-        .iter()
-        .map(|seen| seen.server.name().clone())
-        .collect()
 }
 
 /// Tells a client which lists changed. `subscription` is the id of the request that asked for it, in the modern era.
 async fn tell(
     mut changes: tokio::sync::broadcast::Receiver<Changed>,
-    servers: Vec<ObjectName>,
+    hearing: &Hearing,
     feed: Feed,
     subscription: Option<Wanted>,
 ) {
     loop {
         let kinds = match changes.recv().await {
-            Ok(change) if !servers.contains(&change.server) => continue,
+            Ok(change) if !hearing.sees(&change.server) => continue,
             Ok(change) => vec![change.kind],
             // Some changes went by unheard: any list may be another.
             Err(RecvError::Lagged(_)) => vec![ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources],
@@ -193,15 +197,6 @@ pub(super) async fn subscribe(
     }
 }
 
-/// What is decided about who wants to hear of a resource.
-fn subscription(uri: &str) -> Governed<'_> {
-    Governed {
-        method: "resources/subscribe",
-        kind: Governs::Resource,
-        name: uri,
-    }
-}
-
 /// Subscribes to a resource of a server, or no longer; the answer to the client.
 async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on: bool) -> Result<Bytes, Refused> {
     let server = seen.server.name();
@@ -213,10 +208,13 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
     let session = call.session();
     if seen.catalogue.speaks.legacy.is_none() {
         if !on {
-            session.listens.remove(&session, upstream, uri).await;
+            session
+                .listens
+                .remove(&session, upstream, uri, &Hearing::of(call))
+                .await;
             return Ok(answer::empty(id));
         }
-        let added = session.listens.add(&session, upstream, uri).await;
+        let added = session.listens.add(&session, upstream, uri, &Hearing::of(call)).await;
         return added.map(|()| answer::empty(id)).map_err(|why| {
             let message = format!("MCP server {server} cannot be subscribed to: {why}");
             Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message)
@@ -315,7 +313,9 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         filter,
     };
     let (feed, body, gone) = EventBody::new();
-    let servers = servers(call);
+    let hearing = Hearing::of(call);
+    let lease = call.lease(&hearing, wanted.filter.resource_subscriptions.clone());
+    let body = body.leased(lease.saying(&answer::end_of_listening(id)));
     let changes = call.shared.discovery.changes();
     let subscriptions: Vec<Subscription> = by_server
         .into_values()
@@ -327,6 +327,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                 uris,
                 session,
                 behalf: call.behalf(),
+                hearing: Arc::clone(&hearing),
             })
         })
         .collect();
@@ -360,7 +361,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             let updates = followed
                 .into_iter()
                 .map(|(subscription, updates)| subscription.follow(updates, &listener));
-            let lists = tell(changes, servers, feed.clone(), Some(wanted.clone()));
+            let lists = tell(changes, &hearing, feed.clone(), Some(wanted.clone()));
             tokio::join!(join_all(updates), lists);
         };
         gone.run_until_cancelled(heard).await;

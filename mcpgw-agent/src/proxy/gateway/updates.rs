@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use super::{
+    hearing::Hearing,
     limits::{FEED_TIMEOUT, MAX_EVENT_BYTES, OPEN_TIMEOUT, RETRY},
     link, modern,
     session::Session,
@@ -31,6 +32,8 @@ pub(super) struct Subscription {
     /// The client's session, where the server knows sessions.
     pub(super) session: Option<Arc<Session>>,
     pub(super) behalf: Option<Behalf>,
+    /// What the client may hear.
+    pub(super) hearing: Arc<Hearing>,
 }
 
 /// Who is told.
@@ -84,17 +87,20 @@ impl Subscription {
     /// Subscribes; what changes from now on is heard.
     pub(super) async fn open(&self) -> Result<Updates, String> {
         let open = async {
+            // It may be another since the client asked.
+            let upstream = self.hearing.upstream(&self.upstream.server().name);
+            let upstream = upstream.ok_or("it is no longer there")?;
             match &self.session {
-                Some(session) => self.in_session(session).await,
-                None => self.without_session().await,
+                Some(session) => self.in_session(session, &upstream).await,
+                None => self.without_session(&upstream).await,
             }
         };
         let limit = || format!("it did not take the subscription within {} s", OPEN_TIMEOUT.as_secs());
         timeout(OPEN_TIMEOUT, open).await.unwrap_or_else(|_| Err(limit()))
     }
 
-    async fn in_session(&self, session: &Arc<Session>) -> Result<Updates, String> {
-        let link = session.link(&self.upstream).await.map_err(|error| error.to_string())?;
+    async fn in_session(&self, session: &Arc<Session>, upstream: &Arc<Upstream>) -> Result<Updates, String> {
+        let link = session.link(upstream).await.map_err(|error| error.to_string())?;
         for uri in &self.uris {
             let asked = link.ask("resources/subscribe", serde_json::json!({ "uri": uri })).await;
             asked.map_err(|error| error.to_string())?;
@@ -103,7 +109,7 @@ impl Subscription {
         Updates::of(link.listen(None).await.map_err(|error| error.to_string())?)
     }
 
-    async fn without_session(&self) -> Result<Updates, String> {
+    async fn without_session(&self, upstream: &Upstream) -> Result<Updates, String> {
         let version = Revision::MODERN.as_str();
         let body = serde_json::json!({
             "jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen",
@@ -118,9 +124,9 @@ impl Subscription {
         });
         let mut headers = HeaderMap::new();
         modern::route(&mut headers, "subscriptions/listen", None);
-        let endpoint = self.upstream.pick().map_err(|error| error.explain())?;
-        let request = link::post(&self.upstream, body.to_string().into(), &headers, self.behalf.clone());
-        let response = self.upstream.ask(&endpoint, request).await;
+        let endpoint = upstream.pick().map_err(|error| error.explain())?;
+        let request = link::post(upstream, body.to_string().into(), &headers, self.behalf.clone());
+        let response = upstream.ask(&endpoint, request).await;
         let mut updates = Updates::of(response.map_err(|error| error.explain())?)?;
         match updates.next().await? {
             Heard::Acknowledged => {}
@@ -130,26 +136,43 @@ impl Subscription {
         Ok(updates)
     }
 
-    /// Passes on what is heard for as long as somebody listens; subscribes again where the server breaks off.
-    pub(super) async fn follow(self, mut updates: Updates, listener: &Listener) {
+    /// Passes on what is heard for as long as somebody listens, and may; subscribes again where the server breaks off.
+    pub(super) async fn follow(self, updates: Updates, listener: &Listener) {
+        let server = &self.upstream.server().name;
+        let mut updates = Some(updates);
+        loop {
+            tokio::select! {
+                () = self.hear(updates.take(), listener) => return,
+                // What the client may no longer hear of is not asked for either.
+                () = self.hearing.until(server, false) => {}
+            }
+            self.hearing.until(server, true).await;
+        }
+    }
+
+    async fn hear(&self, mut updates: Option<Updates>, listener: &Listener) {
+        let server = &self.upstream.server().name;
         let mut pause = RETRY.0;
         loop {
+            let mut heard = match updates.take() {
+                Some(updates) => updates,
+                None => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                    let Ok(updates) = self.open().await else { continue };
+                    updates
+                }
+            };
             let why = loop {
-                match updates.next().await {
+                match heard.next().await {
                     Ok(Heard::Acknowledged) => {}
+                    Ok(Heard::Updated(uri)) if !self.hearing.hears(server, &uri) => {}
                     Ok(Heard::Updated(uri)) if listener.tell(&uri).await => pause = RETRY.0,
                     Ok(Heard::Updated(_)) => return,
                     Err(why) => break why,
                 }
             };
-            tracing::debug!(server = %self.upstream.server().name, why, "subscribing again");
-            updates = loop {
-                sleep(pause).await;
-                pause = (pause * 2).min(RETRY.1);
-                if let Ok(updates) = self.open().await {
-                    break updates;
-                }
-            };
+            tracing::debug!(%server, why, "subscribing again");
         }
     }
 }

@@ -1,0 +1,106 @@
+//! What a client may hear on its streams, as things are when there is something to hear: a stream outlives the plan by
+//! which it was opened.
+
+use std::sync::Arc;
+
+use super::{
+    Call,
+    view::{Seen, View},
+};
+use crate::{
+    identity::Caller,
+    mcp::governed::{Governed, Kind},
+    policy::Plan,
+    proxy::Shared,
+    resources::ObjectName,
+    upstream::Upstream,
+};
+
+/// What one caller may hear, through a catalog or without one.
+pub(super) struct Hearing {
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+    catalog: Option<Box<str>>,
+}
+
+impl Hearing {
+    pub(super) fn of(call: &Call<'_>) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Arc::clone(call.shared),
+            caller: Arc::clone(call.caller),
+            catalog: call.catalog.map(Box::from),
+        })
+    }
+
+    /// The plan now, and what the caller sees by it; `None` where its catalog is gone.
+    fn now(&self) -> Option<(Arc<Plan>, Arc<View>)> {
+        let Self {
+            shared,
+            caller,
+            catalog,
+        } = self;
+        let plan = shared.plan.load_full();
+        let catalog = match catalog {
+            None => None,
+            Some(name) => Some(Arc::clone(plan.catalog(name)?)),
+        };
+        let snapshot = shared.discovery.snapshot();
+        let pins = shared.pins.table();
+        let view = shared
+            .gateway
+            .views
+            .of(caller, catalog.as_ref(), &plan, &snapshot, &pins);
+        Some((plan, view))
+    }
+
+    /// Whether it may hear of a server.
+    pub(super) fn sees(&self, server: &ObjectName) -> bool {
+        let is_it = |seen: &Seen| seen.server.name() == server;
+        self.now().is_some_and(|(_, view)| view.servers.iter().any(is_it))
+    }
+
+    /// Whether it may hear from a server that a resource changed: only of what is that server's own, and only where a
+    /// subscription would be allowed.
+    pub(super) fn hears(&self, server: &ObjectName, uri: &str) -> bool {
+        let Some((plan, view)) = self.now() else { return false };
+        match view.owner_of(uri) {
+            Some(owner) if owner.server.name() == server => plan.allows(&owner.server, &self.caller, subscription(uri)),
+            _ => {
+                self.shared.telemetry.strange_update(server);
+                false
+            }
+        }
+    }
+
+    /// Whether it may subscribe to a resource, whoever has it.
+    pub(super) fn may_subscribe(&self, uri: &str) -> bool {
+        let Some((plan, view)) = self.now() else { return false };
+        let owner = view.owner_of(uri);
+        owner.is_some_and(|owner| plan.allows(&owner.server, &self.caller, subscription(uri)))
+    }
+
+    /// The way to a server, as it is now.
+    pub(super) fn upstream(&self, server: &ObjectName) -> Option<Arc<Upstream>> {
+        let plan = self.shared.plan.load_full();
+        self.shared.upstreams.of(&plan.server(server)?.wanted)
+    }
+
+    /// Waits until the server may be heard of, or until it may not.
+    pub(super) async fn until(&self, server: &ObjectName, heard: bool) {
+        let mut changes = self.shared.plan.changes();
+        while self.sees(server) != heard {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// What is decided about who wants to hear of a resource.
+pub(super) fn subscription(uri: &str) -> Governed<'_> {
+    Governed {
+        method: "resources/subscribe",
+        kind: Kind::Resource,
+        name: uri,
+    }
+}

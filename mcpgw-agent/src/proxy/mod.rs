@@ -6,6 +6,7 @@
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection, by what is spoken on it
 //! http_service  HTTP on it, in either version
+//! stall       streams of HTTP/2 that their client does not read
 //! secured     what becomes of TLS to a server's address
 //! tls         TLS that ends here
 //! observed    connections of workloads that are only observed
@@ -59,6 +60,7 @@ mod rewrite;
 mod room;
 mod route;
 mod secured;
+mod stall;
 mod tls;
 mod voices;
 

@@ -59,24 +59,31 @@ impl Hearing {
         self.now().is_some_and(|(_, view)| view.servers.iter().any(is_it))
     }
 
-    /// Whether it may hear from a server that a resource changed: only of what is that server's own, and only where a
-    /// subscription would be allowed.
-    pub(super) fn hears(&self, server: &ObjectName, uri: &str) -> bool {
-        let Some((plan, view)) = self.now() else { return false };
-        match view.owner_of(uri) {
-            Some(owner) if owner.server.name() == server => plan.allows(&owner.server, &self.caller, subscription(uri)),
-            _ => {
-                self.shared.telemetry.strange_update(server);
-                false
-            }
-        }
+    /// The URI at the gateway of a resource of which a server says that it changed, where the client may hear that: only
+    /// of what is that server's own, and only where a subscription would be allowed.
+    pub(super) fn hears(&self, server: &ObjectName, uri: &str) -> Option<String> {
+        let (plan, view) = self.now()?;
+        let shown = view.shown(server, uri);
+        let owner = view.owner_of(&shown);
+        let Some(owner) = owner.filter(|owner| owner.seen.server.name() == server) else {
+            self.shared.telemetry.strange_update(server);
+            return None;
+        };
+        let allowed = plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own));
+        allowed.then(|| shown.into_owned())
+    }
+
+    /// The URI at the gateway of what a server has by this one.
+    pub(super) fn shown(&self, server: &ObjectName, own: &str) -> String {
+        let shown = self.now().map(|(_, view)| view.shown(server, own).into_owned());
+        shown.unwrap_or_else(|| own.to_owned())
     }
 
     /// Whether it may subscribe to a resource, whoever has it.
     pub(super) fn may_subscribe(&self, uri: &str) -> bool {
         let Some((plan, view)) = self.now() else { return false };
         let owner = view.owner_of(uri);
-        owner.is_some_and(|owner| plan.allows(&owner.server, &self.caller, subscription(uri)))
+        owner.is_some_and(|owner| plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own)))
     }
 
     /// The way to a server, as it is now.

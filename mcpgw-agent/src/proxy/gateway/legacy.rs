@@ -24,6 +24,7 @@ use super::{
     session::{Cancel, Key},
     settle,
     tasks::TaskIds,
+    uris::Uris,
 };
 use crate::mcp::{
     AnswerObserver, Envelope, Kind,
@@ -118,6 +119,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         tasks: TaskIds::new(call.gateway, server, session.owner),
         has_tasks: seen.catalogue.features.tasks.any,
         hearing: Hearing::of(call),
+        uris: Uris::of(&call.view, server),
     };
     let status = client_status(response.status());
     let events = is_events(response.headers());
@@ -217,6 +219,7 @@ impl Changes {
         Self {
             hearing,
             places: None,
+            uris: None,
             tasks,
             has_tasks: true,
             sealer,
@@ -248,12 +251,14 @@ pub(super) struct Changes {
     pub(super) has_tasks: bool,
     /// What the client may hear of.
     pub(super) hearing: Arc<Hearing>,
+    /// The URIs that are others for the client, if there are any.
+    pub(super) uris: Option<Uris>,
 }
 
 impl Changes {
     /// Whether an answer in JSON is another for the client.
     fn changes_answers(&self) -> bool {
-        self.modern || self.restore.is_some() || self.has_tasks
+        self.modern || self.restore.is_some() || self.has_tasks || self.uris.is_some()
     }
 
     fn of_answer(&self, message: Bytes) -> Bytes {
@@ -275,6 +280,9 @@ impl Changes {
         }
         if self.has_tasks {
             self.tasks.seal(message, peek, &mut splice);
+        }
+        if let Some(uris) = &self.uris {
+            uris.change(message, peek, &mut splice);
         }
         match splice.is_empty() {
             true => Rewritten::Keep,
@@ -332,15 +340,17 @@ impl Changes {
         Rewritten::Replace(splice.finish())
     }
 
-    /// Whether a notification is for the client: what a resource is about that it may not have, or that is another
-    /// server's, is not.
-    fn is_heard(&self, peek: &Peek<'_>) -> bool {
-        if peek.method.as_deref().map(Method::of) != Some(Method::ResourceUpdated) {
-            return true;
+    /// That a resource changed, as the client hears it; `None` where it may not, or where it is another server's.
+    fn updated(&self, message: &Bytes, peek: &Peek<'_>) -> Option<Rewritten> {
+        let uri = peek.params().ok()?.uri?;
+        let own = uri.text()?;
+        let shown = self.hearing.hears(self.link.server(), &own)?;
+        if shown == *own {
+            return Some(Rewritten::Keep);
         }
-        let uri = peek.params().ok().and_then(|params| params.uri);
-        let uri = uri.as_ref().and_then(|uri| uri.text());
-        uri.is_some_and(|uri| self.hearing.hears(self.link.server(), &uri))
+        let mut splice = Splice::new(message);
+        splice.replace(uri.span(), json_string(&shown));
+        Some(Rewritten::Replace(splice.finish()))
     }
 
     /// Answers a question that no client can be asked.
@@ -368,7 +378,9 @@ impl Rewrite for Changes {
         match peek.kind {
             Kind::Response => self.response(message, &peek),
             Kind::Request => self.question(message, &peek),
-            Kind::Notification if !self.is_heard(&peek) => Rewritten::Drop,
+            Kind::Notification if peek.method.as_deref().map(Method::of) == Some(Method::ResourceUpdated) => {
+                self.updated(message, &peek).unwrap_or(Rewritten::Drop)
+            }
             Kind::Notification => self.tasks.message(message),
         }
     }

@@ -28,7 +28,8 @@ use super::{
     stream::{Change, EventBody, Feed},
     tasks::TaskIds,
     updates::{Listener, SUBSCRIPTION_ID, Subscription},
-    view::{Kind as List, Seen},
+    uris::Uris,
+    view::{Kind as List, Owner, Seen},
 };
 use crate::{
     discovery::{Change as Changed, ChangeKind},
@@ -119,6 +120,7 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     let lease = call.lease(&hearing, Vec::new());
     let mut changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link, hearing);
     changes.places = Places::of(&call.gateway.sealer, session);
+    changes.uris = Uris::of(&call.view, &server);
     let rewriter = Rewriter::new(&head.headers, changes);
     let mut relay = Relay::new(body.without_call_deadline(), None)
         .rewriting(Some(rewriter))
@@ -177,16 +179,16 @@ pub(super) async fn subscribe(
     let refused = |refused: Refused| refused.to(Some(id));
     let uri = envelope.subject().unwrap_or_default();
     let on = envelope.method.as_deref().map(Method::of) == Some(Method::Subscribe);
-    let asked = subscription(uri);
-    let seen = call.view.owner_of(uri).ok_or_else(|| refused(call.unknown(asked)))?;
+    let owner = call.view.owner_of(uri);
+    let Owner { seen, own } = owner.ok_or_else(|| refused(call.unknown(subscription(uri))))?;
     let mut record = None;
     if on {
-        match forward::decided(call, Some(id), seen, asked, uri, envelope, false).await {
+        match forward::decided(call, Some(id), seen, subscription(&own), uri, envelope, false).await {
             Decided::Allowed(open) => record = Some(open),
             Decided::Denied(answer) => return Ok(answer),
         }
     }
-    let answered = subscribe_at(call, id, seen, uri, on).await;
+    let answered = subscribe_at(call, id, seen, &own, on).await;
     match (answered, record) {
         (Ok(answer), Some(mut record)) => {
             settle(&mut record, id, StatusCode::OK, &answer);
@@ -299,12 +301,14 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let mut by_server: HashMap<ObjectName, (&Seen, Vec<String>)> = HashMap::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         // What is left out is not acknowledged, like what nobody has.
-        let Some(seen) = call.view.owner_of(&uri) else { continue };
-        if hears(call, id, seen, &uri, envelope).await {
+        let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
+            continue;
+        };
+        if hears(call, id, seen, (&own, &uri), envelope).await {
             let (_, uris) = by_server
                 .entry(seen.server.name().clone())
                 .or_insert((seen, Vec::new()));
-            uris.push(uri.clone());
+            uris.push(own);
             filter.resource_subscriptions.push(uri);
         }
     }
@@ -345,7 +349,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                     Err(why) => {
                         tracing::debug!(server = %subscription.upstream.server().name, why, "updates are not heard");
                         let uris = &mut wanted.filter.resource_subscriptions;
-                        uris.retain(|uri| !subscription.uris.contains(uri));
+                        uris.retain(|uri| !subscription.has(uri));
                     }
                 }
             }
@@ -371,8 +375,8 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
 }
 
 /// Whether the client may hear of a resource.
-async fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, envelope: &Envelope<'_>) -> bool {
-    match forward::decided(call, Some(id), seen, subscription(uri), uri, envelope, false).await {
+async fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, (own, uri): (&str, &str), envelope: &Envelope<'_>) -> bool {
+    match forward::decided(call, Some(id), seen, subscription(own), uri, envelope, false).await {
         Decided::Allowed(mut record) => {
             record.status(StatusCode::OK.as_u16());
             record.outcome(Outcome::Ok, None);

@@ -3,6 +3,7 @@
 //! ```text
 //! view       what one kind of caller sees: servers, names, lists ready to be sent
 //! template   which URIs a resource template stands for
+//! uris       URIs that two servers have
 //! views      views, made once for each kind of caller
 //! request    one request: which era, which session, on to its method
 //! introduce  initialize and server/discover
@@ -47,6 +48,7 @@ mod stream;
 mod tasks;
 mod template;
 mod updates;
+mod uris;
 mod view;
 mod views;
 

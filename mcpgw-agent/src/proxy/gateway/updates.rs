@@ -28,6 +28,7 @@ pub(super) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId
 /// Resources of one server that a client wants to hear of.
 pub(super) struct Subscription {
     pub(super) upstream: Arc<Upstream>,
+    /// As the server has them.
     pub(super) uris: Vec<String>,
     /// The client's session, where the server knows sessions.
     pub(super) session: Option<Arc<Session>>,
@@ -84,6 +85,12 @@ pub(super) struct Updates {
 }
 
 impl Subscription {
+    /// Whether it is the subscription to what the client knows by this URI.
+    pub(super) fn has(&self, uri: &str) -> bool {
+        let server = &self.upstream.server().name;
+        self.uris.iter().any(|own| self.hearing.shown(server, own) == uri)
+    }
+
     /// Subscribes; what changes from now on is heard.
     pub(super) async fn open(&self) -> Result<Updates, String> {
         let open = async {
@@ -166,9 +173,11 @@ impl Subscription {
             let why = loop {
                 match heard.next().await {
                     Ok(Heard::Acknowledged) => {}
-                    Ok(Heard::Updated(uri)) if !self.hearing.hears(server, &uri) => {}
-                    Ok(Heard::Updated(uri)) if listener.tell(&uri).await => pause = RETRY.0,
-                    Ok(Heard::Updated(_)) => return,
+                    Ok(Heard::Updated(uri)) => match self.hearing.hears(server, &uri) {
+                        None => {}
+                        Some(shown) if listener.tell(&shown).await => pause = RETRY.0,
+                        Some(_) => return,
+                    },
                     Err(why) => break why,
                 }
             };

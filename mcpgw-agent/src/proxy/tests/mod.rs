@@ -26,6 +26,7 @@ mod tasks;
 mod tls;
 mod tokens;
 mod upstreams;
+mod uris;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

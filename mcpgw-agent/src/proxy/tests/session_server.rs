@@ -230,11 +230,16 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
                 &params["name"],
                 &params["uri"],
                 &params["ref"]["name"],
+                &params["ref"]["uri"],
                 &params["taskId"],
             ];
             let name = names.into_iter().find_map(Value::as_str).unwrap().to_owned();
+            let result = match asked["method"].as_str() {
+                Some("resources/read") => json!({"contents": [{"uri": name, "text": "t"}]}),
+                _ => json!({}),
+            };
             state.called.push(name);
-            whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string())
+            whole(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string())
         }
         "tools/call" if asked["params"]["task"].is_object() => {
             let task = format!("t-{}", state.tasks.len());

@@ -45,7 +45,7 @@ pub(super) async fn rest(mut stream: TcpStream) -> String {
     text
 }
 
-fn updated(uri: &str) -> String {
+pub(super) fn updated(uri: &str) -> String {
     format!(
         "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":\"{uri}\"}}}}\n\n"
     )

@@ -86,6 +86,13 @@ impl Hearing {
         owner.is_some_and(|owner| plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own)))
     }
 
+    /// Whether it may hear of a server's task, by that server's own id of it.
+    pub(super) fn may_watch(&self, server: &ObjectName, task: &str) -> bool {
+        let plan = self.shared.plan.load_full();
+        let allows = |server| plan.allows(server, &self.caller, watching(task));
+        self.sees(server) && plan.server(server).is_some_and(|server| allows(server))
+    }
+
     /// The way to a server, as it is now.
     pub(super) fn upstream(&self, server: &ObjectName) -> Option<Arc<Upstream>> {
         let plan = self.shared.plan.load_full();
@@ -109,5 +116,14 @@ pub(super) fn subscription(uri: &str) -> Governed<'_> {
         method: "resources/subscribe",
         kind: Kind::Resource,
         name: uri,
+    }
+}
+
+/// What is decided about who wants to hear of a task: it is told what `tasks/get` would answer.
+pub(super) fn watching(task: &str) -> Governed<'_> {
+    Governed {
+        method: "tasks/get",
+        kind: Kind::Task,
+        name: task,
     }
 }

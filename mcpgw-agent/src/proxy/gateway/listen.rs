@@ -18,7 +18,7 @@ use super::{
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
     Call, answer, forward,
-    hearing::{Hearing, subscription},
+    hearing::{Hearing, subscription, watching},
     legacy::Changes,
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
@@ -26,8 +26,8 @@ use super::{
     session::{Key, Session},
     settle,
     stream::{Change, EventBody, Feed},
-    tasks::TaskIds,
-    updates::{Listener, SUBSCRIPTION_ID, Subscription},
+    tasks::{self, TaskIds},
+    updates::{Listener, SUBSCRIPTION_ID, Subscription, TaskId},
     uris::Uris,
     view::{Kind as List, Owner, Seen},
 };
@@ -36,6 +36,7 @@ use crate::{
     mcp::{
         Envelope,
         error::code,
+        governed::Governed,
         message::Peek,
         method::Method,
         splice::Splice,
@@ -258,6 +259,9 @@ struct Filter {
     resources_list_changed: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resource_subscriptions: Vec<String>,
+    /// Of the extension that has tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    task_ids: Vec<String>,
 }
 
 impl Filter {
@@ -293,23 +297,32 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         serde_json::from_slice(call.body).map_err(|error| bad(format!("Invalid params: {error}")))?;
     debug_assert!(envelope.id.is_some());
     let mut filter = params.notifications;
-    if filter.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+    if filter.resource_subscriptions.len() + filter.task_ids.len() > MAX_SUBSCRIPTIONS {
         return Err(bad(format!(
-            "At most {MAX_SUBSCRIPTIONS} resources can be subscribed to at once"
+            "At most {MAX_SUBSCRIPTIONS} resources and tasks can be subscribed to at once"
         )));
     }
-    let mut by_server: HashMap<ObjectName, (&Seen, Vec<String>)> = HashMap::new();
+    if !filter.task_ids.is_empty() && !tasks::are_known_to(call.era, envelope) {
+        return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
+    }
+    let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         // What is left out is not acknowledged, like what nobody has.
         let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
             continue;
         };
-        if hears(call, id, seen, (&own, &uri), envelope).await {
-            let (_, uris) = by_server
-                .entry(seen.server.name().clone())
-                .or_insert((seen, Vec::new()));
-            uris.push(own);
+        if hears(call, id, seen, (subscription(&own), &uri), envelope).await {
+            Wishes::at(&mut by_server, seen).uris.push(own);
             filter.resource_subscriptions.push(uri);
+        }
+    }
+    for sealed in std::mem::take(&mut filter.task_ids) {
+        // Servers of the legacy era tell of tasks in another way, and only those who have a session.
+        let found = tasks::find(call, &sealed).filter(|(seen, _)| seen.catalogue.speaks.modern);
+        let Some((seen, own)) = found else { continue };
+        if hears(call, id, seen, (watching(&own), &sealed), envelope).await {
+            filter.task_ids.push(sealed.clone());
+            Wishes::at(&mut by_server, seen).tasks.push(TaskId { own, sealed });
         }
     }
     let wanted = Wanted {
@@ -323,12 +336,13 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let changes = call.shared.discovery.changes();
     let subscriptions: Vec<Subscription> = by_server
         .into_values()
-        .filter_map(|(seen, uris)| {
+        .filter_map(|Wishes { seen, uris, tasks }| {
             let upstream = call.shared.upstreams.of(&seen.server.wanted)?;
             let session = (!seen.catalogue.speaks.modern).then(|| call.session());
             Some(Subscription {
                 upstream,
                 uris,
+                tasks,
                 session,
                 behalf: call.behalf(),
                 hearing: Arc::clone(&hearing),
@@ -345,11 +359,19 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             let mut followed = Vec::new();
             for (subscription, opened) in join_all(subscriptions.into_iter().map(open)).await {
                 match opened {
-                    Ok(updates) => followed.push((subscription, updates)),
+                    Ok(updates) => {
+                        let refused = |task: &&TaskId| !updates.tells_of(&task.own);
+                        for task in subscription.tasks.iter().filter(refused) {
+                            wanted.filter.task_ids.retain(|sealed| *sealed != task.sealed);
+                        }
+                        followed.push((subscription, updates));
+                    }
                     Err(why) => {
                         tracing::debug!(server = %subscription.upstream.server().name, why, "updates are not heard");
                         let uris = &mut wanted.filter.resource_subscriptions;
                         uris.retain(|uri| !subscription.has(uri));
+                        let tasks = &mut wanted.filter.task_ids;
+                        tasks.retain(|sealed| subscription.tasks.iter().all(|task| task.sealed != *sealed));
                     }
                 }
             }
@@ -374,9 +396,33 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     Ok(answer::events(Body::events(body)))
 }
 
-/// Whether the client may hear of a resource.
-async fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, (own, uri): (&str, &str), envelope: &Envelope<'_>) -> bool {
-    match forward::decided(call, Some(id), seen, subscription(own), uri, envelope, false).await {
+/// What a client wants to hear from one server.
+struct Wishes<'v> {
+    seen: &'v Seen,
+    uris: Vec<String>,
+    tasks: Vec<TaskId>,
+}
+
+impl<'v> Wishes<'v> {
+    fn at<'w>(by_server: &'w mut HashMap<ObjectName, Self>, seen: &'v Seen) -> &'w mut Self {
+        let place = by_server.entry(seen.server.name().clone());
+        place.or_insert_with(|| Self {
+            seen,
+            uris: Vec::new(),
+            tasks: Vec::new(),
+        })
+    }
+}
+
+/// Whether the client may hear of a resource, or of a task, which it calls so.
+async fn hears(
+    call: &Call<'_>,
+    id: &RawValue,
+    seen: &Seen,
+    (asked, called_as): (Governed<'_>, &str),
+    envelope: &Envelope<'_>,
+) -> bool {
+    match forward::decided(call, Some(id), seen, asked, called_as, envelope, false).await {
         Decided::Allowed(mut record) => {
             record.status(StatusCode::OK.as_u16());
             record.outcome(Outcome::Ok, None);

@@ -115,6 +115,7 @@ impl Listens {
         let subscription = Subscription {
             upstream,
             uris,
+            tasks: Vec::new(),
             session: None,
             behalf: session.voice.behalf(),
             hearing: Arc::clone(hearing),

@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -29,7 +28,7 @@ use crate::{
     identity::jwt::Issuers,
     keys::KeyRing,
     pins::{self, Pins},
-    policy::Plan,
+    policy::{InForce, Plan},
     proxy::{self, Proxy},
     resources::{Desired, HostAddresses, Server, Settings},
     source::FileSource,
@@ -87,7 +86,7 @@ impl Agent {
         };
 
         telemetry.set_audit(&initial.settings.audit);
-        let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&initial)));
+        let plan = InForce::new(Plan::compile(&initial));
         let plan_generation = watch::Sender::new(initial.generation);
         let in_force = watch::Sender::new(Arc::new(initial.clone()));
         let hosts_in_force = watch::Sender::default();
@@ -316,7 +315,7 @@ struct Publish {
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
     pins: Arc<Pins>,
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<InForce>,
     plan_generation: watch::Sender<u64>,
     in_force: watch::Sender<Arc<Desired>>,
     hosts_in_force: watch::Sender<Arc<HostAddresses>>,

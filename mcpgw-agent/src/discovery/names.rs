@@ -2,6 +2,10 @@
 //!
 //! A name is the server's prefix and the server's own name, put together literally. Two servers can so come to
 //! the same name: then it is the older one's, and the other's is reported, never shown under another name.
+//!
+//! URIs of resources have no prefix. Where two servers have the same one, it is the older one's, and the other's gets a
+//! prefix that names its server: nobody but that server reads anything into a URI, except for those that clients fetch
+//! or show themselves.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,6 +23,21 @@ pub fn exposed(prefix: &str, own: &str) -> Arc<str> {
     }
 }
 
+/// Schemes of URIs that mean something to clients: these are never changed.
+const KNOWN_SCHEMES: [&str; 2] = ["ui:", "https:"];
+
+/// The URI, or the template of URIs, of a server's resource at the gateway, where an older server has the same; `None`
+/// where it cannot be another: then it is the older one's alone.
+pub fn exposed_uri(server: &ObjectName, own: &str) -> Option<Arc<str>> {
+    let starts_with = |scheme: &&str| {
+        own.get(..scheme.len())
+            .is_some_and(|own| own.eq_ignore_ascii_case(scheme))
+    };
+    let is_known = KNOWN_SCHEMES.iter().any(|scheme| starts_with(&scheme));
+    // A scheme of its own; neither a namespace nor a name has a plus in it.
+    (!is_known).then(|| format!("mcpgw+{}+{}+{own}", server.namespace, server.name).into())
+}
+
 /// What is wrong with a name that a server gets at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
@@ -28,6 +47,15 @@ pub enum Conflict {
         name: Arc<str>,
         /// Whose it is.
         by: ObjectName,
+    },
+    /// An older server has this URI, or this template, already.
+    Uri {
+        /// The URI at the server.
+        own: Arc<str>,
+        /// Whose it is at the gateway.
+        by: ObjectName,
+        /// The URI at the gateway; `None`: it cannot be had there.
+        shown: Option<Arc<str>>,
     },
     /// It is shown, but clients may cut or refuse it.
     Unusual {
@@ -43,6 +71,20 @@ impl std::fmt::Display for Conflict {
                 f,
                 "PrefixConflict: {name} is a name of {by} already; give one of them another prefix"
             ),
+            Self::Uri {
+                own,
+                by,
+                shown: Some(shown),
+            } => write!(
+                f,
+                "UriConflict: {own} is a resource of {by} already; at the gateway it is {shown}"
+            ),
+            Self::Uri { own, by, shown: None } => {
+                write!(
+                    f,
+                    "UriConflict: {own} is a resource of {by} already, and goes there at the gateway"
+                )
+            }
             Self::Unusual { name } => write!(
                 f,
                 "UnusualName: {name} is longer than {LONG} bytes or has characters that some clients refuse"
@@ -75,6 +117,27 @@ pub fn conflicts<'a>(
                     }
                     owners.insert(name, server);
                 }
+            }
+        }
+    }
+    found
+}
+
+/// The URIs, or templates, of these servers' resources that an older one has already, by server.
+pub fn uri_conflicts<'a>(
+    servers: impl Iterator<Item = (&'a ObjectName, &'a [Item])>,
+) -> HashMap<ObjectName, Vec<Conflict>> {
+    let mut owners: HashMap<&str, &ObjectName> = HashMap::new();
+    let mut found: HashMap<ObjectName, Vec<Conflict>> = HashMap::new();
+    for (server, items) in servers {
+        for item in items {
+            let owner = *owners.entry(&item.name).or_insert(server);
+            if owner != server {
+                found.entry(server.clone()).or_default().push(Conflict::Uri {
+                    own: Arc::clone(&item.name),
+                    by: owner.clone(),
+                    shown: exposed_uri(server, &item.name),
+                });
             }
         }
     }

@@ -37,8 +37,8 @@ pub struct Offers {
     pub resources: usize,
     /// Number of its resource templates.
     pub templates: usize,
-    /// What is wrong with the names that its tools and prompts get at the gateway (`PrefixConflict: …`), and with
-    /// those in rules (`PrefixedRule: …`).
+    /// What is wrong with the names that its tools and prompts get at the gateway (`PrefixConflict: …`), which of its
+    /// URIs an older server has already (`UriConflict: …`), and what is wrong with names in rules (`PrefixedRule: …`).
     pub problems: Vec<String>,
 }
 
@@ -57,6 +57,14 @@ impl Discovery {
         let mut problems: HashMap<ObjectName, Vec<names::Conflict>> = conflicts(|catalogue| &catalogue.tools);
         for (server, more) in conflicts(|catalogue| &catalogue.prompts) {
             problems.entry(server).or_default().extend(more);
+        }
+        let lists: [fn(&Catalogue) -> &[super::Item]; 2] =
+            [|catalogue| &catalogue.resources, |catalogue| &catalogue.templates];
+        for items in lists {
+            let resources = known().map(|(server, catalogue)| (&server.name, items(catalogue)));
+            for (server, more) in names::uri_conflicts(resources) {
+                problems.entry(server).or_default().extend(more);
+            }
         }
         let offers = |server: &Arc<Server>| {
             let catalogue = snapshot.get(&server.name);

@@ -17,6 +17,7 @@ fn caller() -> Caller {
             service_account: "ci".into(),
         })),
         token: Some(Arc::new(Token {
+            ends: u64::MAX,
             issuer: "https://issuer.example".into(),
             subject: "alice".into(),
             groups: vec!["blue".into()],

@@ -62,6 +62,15 @@ impl Caller {
         }
     }
 
+    /// The caller as its connection has it, without what a token said.
+    pub fn unproven(caller: &Arc<Self>) -> Arc<Self> {
+        let mut unproven = Arc::clone(caller);
+        if unproven.token.is_some() {
+            Arc::make_mut(&mut unproven).token = None;
+        }
+        unproven
+    }
+
     /// Namespace and name of the ServiceAccount that it is: as the kernel attests it, or else as its token says.
     pub fn account(&self) -> Option<(&Arc<str>, &Arc<str>)> {
         match (&self.workload, &self.token) {

@@ -19,6 +19,8 @@ pub struct Token {
     pub claims: Map<String, Value>,
     /// What a Kubernetes ServiceAccount token says of the pod that it was made for.
     pub service_account: Option<ServiceAccount>,
+    /// Seconds of Unix time from which on it is refused, the issuer's clock skew included.
+    pub ends: u64,
 }
 
 /// The `kubernetes.io` claims of a ServiceAccount token.

@@ -129,6 +129,7 @@ mod tests {
             }),
             token: token.map(|pod| {
                 Arc::new(Token {
+                    ends: u64::MAX,
                     issuer: "i".into(),
                     subject: "s".into(),
                     groups: vec![],

@@ -11,6 +11,7 @@
 //! face   what rules can tell callers apart by
 //! doubts what is doubtful about rules, for the operator
 //! admission  what callers of a server prove before any rule
+//! in_force  the plan in force, and when it changes
 //! ```
 //!
 //! Any denial denies; where rules govern a server, one permission is needed; where none do, everything is allowed.
@@ -20,6 +21,7 @@ mod ask;
 mod bucket;
 mod doubts;
 mod face;
+mod in_force;
 mod index;
 pub mod limits;
 mod plan;
@@ -32,6 +34,7 @@ pub use admission::{Admission, Lacks};
 pub use ask::{Arguments, Ask, MAX_ARGUMENTS};
 pub use doubts::doubts;
 pub use face::Face;
+pub use in_force::InForce;
 pub use plan::{Plan, Server};
 pub use rule::Considered;
 pub use rules::{Because, DEFAULT_DENY, Decision, Judgement};

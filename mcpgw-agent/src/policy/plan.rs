@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     identity::Caller,
-    mcp::{annotations::Annotations, governed::Kind},
+    mcp::{
+        annotations::Annotations,
+        governed::{Governed, Kind},
+    },
     resources::{
         self, Action, Asking, Catalog, DenialStatus, Desired, Enforcement, Expose, Gateway, HostAddresses, ObjectName,
         Pin, Policy, Settings,
@@ -164,6 +167,13 @@ impl Plan {
             }
         }
         judgement
+    }
+
+    /// Whether a request that names no arguments is allowed. One of a caller that is only observed is.
+    pub fn allows(&self, server: &Server, caller: &Caller, governed: Governed<'_>) -> bool {
+        let ask = Ask::new(caller, governed, Annotations::default(), None);
+        let decides = || server.enforced.decide(&ask, &server.title, &self.default_deny);
+        caller.observed || matches!(decides().decision, Decision::Allow { .. })
     }
 
     /// Decides a connection to a server whose requests cannot be seen: it is allowed where every request of this

@@ -37,6 +37,7 @@ use super::{
     refused::Refused,
     relay::RelayError,
     room::Room,
+    stall::{Paced, Watched},
 };
 use crate::identity::Caller;
 
@@ -114,7 +115,7 @@ pub(super) async fn two<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         let (shared, caller, bodies) = (Arc::clone(shared), Arc::clone(caller), room.bodies.clone());
         async move { serve_stream(shared, caller, bodies, held, request).await }
     });
-    let connection = http2::Builder::new(room.tasks.clone())
+    let connection = http2::Builder::new(Watched::new(room.tasks.clone(), room.patience))
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_KEEPALIVE.0)
         .keep_alive_timeout(HTTP2_KEEPALIVE.1)
@@ -178,7 +179,10 @@ async fn serve_stream(
             refused.response()
         }
     };
-    Ok(response.map(|body| HeldBody { body, _held: held }))
+    Ok(response.map(|body| HeldBody {
+        body: Paced::new(body),
+        _held: held,
+    }))
 }
 
 /// Says in headers what HTTP/2 says elsewhere: whom the request is for, and cookies in one piece.
@@ -233,7 +237,7 @@ impl Drop for Held {
 
 /// The body of an answer, on a stream of HTTP/2.
 struct HeldBody {
-    body: Body,
+    body: Paced<Body>,
     _held: Held,
 }
 

@@ -29,9 +29,13 @@ pub const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 pub const HTTP2_CONNECTION_WINDOW: u32 = READ_BUFFER as u32;
 /// Of an answer over HTTP/2, what waits for the client to take it, in bytes.
 pub const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// What is given to HTTP/2 at once, in bytes: the end of an answer that its client never reads holds no more than this
+/// until its connection ends.
+pub const HTTP2_CHUNK: usize = 16 * 1024;
 /// How often a client of HTTP/2 is asked whether it is still there, and for how long it may not answer.
 pub const HTTP2_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// For a client that does not read to take the next bytes: then its connection ends, and its calls with it.
+/// For a client that does not read to take the next bytes: then its connection ends, and its calls with it; over HTTP/2
+/// also the one stream that it does not read.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// For a client to complete the TLS handshake that it has begun.
@@ -80,6 +84,9 @@ pub const MAX_PENDING_STREAMS: usize = 16_384;
 pub const MAX_PENDING_PER_STREAM: usize = 1_024;
 /// How long they wait for a stream that nobody resumes.
 pub const PENDING_TIME: Duration = Duration::from_secs(600);
+
+/// How long a timer waits at most for a time of day: then it looks at the clock again, which may have been set.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// Answers of our own that wait for a client to read its one stream.
 pub const MAX_SAID: usize = 64;

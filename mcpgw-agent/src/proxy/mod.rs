@@ -6,6 +6,7 @@
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection, by what is spoken on it
 //! http_service  HTTP on it, in either version
+//! stall       streams of HTTP/2 that their client does not read
 //! secured     what becomes of TLS to a server's address
 //! tls         TLS that ends here
 //! observed    connections of workloads that are only observed
@@ -24,6 +25,7 @@
 //! cluster     … of what the whole cluster shares
 //! outside     a call about which somebody outside is asked
 //! refused     refusals, as JSON-RPC errors
+//! lease       how long a stream may stay open
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
 //! pending     calls whose answers come on another stream
@@ -41,6 +43,7 @@ mod exchange;
 mod gateway;
 mod gateway_listener;
 mod http_service;
+mod lease;
 mod limit;
 pub mod limits;
 mod listener;
@@ -57,6 +60,7 @@ mod rewrite;
 mod room;
 mod route;
 mod secured;
+mod stall;
 mod tls;
 mod voices;
 
@@ -66,7 +70,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
 use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::{
@@ -81,7 +84,7 @@ use crate::{
     identity::{Caller, jwt::Authenticator},
     mcp::seal::Sealer,
     pins::Pins,
-    policy::{Plan, limits::Budgets},
+    policy::{InForce, limits::Budgets},
     resources::{Certificate, ClientTls, Server},
     telemetry::{Path, Refusal, Telemetry, Who},
     upstream::Upstreams,
@@ -96,7 +99,7 @@ pub struct Proxy {
 
 /// What every connection needs.
 struct Shared {
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<InForce>,
     telemetry: Arc<Telemetry>,
     upstreams: Arc<Upstreams>,
     discovery: Arc<Discovery>,
@@ -120,7 +123,7 @@ struct Shared {
 /// What a proxy is put together from.
 pub struct Parts {
     /// What it goes by, as it is at each request.
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<InForce>,
     /// Where calls are recorded.
     pub telemetry: Arc<Telemetry>,
     /// The servers in force.
@@ -192,7 +195,7 @@ impl Shared {
 impl Proxy {
     /// A proxy. Everything runs on `runtime`, whose threads must be in the node's network namespace.
     pub fn new(parts: Parts, runtime: Handle) -> Arc<Self> {
-        let seen: Weak<ArcSwap<Plan>> = Arc::downgrade(&parts.plan);
+        let seen: Weak<InForce> = Arc::downgrade(&parts.plan);
         parts
             .telemetry
             .observe_plan(move || seen.upgrade().map_or(0, |plan| plan.load().generation));

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use serde_json::value::RawValue;
 
 use super::{
+    lease::Lease,
     pending::{Pending, StreamKey, StreamWatch},
     rewrite::{RewriteError, Rewriter},
     voices::Voice,
@@ -37,6 +38,8 @@ pub(super) struct Relay {
     stream: Option<StreamWatch>,
     /// What we say ourselves, between two events.
     voice: Option<Voice>,
+    /// How long it may take, where it is a stream that has no end of its own.
+    lease: Option<Lease>,
     /// Dropped with the answer, whatever becomes of it.
     _held: Option<Box<dyn Send>>,
 }
@@ -63,6 +66,7 @@ impl Relay {
             watch,
             stream: None,
             voice: None,
+            lease: None,
             _held: None,
         };
         relay.note_end();
@@ -90,6 +94,12 @@ impl Relay {
     /// Says between two events what is to be said on this stream, which is one of whole events: it is rewritten.
     pub(super) fn speaking(mut self, voice: Voice) -> Self {
         self.voice = Some(voice);
+        self
+    }
+
+    /// Ends with this, whatever the server does.
+    pub(super) fn leased(mut self, lease: Option<Lease>) -> Self {
+        self.lease = lease;
         self
     }
 
@@ -121,6 +131,14 @@ impl Body for Relay {
     type Error = RelayError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        if let Some(lease) = &mut self.lease
+            && let Poll::Ready(last) = lease.poll_over(cx)
+        {
+            self.lease = None;
+            self.ended = true;
+            // What was not taken by now is not for this client any more.
+            self.ready = last.into_iter().collect();
+        }
         loop {
             if let Some(chunk) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));

@@ -49,6 +49,22 @@ pub(super) trait Rewrite: Send {
     }
 }
 
+/// One change, and then another.
+pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
+
+impl<A: Rewrite, B: Rewrite> Rewrite for Both<A, B> {
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        match self.0.message(message) {
+            Rewritten::Drop => Rewritten::Drop,
+            Rewritten::Keep => self.1.message(message),
+            Rewritten::Replace(changed) => match self.1.message(&changed) {
+                Rewritten::Keep => Rewritten::Replace(changed),
+                other => other,
+            },
+        }
+    }
+}
+
 /// Why an answer cannot be passed on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RewriteError {

@@ -1,12 +1,18 @@
 //! What the connections of one workload share.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use hyper::rt::Executor;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::{body::BodyBudget, limits::MAX_STREAMS_PER_WORKLOAD};
+use super::{
+    body::BodyBudget,
+    limits::{MAX_STREAMS_PER_WORKLOAD, WRITE_TIMEOUT},
+};
 
 /// Room for the calls of one workload; clones share it.
 #[derive(Clone)]
@@ -17,6 +23,8 @@ pub(super) struct Room {
     pub(super) streams: Arc<Semaphore>,
     /// What the copies of its observed connections hold, in bytes.
     pub(super) tapped: Arc<AtomicUsize>,
+    /// How long its clients may leave a chunk of an answer over HTTP/2 lying.
+    pub(super) patience: Duration,
     /// Everything that runs for it.
     pub(super) tasks: Tasks,
 }
@@ -28,6 +36,7 @@ impl Room {
             bodies: BodyBudget::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS_PER_WORKLOAD)),
             tapped: Arc::default(),
+            patience: WRITE_TIMEOUT,
             tasks: Tasks(tasks),
         }
     }

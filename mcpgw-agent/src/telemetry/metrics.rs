@@ -16,7 +16,7 @@ use super::{
     labels::OTHER,
     record::{Finished, Outcome},
 };
-use crate::mcp::governed::METHODS;
+use crate::{mcp::governed::METHODS, resources::ObjectName};
 
 /// Series of one call metric; calls beyond are counted in one series with the label `otel_metric_overflow`.
 const MAX_CALL_SERIES: usize = 20_000;
@@ -55,6 +55,8 @@ pub(super) struct Metrics {
     overhead: Histogram<f64>,
     refused: Counter<u64>,
     would_refuse: Counter<u64>,
+    streams_ended: Counter<u64>,
+    strange_updates: Counter<u64>,
     decisions: Counter<u64>,
     failures: Counter<u64>,
     requests: Counter<u64>,
@@ -111,6 +113,14 @@ impl Metrics {
             would_refuse: counter(
                 "mcpgw_requests_would_refuse",
                 "Requests and connections of observed callers that would have been refused.",
+            ),
+            streams_ended: counter(
+                "mcpgw_streams_ended",
+                "Open streams that were ended because their caller may no longer have them, by reason.",
+            ),
+            strange_updates: counter(
+                "mcpgw_resource_updates_ignored",
+                "Updates that a server announced of resources that are not its own.",
             ),
             decisions: counter(
                 "mcpgw_policy_decisions",
@@ -169,6 +179,18 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    pub(super) fn stream_ended(&self, reason: &'static str) {
+        self.streams_ended.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    pub(super) fn strange_update(&self, server: &ObjectName) {
+        let labels = [
+            KeyValue::new("mcp_server_namespace", Arc::clone(&server.namespace)),
+            KeyValue::new("mcp_server_name", Arc::clone(&server.name)),
+        ];
+        self.strange_updates.add(1, &labels);
     }
 
     pub(super) fn would_refuse(&self, reason: &'static str) {

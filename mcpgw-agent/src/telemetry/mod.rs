@@ -177,6 +177,17 @@ impl Telemetry {
         self.audit.refused(refusal);
     }
 
+    /// Counts and audits a stream that was open, and may not stay so.
+    pub fn stream_ended(&self, ended: Refusal) {
+        self.metrics.stream_ended(ended.reason);
+        self.audit.stream_ended(ended);
+    }
+
+    /// Counts that a server announced an update of a resource that is not its own, or that nobody has.
+    pub fn strange_update(&self, server: &ObjectName) {
+        self.metrics.strange_update(server);
+    }
+
     /// Audits what has become of a tool's definition.
     pub fn definition(&self, change: DefinitionChange) {
         self.audit.definition(change);

@@ -59,6 +59,9 @@ pub enum BodyError {
     /// The server was silent for this long.
     #[error("the server was silent for {} s", .0.as_secs_f64())]
     Idle(Duration),
+    /// The server ended its stream for it to be resumed, and it could not be.
+    #[error("the server ended its stream before the answer, and it could not be resumed: {0}")]
+    Unresumed(String),
     /// The server did not complete its answer in this time.
     #[error("the server did not complete its answer within {} s", .0.as_secs_f64())]
     Call(Duration),

@@ -23,7 +23,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Endpoint, Upstream, UpstreamBody, UpstreamError,
     credential::Behalf,
-    limits::{HTTP_SSE_IDLE, HTTP_SSE_QUEUE, MAX_HTTP_SSE_ANSWER, MAX_HTTP_SSE_EVENT, MAX_HTTP_SSE_SESSIONS},
+    limits::{
+        HTTP_SSE_IDLE, HTTP_SSE_QUEUE, MAX_HTTP_SSE_ANSWER, MAX_HTTP_SSE_EVENT, MAX_HTTP_SSE_SESSIONS,
+        MAX_HTTP_SSE_SESSIONS_PER_OWNER,
+    },
+    shares::{SessionOwner, Share, Shares},
 };
 use crate::mcp::{
     Kind,
@@ -37,6 +41,7 @@ use crate::mcp::{
 pub(super) struct Sessions {
     open: Mutex<HashMap<Box<str>, Arc<Session>>>,
     room: Arc<Semaphore>,
+    shares: Shares,
 }
 
 impl Default for Sessions {
@@ -44,6 +49,7 @@ impl Default for Sessions {
         Self {
             open: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_HTTP_SSE_SESSIONS)),
+            shares: Shares::default(),
         }
     }
 }
@@ -57,6 +63,8 @@ struct Session {
     calls: Arc<Mutex<Calls>>,
     used: Mutex<Instant>,
     _room: OwnedSemaphorePermit,
+    /// Of whoever it is.
+    _share: Option<Share>,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -108,13 +116,16 @@ impl Sessions {
                 let posted = Posted {
                     headers: head.headers,
                     behalf: head.extensions.get().cloned(),
+                    owner: head.extensions.get().copied(),
                     body: &body,
                     message,
                 };
                 match session.flatten() {
                     Some(session) => session.post(upstream, posted).await,
                     None if posted.message.method.as_deref() == Some("initialize") => {
-                        let session = self.open(upstream, endpoint, posted.behalf.clone()).await?;
+                        let session = self
+                            .open(upstream, endpoint, posted.behalf.clone(), posted.owner)
+                            .await?;
                         let mut answer = session.post(upstream, posted).await?;
                         let id = HeaderValue::from_str(&session.id).map_err(http::Error::from)?;
                         answer.headers_mut().insert(MCP_SESSION_ID, id);
@@ -138,7 +149,15 @@ impl Sessions {
         upstream: &Upstream,
         endpoint: &Endpoint,
         behalf: Option<Behalf>,
+        owner: Option<SessionOwner>,
     ) -> Result<Arc<Session>, UpstreamError> {
+        let share = match owner {
+            None => None,
+            Some(SessionOwner(owner)) => {
+                let share = self.shares.take(owner, MAX_HTTP_SSE_SESSIONS_PER_OWNER);
+                Some(share.ok_or(UpstreamError::Busy)?)
+            }
+        };
         let room = Arc::clone(&self.room).try_acquire_owned();
         let room = room.map_err(|_| UpstreamError::Busy)?;
         let mut request = Request::new(Full::default());
@@ -176,6 +195,7 @@ impl Sessions {
             calls,
             used: Mutex::new(Instant::now()),
             _room: room,
+            _share: share,
             _reader: reader,
         });
         self.lock().insert(session.id.clone(), Arc::clone(&session));
@@ -207,6 +227,8 @@ fn forget(sessions: &Weak<Sessions>, id: &str) {
 struct Posted<'a> {
     headers: HeaderMap,
     behalf: Option<Behalf>,
+    /// Whose a session is that it opens.
+    owner: Option<SessionOwner>,
     body: &'a Bytes,
     message: Peek<'a>,
 }
@@ -217,6 +239,7 @@ impl Session {
         let Posted {
             mut headers,
             behalf,
+            owner: _,
             body,
             message,
         } = posted;

@@ -66,6 +66,8 @@ pub const MAX_EXCHANGED_TOKENS: usize = 4_096;
 
 /// Open sessions of a server of the HTTP+SSE transport.
 pub const MAX_HTTP_SSE_SESSIONS: usize = 1_024;
+/// … of one caller.
+pub const MAX_HTTP_SSE_SESSIONS_PER_OWNER: usize = 256;
 /// How long such a session is kept that nobody uses.
 pub const HTTP_SSE_IDLE: Duration = Duration::from_secs(1_800);
 /// One event of such a server.

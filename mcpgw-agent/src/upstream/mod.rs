@@ -10,6 +10,7 @@
 //! lingering  where they were a moment ago
 //! resolve   where servers with names are
 //! credential  what a server is shown in place of what the caller showed
+//! shares    how much of a server's room each caller has
 //! http_sse  servers of the transport of 2024-11-05, spoken to like all others
 //! body      the body of an answer, with its deadlines
 //! hop       headers that end at each connection
@@ -31,6 +32,7 @@ mod pool;
 mod resolve;
 mod secure;
 mod server;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +61,7 @@ pub use resolve::Resolution;
 pub(crate) use secure::Secure;
 pub use secure::TlsError;
 pub use server::{Upstream, UpstreamStatus};
+pub use shares::SessionOwner;
 
 use crate::resources::{Backend, HostAddresses, ObjectName, Server};
 

@@ -169,6 +169,7 @@ fn caller(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Caller> 
             let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
             let groups = claims.get("groups").and_then(Value::as_array).into_iter().flatten();
             Some(Arc::new(Token {
+                ends: u64::MAX,
                 issuer: text("iss").into(),
                 subject: text("sub").into(),
                 groups: groups.filter_map(Value::as_str).map(Arc::from).collect(),

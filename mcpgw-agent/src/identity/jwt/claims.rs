@@ -19,8 +19,6 @@ pub(super) struct Checked {
     pub(super) token: Token,
     pub(super) audiences: Vec<Arc<str>>,
     pub(super) scopes: Vec<Arc<str>>,
-    /// Seconds of Unix time from which on it is refused, the issuer's clock skew included.
-    pub(super) ends: u64,
 }
 
 /// Checks claims against their issuer's settings; `now` in seconds of Unix time. That `iss` is this issuer is known
@@ -60,8 +58,8 @@ pub(super) fn check(claims: Map<String, Value>, issuer: &resources::Issuer, now:
     Ok(Checked {
         scopes: scopes(&claims)?,
         audiences,
-        ends,
         token: Token {
+            ends,
             issuer: Arc::clone(&issuer.issuer),
             subject,
             groups,

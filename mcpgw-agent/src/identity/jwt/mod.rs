@@ -68,7 +68,6 @@ pub struct Verified {
     pub token: Arc<Token>,
     audiences: Vec<Arc<str>>,
     scopes: Vec<Arc<str>>,
-    ends: u64,
     key: Arc<Key>,
     issuer: Arc<Trusted>,
 }
@@ -77,7 +76,7 @@ impl Verified {
     /// Whether it is still good: it has not ended, and its issuer's keys can be relied on.
     fn check(&self, now: u64) -> Result<(), Refusal> {
         self.issuer.check_age(now)?;
-        match now < self.ends {
+        match now < self.token.ends {
             true => Ok(()),
             false => Err(Refusal::Expired),
         }
@@ -232,7 +231,6 @@ impl Issuers {
             token: Arc::new(checked.token),
             audiences: checked.audiences,
             scopes: checked.scopes,
-            ends: checked.ends,
             key,
             issuer: Arc::clone(issuer),
         });

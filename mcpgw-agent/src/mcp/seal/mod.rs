@@ -30,7 +30,8 @@ pub use memo::Memo;
 pub use sealer::{Keys, SealError, Sealer, Unsealed};
 pub use token::{Owner, Token, TokenError};
 pub use tokens::{
-    Cursor, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, RequestState, ServerRequest, Task, kept,
+    Cursor, EventPlace, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, RequestState, ServerRequest,
+    Task, kept,
 };
 
 /// What a token is for.
@@ -48,6 +49,8 @@ pub enum Purpose {
     Task,
     /// What a server wants to be given again with the answers to its questions.
     State,
+    /// The id of an event.
+    Event,
 }
 
 /// Length of a token that goes into a header, which every client and proxy can carry.
@@ -73,6 +76,7 @@ impl Purpose {
             Self::Request => 4,
             Self::Task => 5,
             Self::State => 6,
+            Self::Event => 7,
         }
     }
 

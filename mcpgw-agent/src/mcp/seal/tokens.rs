@@ -209,6 +209,26 @@ pub struct RequestState {
     pub issued: u64,
 }
 
+/// An event of a server's stream: what a client takes for its id, to resume the stream behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPlace {
+    /// The server, as `namespace/name`.
+    #[serde(rename = "s")]
+    pub server: String,
+    /// The upstream session that it came in.
+    #[serde(rename = "u")]
+    pub upstream: String,
+    /// The id that the server gave it.
+    #[serde(rename = "i")]
+    pub id: String,
+    /// The session that it went to.
+    #[serde(rename = "n")]
+    pub session: Nonce,
+    /// Whose that is.
+    #[serde(rename = "o")]
+    pub owner: Owner,
+}
+
 impl Token for RedirectedSession {
     const PURPOSE: Purpose = Purpose::Redirected;
     const MAX_AGE: Option<Duration> = Some(SESSION_AGE);
@@ -263,6 +283,20 @@ impl Token for ServerRequest {
 
 impl Token for Task {
     const PURPOSE: Purpose = Purpose::Task;
+    const MAX_AGE: Option<Duration> = None;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn issued(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Token for EventPlace {
+    const PURPOSE: Purpose = Purpose::Event;
+    // It is good for as long as its session is.
     const MAX_AGE: Option<Duration> = None;
 
     fn owner(&self) -> Owner {

@@ -48,6 +48,7 @@ fn with_token(subject: &str, claims: serde_json::Value, account: Option<ObjectNa
     };
     Caller {
         token: Some(Arc::new(Token {
+            ends: u64::MAX,
             issuer: "https://issuer.example".into(),
             subject: subject.into(),
             groups: vec![],

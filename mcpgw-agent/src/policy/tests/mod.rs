@@ -63,6 +63,7 @@ fn holder(claims: Json) -> Caller {
     let groups = claims.get("groups").and_then(Json::as_array).into_iter().flatten();
     Caller {
         token: Some(Arc::new(Token {
+            ends: u64::MAX,
             issuer: "https://issuer.example".into(),
             subject: "ann".into(),
             groups: groups.filter_map(Json::as_str).map(Arc::from).collect(),

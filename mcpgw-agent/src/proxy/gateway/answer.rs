@@ -5,7 +5,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::super::{exchange::Body, refused::json};
+use super::{
+    super::{exchange::Body, refused::json},
+    updates::SUBSCRIPTION_ID,
+};
 use crate::mcp::sse;
 
 /// A result, as the era of the client wants it.
@@ -61,6 +64,14 @@ pub(super) fn with_result(id: &RawValue, result: &impl Serialize) -> Bytes {
     };
     // What the gateway answers always serialises.
     serde_json::to_vec(&answer).unwrap_or_default().into()
+}
+
+/// The answer to the `subscriptions/listen` with this id: that it is over.
+pub(in crate::proxy) fn end_of_listening(id: &RawValue) -> Bytes {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}}}"#
+    )
+    .into()
 }
 
 /// HTTP 200 with a JSON body.

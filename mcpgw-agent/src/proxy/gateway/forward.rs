@@ -16,7 +16,7 @@ use super::{
     Call, interact, legacy,
     link::LinkError,
     modern, tasks,
-    view::{Kind as List, Named, Seen},
+    view::{Kind as List, Named, Owner, Seen},
 };
 use crate::{
     mcp::{
@@ -149,9 +149,15 @@ fn find<'c>(call: &'c Call<'_>, asked: Governed<'_>) -> Option<Found<'c>> {
         Kind::Tool => named(List::Tools),
         Kind::Prompt => named(List::Prompts),
         Kind::Resource => {
-            let template = || view.server_of(List::Templates, asked.name);
+            let template = || named(List::Templates);
             let of_template = (asked.method == "completion/complete").then(template).flatten();
-            of_template.or_else(|| view.owner_of(asked.name)).map(at)
+            of_template.or_else(|| {
+                view.owner_of(asked.name).map(|Owner { seen, own }| Found {
+                    seen,
+                    own: Some(Cow::Owned(own)),
+                    left_out: false,
+                })
+            })
         }
         Kind::Task => tasks::find(call, asked.name).map(|(seen, task)| Found {
             seen,
@@ -215,7 +221,16 @@ fn renamable<'e>(envelope: &'e Envelope<'_>, asked: Governed<'_>) -> Option<&'e 
             _ => envelope.params.name.as_ref(),
         },
         Kind::Task => envelope.params.task_id.as_ref(),
-        Kind::Resource | Kind::Other => None,
+        Kind::Resource => match envelope
+            .params
+            .reference
+            .as_ref()
+            .and_then(|reference| reference.target())
+        {
+            Some(Target::Resource(uri)) if asked.method == "completion/complete" => Some(uri),
+            _ => envelope.params.uri.as_ref(),
+        },
+        Kind::Other => None,
     }
 }
 

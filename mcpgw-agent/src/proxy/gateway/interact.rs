@@ -19,6 +19,7 @@ use super::{
     session::{Cancel, Session},
     settle,
     stream::{EventBody, Feed},
+    uris::Uris,
 };
 use crate::{
     mcp::{
@@ -71,6 +72,7 @@ pub(super) async fn ask(
         headers,
         body: introduced(&body, &session),
         id: id.to_owned(),
+        uris: Uris::of(&call.view, server),
     };
     let endpoint = match asked.upstream.pick() {
         Ok(endpoint) => endpoint,
@@ -122,9 +124,19 @@ struct Asked {
     headers: HeaderMap,
     body: Bytes,
     id: Box<RawValue>,
+    /// The URIs that are others for the client, if there are any.
+    uris: Option<Uris>,
 }
 
 impl Asked {
+    /// An answer, with the URIs that the client knows.
+    fn told(&self, answer: Bytes) -> Bytes {
+        match &self.uris {
+            Some(uris) => uris.changed(answer),
+            None => answer,
+        }
+    }
+
     /// Sends it; the `round`th time with these members in `params`, and under another id, as the protocol wants it.
     async fn send(
         &self,
@@ -180,7 +192,7 @@ fn introduced(body: &Bytes, session: &Session) -> Bytes {
 /// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.
 fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
     let body = match needs_input {
-        false => whole,
+        false => asked.told(whole),
         true => {
             let message = "The server wants to ask something, and this client cannot be asked";
             error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, message, None)
@@ -391,6 +403,7 @@ impl Conversation<'_> {
             }
             None => message,
         };
+        let message = self.asked.told(message);
         if let Some(record) = &mut self.record {
             settle(record, &self.asked.id, StatusCode::OK, &message);
         }

@@ -17,17 +17,21 @@ use super::{
     Call, answer,
     collect::{self, CollectError},
     forward::{self, Forwarded},
+    hearing::Hearing,
     link::Link,
     reads_events,
-    session::Cancel,
+    resumption::{self, Places},
+    session::{Cancel, Key},
     settle,
     tasks::TaskIds,
+    uris::Uris,
 };
 use crate::mcp::{
     AnswerObserver, Envelope, Kind,
     error::code,
     held::Held,
     message::Peek,
+    method::Method,
     params::MetaKey,
     seal::{Owner, Sealer, ServerRequest, Token as _},
     splice::{Splice, json_string},
@@ -103,7 +107,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if let Some(record) = &mut record {
         record.answered();
     }
-    let changes = Changes {
+    let mut changes = Changes {
+        places: None,
         sealer: call.gateway.sealer.clone(),
         owner: session.owner,
         link: Arc::clone(&link),
@@ -113,13 +118,28 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         answers_questions: !session.shared,
         tasks: TaskIds::new(call.gateway, server, session.owner),
         has_tasks: seen.catalogue.features.tasks.any,
+        hearing: Hearing::of(call),
+        uris: Uris::of(&call.view, server),
     };
     let status = client_status(response.status());
     let events = is_events(response.headers());
-    if events && reads_events(call.head) {
+    let streams = events && reads_events(call.head);
+    let places = Places::of(&call.gateway.sealer, &session).filter(|_| streams);
+    let response = match events && places.is_none() {
+        true => resumption::resuming(response, &link, &sent_id, seen.server.wanted.timeouts.call),
+        false => response,
+    };
+    changes.places = places;
+    if streams {
         let note = session.begin(id, Cancel::notice(&link, &sent_id));
         let (head, body) = response.into_parts();
-        let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status));
+        let watch = record.map(|record| {
+            let watch = Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status);
+            match session.key {
+                Key::Own(nonce) => watch.waiting_in(&call.shared.pending, nonce, &sent_id),
+                Key::Shared(_) => watch,
+            }
+        });
         let rewriter = Rewriter::new(&head.headers, changes);
         let relay = Relay::new(body, watch).rewriting(Some(rewriter)).holding(note);
         let mut response = answer::events(Body::relay(relay));
@@ -189,8 +209,17 @@ fn adapted(body: &Bytes, id: &RawValue, era: Era) -> Bytes {
 
 impl Changes {
     /// For a stream that is no call's.
-    pub(super) fn of_stream(sealer: Sealer, tasks: TaskIds, owner: Owner, link: Arc<Link>) -> Self {
+    pub(super) fn of_stream(
+        sealer: Sealer,
+        tasks: TaskIds,
+        owner: Owner,
+        link: Arc<Link>,
+        hearing: Arc<Hearing>,
+    ) -> Self {
         Self {
+            hearing,
+            places: None,
+            uris: None,
             tasks,
             has_tasks: true,
             sealer,
@@ -207,6 +236,8 @@ impl Changes {
 /// What changes in a legacy server's messages on their way to the client.
 pub(super) struct Changes {
     pub(super) sealer: Sealer,
+    /// Seals the ids of events, where the client can resume the stream.
+    pub(super) places: Option<Places>,
     pub(super) owner: Owner,
     pub(super) link: Arc<Link>,
     /// The id that the server knows, and the one that the client knows.
@@ -218,12 +249,16 @@ pub(super) struct Changes {
     pub(super) tasks: TaskIds,
     /// Whether the server may speak of tasks.
     pub(super) has_tasks: bool,
+    /// What the client may hear of.
+    pub(super) hearing: Arc<Hearing>,
+    /// The URIs that are others for the client, if there are any.
+    pub(super) uris: Option<Uris>,
 }
 
 impl Changes {
     /// Whether an answer in JSON is another for the client.
     fn changes_answers(&self) -> bool {
-        self.modern || self.restore.is_some() || self.has_tasks
+        self.modern || self.restore.is_some() || self.has_tasks || self.uris.is_some()
     }
 
     fn of_answer(&self, message: Bytes) -> Bytes {
@@ -245,6 +280,9 @@ impl Changes {
         }
         if self.has_tasks {
             self.tasks.seal(message, peek, &mut splice);
+        }
+        if let Some(uris) = &self.uris {
+            uris.change(message, peek, &mut splice);
         }
         match splice.is_empty() {
             true => Rewritten::Keep,
@@ -302,6 +340,19 @@ impl Changes {
         Rewritten::Replace(splice.finish())
     }
 
+    /// That a resource changed, as the client hears it; `None` where it may not, or where it is another server's.
+    fn updated(&self, message: &Bytes, peek: &Peek<'_>) -> Option<Rewritten> {
+        let uri = peek.params().ok()?.uri?;
+        let own = uri.text()?;
+        let shown = self.hearing.hears(self.link.server(), &own)?;
+        if shown == *own {
+            return Some(Rewritten::Keep);
+        }
+        let mut splice = Splice::new(message);
+        splice.replace(uri.span(), json_string(&shown));
+        Some(Rewritten::Replace(splice.finish()))
+    }
+
     /// Answers a question that no client can be asked.
     fn decline(&self, id: &RawValue, ping: bool) {
         let body = match ping {
@@ -327,16 +378,17 @@ impl Rewrite for Changes {
         match peek.kind {
             Kind::Response => self.response(message, &peek),
             Kind::Request => self.question(message, &peek),
+            Kind::Notification if peek.method.as_deref().map(Method::of) == Some(Method::ResourceUpdated) => {
+                self.updated(message, &peek).unwrap_or(Rewritten::Drop)
+            }
             Kind::Notification => self.tasks.message(message),
         }
     }
 
-    /// A client that has a session can resume the stream, if the id tells whose it is.
+    /// A client that has a session can resume the stream, if the id tells where.
     fn event_id(&mut self, id: &Line) -> EventId {
-        match self.answers_questions {
-            true => super::listen::event_id(self.link.server(), id).map_or(EventId::None, EventId::Other),
-            false => EventId::None,
-        }
+        let sealed = self.places.as_ref().and_then(|places| places.seal(&self.link, id));
+        sealed.map_or(EventId::None, EventId::Other)
     }
 }
 

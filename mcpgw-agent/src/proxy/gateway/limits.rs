@@ -28,6 +28,14 @@ pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// How long an update waits for a legacy client to open its stream.
 pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server's own id of an event that a client gets, in bytes: behind an event with a longer one no stream is resumed.
+pub(super) const MAX_EVENT_ID: usize = 1_024;
+/// How long a server is left alone that ended a stream for it to be resumed, and did not say for how long.
+pub(super) const FIRST_RESUMPTION: Duration = Duration::from_secs(1);
+/// Shortest and longest time that it may say.
+pub(super) const RESUMPTION: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// How often a stream is resumed that brings no event.
+pub(super) const MAX_RESUMPTIONS: usize = 8;
 /// Messages that wait for a client to read its stream; then servers wait too.
 pub(super) const STREAM_QUEUE: usize = 64;
 /// A stream that is silent for this long gets a comment, so that nobody between takes it for dead.

@@ -16,10 +16,11 @@ use super::collect::{self, CollectError};
 use crate::{
     mcp::{
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        seal::Owner,
         version::Revision,
     },
     resources::ObjectName,
-    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, Endpoint, SessionOwner, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// What servers are told that a client is and can do.
@@ -106,7 +107,12 @@ pub(super) enum LinkError {
 
 impl Link {
     /// Opens a session: `initialize`, then `notifications/initialized`.
-    pub(super) async fn open(upstream: Arc<Upstream>, facts: &Facts, voice: Voice) -> Result<Self, LinkError> {
+    pub(super) async fn open(
+        upstream: Arc<Upstream>,
+        facts: &Facts,
+        voice: Voice,
+        owner: Owner,
+    ) -> Result<Self, LinkError> {
         let endpoint = upstream.pick()?;
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
@@ -115,12 +121,13 @@ impl Link {
                 "capabilities": facts.capabilities, "clientInfo": facts.client_info,
             },
         });
-        let request = post(
+        let mut request = post(
             &upstream,
             initialize.to_string().into(),
             &HeaderMap::new(),
             voice.behalf(),
         );
+        request.extensions_mut().insert(SessionOwner(owner));
         let response = upstream.ask(&endpoint, request).await?;
         let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
         if !status.is_success() {

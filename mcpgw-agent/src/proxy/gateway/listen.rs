@@ -18,26 +18,29 @@ use super::{
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
     Call, answer, forward,
+    hearing::{Hearing, subscription, watching},
     legacy::Changes,
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
-    session::Session,
+    resumption::{self, Places},
+    session::{Key, Session},
     settle,
     stream::{Change, EventBody, Feed},
-    tasks::TaskIds,
-    updates::{Listener, SUBSCRIPTION_ID, Subscription},
-    view::{Kind as List, Seen},
+    tasks::{self, TaskIds},
+    updates::{Listener, SUBSCRIPTION_ID, Subscription, TaskId},
+    uris::Uris,
+    view::{Kind as List, Owner, Seen},
 };
 use crate::{
     discovery::{Change as Changed, ChangeKind},
     mcp::{
         Envelope,
         error::code,
-        governed::{Governed, Kind as Governs},
+        governed::Governed,
         message::Peek,
         method::Method,
         splice::Splice,
-        sse::{self, Event, Line},
+        sse::{self, Event},
         version::Era,
     },
     resources::ObjectName,
@@ -46,42 +49,41 @@ use crate::{
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// The id of an event at the gateway: whose it is, and the server's own id.
-pub(super) fn event_id(server: &ObjectName, id: &Line) -> Option<Line> {
-    Line::new(format!("{server} {}", id.as_str()?))
-}
-
-/// What [`event_id`] put together.
-fn origin_of(id: &HeaderValue) -> Option<(ObjectName, HeaderValue)> {
-    let (server, id) = id.to_str().ok()?.split_once(' ')?;
-    Some((ObjectName::parse(server)?, HeaderValue::from_str(id).ok()?))
-}
-
 /// The stream of a legacy client.
 pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
     let session = call.session();
     if let Some(last) = call.head.headers.get(LAST_EVENT_ID) {
         return resume(call, &session, last).await;
     }
+    let hearing = Hearing::of(call);
     let (feed, body, gone) = EventBody::new();
     let change: Change = {
+        let hearing = Arc::clone(&hearing);
         let (sealer, owner) = (call.gateway.sealer.clone(), session.owner);
         let tasks = TaskIds::new(call.gateway, &ObjectName::default(), owner);
         Arc::new(move |link: &Arc<Link>, event: Event| {
-            let mut changes = Changes::of_stream(sealer.clone(), tasks.at(link.server()), owner, Arc::clone(link));
+            let mut changes = Changes::of_stream(
+                sealer.clone(),
+                tasks.at(link.server()),
+                owner,
+                Arc::clone(link),
+                Arc::clone(&hearing),
+            );
             changed(&mut changes, event)
         })
     };
-    session.outlet.open(feed.clone(), change, gone.clone());
+    session
+        .outlet
+        .open(feed.clone(), change, Arc::clone(&hearing), gone.clone());
     for link in session.open_links() {
         session.outlet.attach(&link);
     }
-    let servers = servers(call);
+    let lease = call.lease(&hearing, Vec::new());
     let changes = call.shared.discovery.changes();
     tokio::spawn(async move {
-        gone.run_until_cancelled(tell(changes, servers, feed, None)).await;
+        gone.run_until_cancelled(tell(changes, &hearing, feed, None)).await;
     });
-    Ok(answer::events(Body::events(body)))
+    Ok(answer::events(Body::events(body.leased(lease))))
 }
 
 /// One event, changed for the client.
@@ -101,8 +103,12 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         let message = "No stream can be resumed behind this event";
         Refused::new(StatusCode::NOT_FOUND, "last_event_id", message)
     };
-    let (server, last) = origin_of(last).ok_or_else(unknown)?;
-    let link = session.open_link(&server).ok_or_else(unknown)?;
+    let (link, last) = resumption::place(call, session, last).ok_or_else(unknown)?;
+    let server = link.server().clone();
+    let hearing = Hearing::of(call);
+    if !hearing.sees(&server) {
+        return Err(unknown());
+    }
     let response = link
         .listen(Some(&last))
         .await
@@ -112,30 +118,31 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     }
     let (head, body) = response.into_parts();
     let tasks = TaskIds::new(call.gateway, &server, session.owner);
-    let changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link);
+    let lease = call.lease(&hearing, Vec::new());
+    let mut changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link, hearing);
+    changes.places = Places::of(&call.gateway.sealer, session);
+    changes.uris = Uris::of(&call.view, &server);
     let rewriter = Rewriter::new(&head.headers, changes);
-    let relay = Relay::new(body.without_call_deadline(), None).rewriting(Some(rewriter));
+    let mut relay = Relay::new(body.without_call_deadline(), None)
+        .rewriting(Some(rewriter))
+        .leased(Some(lease));
+    if let Key::Own(nonce) = session.key {
+        // The record of the call is still open.
+        relay = relay.looking_for(&call.shared.pending, nonce, false);
+    }
     Ok(answer::events(Body::relay(relay)))
-}
-
-fn servers(call: &Call<'_>) -> Vec<ObjectName> {
-    call.view
-        .servers
-        .iter()
-        .map(|seen| seen.server.name().clone())
-        .collect()
 }
 
 /// Tells a client which lists changed. `subscription` is the id of the request that asked for it, in the modern era.
 async fn tell(
     mut changes: tokio::sync::broadcast::Receiver<Changed>,
-    servers: Vec<ObjectName>,
+    hearing: &Hearing,
     feed: Feed,
     subscription: Option<Wanted>,
 ) {
     loop {
         let kinds = match changes.recv().await {
-            Ok(change) if !servers.contains(&change.server) => continue,
+            Ok(change) if !hearing.sees(&change.server) => continue,
             Ok(change) => vec![change.kind],
             // Some changes went by unheard: any list may be another.
             Err(RecvError::Lagged(_)) => vec![ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources],
@@ -173,16 +180,16 @@ pub(super) async fn subscribe(
     let refused = |refused: Refused| refused.to(Some(id));
     let uri = envelope.subject().unwrap_or_default();
     let on = envelope.method.as_deref().map(Method::of) == Some(Method::Subscribe);
-    let asked = subscription(uri);
-    let seen = call.view.owner_of(uri).ok_or_else(|| refused(call.unknown(asked)))?;
+    let owner = call.view.owner_of(uri);
+    let Owner { seen, own } = owner.ok_or_else(|| refused(call.unknown(subscription(uri))))?;
     let mut record = None;
     if on {
-        match forward::decided(call, Some(id), seen, asked, uri, envelope, false).await {
+        match forward::decided(call, Some(id), seen, subscription(&own), uri, envelope, false).await {
             Decided::Allowed(open) => record = Some(open),
             Decided::Denied(answer) => return Ok(answer),
         }
     }
-    let answered = subscribe_at(call, id, seen, uri, on).await;
+    let answered = subscribe_at(call, id, seen, &own, on).await;
     match (answered, record) {
         (Ok(answer), Some(mut record)) => {
             settle(&mut record, id, StatusCode::OK, &answer);
@@ -190,15 +197,6 @@ pub(super) async fn subscribe(
         }
         (Ok(answer), None) => Ok(answer::ok(answer)),
         (Err(error), record) => refused(error).ending(Some(id), record),
-    }
-}
-
-/// What is decided about who wants to hear of a resource.
-fn subscription(uri: &str) -> Governed<'_> {
-    Governed {
-        method: "resources/subscribe",
-        kind: Governs::Resource,
-        name: uri,
     }
 }
 
@@ -213,10 +211,13 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
     let session = call.session();
     if seen.catalogue.speaks.legacy.is_none() {
         if !on {
-            session.listens.remove(&session, upstream, uri).await;
+            session
+                .listens
+                .remove(&session, upstream, uri, &Hearing::of(call))
+                .await;
             return Ok(answer::empty(id));
         }
-        let added = session.listens.add(&session, upstream, uri).await;
+        let added = session.listens.add(&session, upstream, uri, &Hearing::of(call)).await;
         return added.map(|()| answer::empty(id)).map_err(|why| {
             let message = format!("MCP server {server} cannot be subscribed to: {why}");
             Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message)
@@ -258,6 +259,9 @@ struct Filter {
     resources_list_changed: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resource_subscriptions: Vec<String>,
+    /// Of the extension that has tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    task_ids: Vec<String>,
 }
 
 impl Filter {
@@ -293,21 +297,32 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         serde_json::from_slice(call.body).map_err(|error| bad(format!("Invalid params: {error}")))?;
     debug_assert!(envelope.id.is_some());
     let mut filter = params.notifications;
-    if filter.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+    if filter.resource_subscriptions.len() + filter.task_ids.len() > MAX_SUBSCRIPTIONS {
         return Err(bad(format!(
-            "At most {MAX_SUBSCRIPTIONS} resources can be subscribed to at once"
+            "At most {MAX_SUBSCRIPTIONS} resources and tasks can be subscribed to at once"
         )));
     }
-    let mut by_server: HashMap<ObjectName, (&Seen, Vec<String>)> = HashMap::new();
+    if !filter.task_ids.is_empty() && !tasks::are_known_to(call.era, envelope) {
+        return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
+    }
+    let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         // What is left out is not acknowledged, like what nobody has.
-        let Some(seen) = call.view.owner_of(&uri) else { continue };
-        if hears(call, id, seen, &uri, envelope).await {
-            let (_, uris) = by_server
-                .entry(seen.server.name().clone())
-                .or_insert((seen, Vec::new()));
-            uris.push(uri.clone());
+        let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
+            continue;
+        };
+        if hears(call, id, seen, (subscription(&own), &uri), envelope).await {
+            Wishes::at(&mut by_server, seen).uris.push(own);
             filter.resource_subscriptions.push(uri);
+        }
+    }
+    for sealed in std::mem::take(&mut filter.task_ids) {
+        // Servers of the legacy era tell of tasks in another way, and only those who have a session.
+        let found = tasks::find(call, &sealed).filter(|(seen, _)| seen.catalogue.speaks.modern);
+        let Some((seen, own)) = found else { continue };
+        if hears(call, id, seen, (watching(&own), &sealed), envelope).await {
+            filter.task_ids.push(sealed.clone());
+            Wishes::at(&mut by_server, seen).tasks.push(TaskId { own, sealed });
         }
     }
     let wanted = Wanted {
@@ -315,18 +330,22 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         filter,
     };
     let (feed, body, gone) = EventBody::new();
-    let servers = servers(call);
+    let hearing = Hearing::of(call);
+    let lease = call.lease(&hearing, wanted.filter.resource_subscriptions.clone());
+    let body = body.leased(lease.saying(&answer::end_of_listening(id)));
     let changes = call.shared.discovery.changes();
     let subscriptions: Vec<Subscription> = by_server
         .into_values()
-        .filter_map(|(seen, uris)| {
+        .filter_map(|Wishes { seen, uris, tasks }| {
             let upstream = call.shared.upstreams.of(&seen.server.wanted)?;
             let session = (!seen.catalogue.speaks.modern).then(|| call.session());
             Some(Subscription {
                 upstream,
                 uris,
+                tasks,
                 session,
                 behalf: call.behalf(),
+                hearing: Arc::clone(&hearing),
             })
         })
         .collect();
@@ -340,11 +359,19 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             let mut followed = Vec::new();
             for (subscription, opened) in join_all(subscriptions.into_iter().map(open)).await {
                 match opened {
-                    Ok(updates) => followed.push((subscription, updates)),
+                    Ok(updates) => {
+                        let refused = |task: &&TaskId| !updates.tells_of(&task.own);
+                        for task in subscription.tasks.iter().filter(refused) {
+                            wanted.filter.task_ids.retain(|sealed| *sealed != task.sealed);
+                        }
+                        followed.push((subscription, updates));
+                    }
                     Err(why) => {
                         tracing::debug!(server = %subscription.upstream.server().name, why, "updates are not heard");
                         let uris = &mut wanted.filter.resource_subscriptions;
-                        uris.retain(|uri| !subscription.uris.contains(uri));
+                        uris.retain(|uri| !subscription.has(uri));
+                        let tasks = &mut wanted.filter.task_ids;
+                        tasks.retain(|sealed| subscription.tasks.iter().all(|task| task.sealed != *sealed));
                     }
                 }
             }
@@ -360,7 +387,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             let updates = followed
                 .into_iter()
                 .map(|(subscription, updates)| subscription.follow(updates, &listener));
-            let lists = tell(changes, servers, feed.clone(), Some(wanted.clone()));
+            let lists = tell(changes, &hearing, feed.clone(), Some(wanted.clone()));
             tokio::join!(join_all(updates), lists);
         };
         gone.run_until_cancelled(heard).await;
@@ -369,9 +396,33 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     Ok(answer::events(Body::events(body)))
 }
 
-/// Whether the client may hear of a resource.
-async fn hears(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, envelope: &Envelope<'_>) -> bool {
-    match forward::decided(call, Some(id), seen, subscription(uri), uri, envelope, false).await {
+/// What a client wants to hear from one server.
+struct Wishes<'v> {
+    seen: &'v Seen,
+    uris: Vec<String>,
+    tasks: Vec<TaskId>,
+}
+
+impl<'v> Wishes<'v> {
+    fn at<'w>(by_server: &'w mut HashMap<ObjectName, Self>, seen: &'v Seen) -> &'w mut Self {
+        let place = by_server.entry(seen.server.name().clone());
+        place.or_insert_with(|| Self {
+            seen,
+            uris: Vec::new(),
+            tasks: Vec::new(),
+        })
+    }
+}
+
+/// Whether the client may hear of a resource, or of a task, which it calls so.
+async fn hears(
+    call: &Call<'_>,
+    id: &RawValue,
+    seen: &Seen,
+    (asked, called_as): (Governed<'_>, &str),
+    envelope: &Envelope<'_>,
+) -> bool {
+    match forward::decided(call, Some(id), seen, asked, called_as, envelope, false).await {
         Decided::Allowed(mut record) => {
             record.status(StatusCode::OK.as_u16());
             record.outcome(Outcome::Ok, None);

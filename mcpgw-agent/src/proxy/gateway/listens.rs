@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    hearing::Hearing,
     limits::MAX_SUBSCRIPTIONS,
     session::Session,
     updates::{Listener, Subscription},
@@ -51,7 +52,13 @@ impl Listening {
 
 impl Listens {
     /// Adds a resource; what changes from then on is heard. Why not, where the server does not take it.
-    pub(super) async fn add(&self, session: &Arc<Session>, upstream: Arc<Upstream>, uri: &str) -> Result<(), String> {
+    pub(super) async fn add(
+        &self,
+        session: &Arc<Session>,
+        upstream: Arc<Upstream>,
+        uri: &str,
+        hearing: &Arc<Hearing>,
+    ) -> Result<(), String> {
         let server = upstream.server().name.clone();
         {
             let mut listens = self.lock();
@@ -63,7 +70,7 @@ impl Listens {
             listening.uris.push(uri.to_owned());
             listening.change();
         }
-        let taken = self.listen(session, upstream).await;
+        let taken = self.listen(session, upstream, hearing).await;
         if taken.is_err() {
             self.lock().entry(server).or_default().uris.retain(|known| known != uri);
         }
@@ -71,7 +78,13 @@ impl Listens {
     }
 
     /// Takes a resource away.
-    pub(super) async fn remove(&self, session: &Arc<Session>, upstream: Arc<Upstream>, uri: &str) {
+    pub(super) async fn remove(
+        &self,
+        session: &Arc<Session>,
+        upstream: Arc<Upstream>,
+        uri: &str,
+        hearing: &Arc<Hearing>,
+    ) {
         let left = {
             let mut listens = self.lock();
             let listening = listens.entry(upstream.server().name.clone()).or_default();
@@ -79,14 +92,19 @@ impl Listens {
             listening.change();
             !listening.uris.is_empty()
         };
-        if left && let Err(why) = self.listen(session, upstream).await {
+        if left && let Err(why) = self.listen(session, upstream, hearing).await {
             tracing::debug!(why, "a subscription could not be made smaller");
         }
     }
 
     /// Listens to what is wanted now. What was listened to before goes on until this is taken: in between nothing
     /// is missed, and something may be told twice.
-    async fn listen(&self, session: &Arc<Session>, upstream: Arc<Upstream>) -> Result<(), String> {
+    async fn listen(
+        &self,
+        session: &Arc<Session>,
+        upstream: Arc<Upstream>,
+        hearing: &Arc<Hearing>,
+    ) -> Result<(), String> {
         let server = upstream.server().name.clone();
         let stop = CancellationToken::new();
         let (uris, change) = {
@@ -97,8 +115,10 @@ impl Listens {
         let subscription = Subscription {
             upstream,
             uris,
+            tasks: Vec::new(),
             session: None,
             behalf: session.voice.behalf(),
+            hearing: Arc::clone(hearing),
         };
         let (ready, taken) = oneshot::channel();
         let (task, listener) = (stop.clone(), Listener::Session(Arc::downgrade(session)));

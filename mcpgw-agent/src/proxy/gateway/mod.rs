@@ -3,6 +3,7 @@
 //! ```text
 //! view       what one kind of caller sees: servers, names, lists ready to be sent
 //! template   which URIs a resource template stands for
+//! uris       URIs that two servers have
 //! views      views, made once for each kind of caller
 //! request    one request: which era, which session, on to its method
 //! introduce  initialize and server/discover
@@ -12,6 +13,9 @@
 //! legacy     … to a server that knows sessions
 //! modern     … to a server that knows none
 //! interact   a modern server's questions, asked of a legacy client
+//! hearing    what clients may hear, as things are now
+//! resumption streams that end before the answer, for their client to resume them
+//! standing   a stream, decided again as the request that opened it
 //! session    what is open at servers on behalf of one client
 //! link       one session at one server
 //! stream     event streams that are written here
@@ -26,6 +30,7 @@
 mod answer;
 mod collect;
 mod forward;
+mod hearing;
 mod interact;
 mod introduce;
 mod legacy;
@@ -36,11 +41,14 @@ mod listens;
 mod lists;
 mod modern;
 mod request;
+mod resumption;
 mod session;
+mod standing;
 mod stream;
 mod tasks;
 mod template;
 mod updates;
+mod uris;
 mod view;
 mod views;
 
@@ -51,6 +59,7 @@ use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
+pub(super) use answer::end_of_listening;
 pub(super) use forward::unreachable;
 pub(super) use stream::EventBody;
 

@@ -8,12 +8,13 @@ use super::{
         exchange::Body,
         refused::Refused,
         relay::{Relay, Watch},
-        rewrite::Rewriter,
+        rewrite::{Both, Rewriter},
     },
     Call,
     forward::{self, Forwarded},
     link,
     tasks::{EXTENSION, TaskIds},
+    uris::Uris,
 };
 use crate::mcp::{
     AnswerObserver,
@@ -68,7 +69,12 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     });
     let has_tasks = seen.catalogue.extensions.contains_key(EXTENSION);
     let ids = || TaskIds::new(call.gateway, server, call.owner);
-    let rewriter = has_tasks.then(|| Rewriter::new(&head.headers, ids()));
+    let rewriter = match (has_tasks, Uris::of(&call.view, server)) {
+        (false, None) => None,
+        (true, None) => Some(Rewriter::new(&head.headers, ids())),
+        (false, Some(uris)) => Some(Rewriter::new(&head.headers, uris)),
+        (true, Some(uris)) => Some(Rewriter::new(&head.headers, Both(ids(), uris))),
+    };
     let mut response = Response::new(Body::relay(Relay::new(body, watch).rewriting(rewriter)));
     *response.status_mut() = head.status;
     let headers = response.headers_mut();

@@ -299,6 +299,9 @@ pub(super) fn delete(
     let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
     let session = session.ok_or_else(|| Refused::method("method"))?;
     shared.gateway.end(&session);
+    if let Key::Own(nonce) = session.key {
+        shared.pending.abandon(&nonce);
+    }
     Ok(Response::new(Body::default()))
 }
 

@@ -126,7 +126,7 @@ impl Session {
         let lost = link.take();
         let opening = timeout(
             OPEN_TIMEOUT,
-            Link::open(Arc::clone(upstream), &self.facts, self.voice.clone()),
+            Link::open(Arc::clone(upstream), &self.facts, self.voice.clone(), self.owner),
         );
         let opened = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);
         let level = lock(&self.level).clone();

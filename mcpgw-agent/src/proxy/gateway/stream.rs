@@ -20,12 +20,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    limits::{KEEP_ALIVE, MAX_EVENT_BYTES, STREAM_QUEUE},
+    hearing::Hearing,
+    limits::{KEEP_ALIVE, MAX_EVENT_BYTES, RETRY, STREAM_QUEUE},
     link::Link,
 };
-use crate::mcp::{
-    held::Held,
-    sse::{self, Event, Parser},
+use crate::{
+    mcp::{
+        held::Held,
+        sse::{self, Event, Parser},
+    },
+    proxy::lease::Lease,
 };
 
 /// What writes to a client's stream. Full, it makes the writer wait; closed, the client has gone.
@@ -52,8 +56,11 @@ impl Feed {
 pub(in crate::proxy) struct EventBody {
     events: Receiver<Bytes>,
     silence: Pin<Box<Sleep>>,
+    lease: Option<Lease>,
+    /// Said by the lease, and not yet taken by the client.
+    last: Option<Bytes>,
     /// Cancelled when the client has gone, or the body has ended.
-    _gone: tokio_util::sync::DropGuard,
+    gone: Option<tokio_util::sync::DropGuard>,
 }
 
 impl EventBody {
@@ -64,9 +71,17 @@ impl EventBody {
         let body = Self {
             events,
             silence: Box::pin(sleep(KEEP_ALIVE)),
-            _gone: gone.clone().drop_guard(),
+            lease: None,
+            last: None,
+            gone: Some(gone.clone().drop_guard()),
         };
         (Feed(sender), body, gone)
+    }
+
+    /// Ends with this, whoever still writes.
+    pub(super) fn leased(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
     }
 }
 
@@ -75,6 +90,16 @@ impl Body for EventBody {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(lease) = &mut self.lease
+            && let Poll::Ready(last) = lease.poll_over(cx)
+        {
+            (self.lease, self.gone) = (None, None);
+            self.last = last;
+        }
+        if self.gone.is_none() {
+            // What waits is not for this client any more.
+            return Poll::Ready(self.last.take().map(|last| Ok(Frame::data(last))));
+        }
         let bytes = match self.events.poll_recv(cx) {
             Poll::Ready(Some(bytes)) => bytes,
             Poll::Ready(None) => return Poll::Ready(None),
@@ -104,13 +129,19 @@ pub(super) struct Outlet {
 struct Open {
     feed: Feed,
     change: Change,
+    hearing: Arc<Hearing>,
     gone: CancellationToken,
 }
 
 impl Outlet {
     /// Opens the stream, in place of one that is open: that one ends.
-    pub(super) fn open(&self, feed: Feed, change: Change, gone: CancellationToken) {
-        let open = Open { feed, change, gone };
+    pub(super) fn open(&self, feed: Feed, change: Change, hearing: Arc<Hearing>, gone: CancellationToken) {
+        let open = Open {
+            feed,
+            change,
+            hearing,
+            gone,
+        };
         if let Some(before) = self.lock().replace(open) {
             before.gone.cancel();
         }
@@ -154,36 +185,48 @@ impl Outlet {
     }
 }
 
-/// Passes on what a server says unasked. A server that has no such stream says so with HTTP 405, and one that ends
-/// it is asked again after a while.
+/// Passes on what a server says unasked, while the client may hear of it. A server that has no such stream says so with
+/// HTTP 405, and one that ends it is asked again after a while.
 async fn carry(link: Weak<Link>, open: Open) {
-    let Open { feed, change, gone } = open;
+    let Some(server) = link.upgrade().map(|link| link.server().clone()) else {
+        return;
+    };
     let carrying = async {
-        let mut wait = std::time::Duration::from_secs(1);
-        while let Some(link) = link.upgrade() {
-            match link.listen(None).await {
-                Ok(response) if response.status().is_success() => {
-                    let mut body = response.into_body().without_call_deadline();
-                    let mut parser = Parser::new(MAX_EVENT_BYTES);
-                    while let Some(Ok(frame)) = body.frame().await {
-                        let Ok(chunk) = frame.into_data() else { continue };
-                        parser.feed(&chunk);
-                        while let Some(Ok(event)) = parser.next() {
-                            wait = std::time::Duration::from_secs(1);
-                            let Some(changed) = change(&link, event) else { continue };
-                            if !feed.raw(changed).await {
-                                return;
-                            }
+        loop {
+            open.hearing.until(&server, true).await;
+            tokio::select! {
+                () = carry_on(&link, &open) => return,
+                () = open.hearing.until(&server, false) => {}
+            }
+        }
+    };
+    open.gone.run_until_cancelled(carrying).await;
+}
+
+async fn carry_on(link: &Weak<Link>, Open { feed, change, .. }: &Open) {
+    let mut wait = RETRY.0;
+    while let Some(link) = link.upgrade() {
+        match link.listen(None).await {
+            Ok(response) if response.status().is_success() => {
+                let mut body = response.into_body().without_call_deadline();
+                let mut parser = Parser::new(MAX_EVENT_BYTES);
+                while let Some(Ok(frame)) = body.frame().await {
+                    let Ok(chunk) = frame.into_data() else { continue };
+                    parser.feed(&chunk);
+                    while let Some(Ok(event)) = parser.next() {
+                        wait = RETRY.0;
+                        let Some(changed) = change(&link, event) else { continue };
+                        if !feed.raw(changed).await {
+                            return;
                         }
                     }
                 }
-                Ok(response) if response.status().is_client_error() => return,
-                Ok(_) | Err(_) => {}
             }
-            drop(link);
-            sleep(wait).await;
-            wait = (wait * 2).min(std::time::Duration::from_secs(60));
+            Ok(response) if response.status().is_client_error() => return,
+            Ok(_) | Err(_) => {}
         }
-    };
-    gone.run_until_cancelled(carrying).await;
+        drop(link);
+        sleep(wait).await;
+        wait = (wait * 2).min(RETRY.1);
+    }
 }

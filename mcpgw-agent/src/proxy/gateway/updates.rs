@@ -1,36 +1,60 @@
-//! Updates of resources: heard at a server, and passed on to the client that subscribed to them.
+//! Updates of resources, and of tasks: heard at a server, and passed on to the client that subscribed to them.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use super::{
+    hearing::Hearing,
     limits::{FEED_TIMEOUT, MAX_EVENT_BYTES, OPEN_TIMEOUT, RETRY},
     link, modern,
     session::Session,
     stream::Feed,
+    tasks::EXTENSION,
 };
 use crate::{
-    mcp::{Kind, message::Peek, method::Method, splice::json_string, sse::Parser, version::Revision},
+    mcp::{
+        Kind,
+        message::Peek,
+        method::Method,
+        splice::{Splice, json_string},
+        sse::Parser,
+        version::Revision,
+    },
     upstream::{Behalf, Upstream, UpstreamBody},
 };
 
 /// The member of `_meta` that says which subscription a notification belongs to.
 pub(super) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// Resources of one server that a client wants to hear of.
+/// A task that a client wants to hear of.
+pub(super) struct TaskId {
+    /// As the server has it.
+    pub(super) own: String,
+    /// As the client does.
+    pub(super) sealed: String,
+}
+
+/// Resources and tasks of one server that a client wants to hear of.
 pub(super) struct Subscription {
     pub(super) upstream: Arc<Upstream>,
+    /// As the server has them.
     pub(super) uris: Vec<String>,
+    /// Of a server that knows no sessions.
+    pub(super) tasks: Vec<TaskId>,
     /// The client's session, where the server knows sessions.
     pub(super) session: Option<Arc<Session>>,
     pub(super) behalf: Option<Behalf>,
+    /// What the client may hear.
+    pub(super) hearing: Arc<Hearing>,
 }
 
 /// Who is told.
@@ -65,12 +89,24 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Passes a message on as it is; `false` if there is nobody any more.
+    async fn pass(&self, message: &[u8]) -> bool {
+        match self {
+            Self::Stream(feed, _) => feed.message(message).await,
+            Self::Session(_) => true,
+        }
+    }
+}
+
 /// What is heard at a server.
 enum Heard {
-    /// From now on it tells.
-    Acknowledged,
+    /// From now on it tells, also of the tasks with these ids.
+    Acknowledged(Vec<String>),
     /// The resource with this URI changed.
     Updated(String),
+    /// A task is in another state, which this message says.
+    Task(Bytes),
 }
 
 /// A server's stream.
@@ -78,23 +114,34 @@ pub(super) struct Updates {
     body: UpstreamBody,
     parser: Parser,
     heard: VecDeque<Heard>,
+    /// The tasks that it tells of.
+    tasks: Vec<String>,
 }
 
 impl Subscription {
+    /// Whether it is the subscription to what the client knows by this URI.
+    pub(super) fn has(&self, uri: &str) -> bool {
+        let server = &self.upstream.server().name;
+        self.uris.iter().any(|own| self.hearing.shown(server, own) == uri)
+    }
+
     /// Subscribes; what changes from now on is heard.
     pub(super) async fn open(&self) -> Result<Updates, String> {
         let open = async {
+            // It may be another since the client asked.
+            let upstream = self.hearing.upstream(&self.upstream.server().name);
+            let upstream = upstream.ok_or("it is no longer there")?;
             match &self.session {
-                Some(session) => self.in_session(session).await,
-                None => self.without_session().await,
+                Some(session) => self.in_session(session, &upstream).await,
+                None => self.without_session(&upstream).await,
             }
         };
         let limit = || format!("it did not take the subscription within {} s", OPEN_TIMEOUT.as_secs());
         timeout(OPEN_TIMEOUT, open).await.unwrap_or_else(|_| Err(limit()))
     }
 
-    async fn in_session(&self, session: &Arc<Session>) -> Result<Updates, String> {
-        let link = session.link(&self.upstream).await.map_err(|error| error.to_string())?;
+    async fn in_session(&self, session: &Arc<Session>, upstream: &Arc<Upstream>) -> Result<Updates, String> {
+        let link = session.link(upstream).await.map_err(|error| error.to_string())?;
         for uri in &self.uris {
             let asked = link.ask("resources/subscribe", serde_json::json!({ "uri": uri })).await;
             asked.map_err(|error| error.to_string())?;
@@ -103,53 +150,106 @@ impl Subscription {
         Updates::of(link.listen(None).await.map_err(|error| error.to_string())?)
     }
 
-    async fn without_session(&self) -> Result<Updates, String> {
+    async fn without_session(&self, upstream: &Upstream) -> Result<Updates, String> {
         let version = Revision::MODERN.as_str();
+        let (mut notifications, mut capabilities) = (serde_json::Map::new(), serde_json::json!({}));
+        if !self.uris.is_empty() {
+            notifications.insert("resourceSubscriptions".to_owned(), self.uris.as_slice().into());
+        }
+        if !self.tasks.is_empty() {
+            let ids: Vec<&str> = self.tasks.iter().map(|task| &*task.own).collect();
+            notifications.insert("taskIds".to_owned(), ids.into());
+            capabilities = serde_json::json!({"extensions": {EXTENSION: {}}});
+        }
         let body = serde_json::json!({
             "jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen",
             "params": {
                 "_meta": {
                     "io.modelcontextprotocol/protocolVersion": version,
                     "io.modelcontextprotocol/clientInfo": {"name": "mcpgw", "version": env!("CARGO_PKG_VERSION")},
-                    "io.modelcontextprotocol/clientCapabilities": {},
+                    "io.modelcontextprotocol/clientCapabilities": capabilities,
                 },
-                "notifications": {"resourceSubscriptions": self.uris},
+                "notifications": notifications,
             },
         });
         let mut headers = HeaderMap::new();
         modern::route(&mut headers, "subscriptions/listen", None);
-        let endpoint = self.upstream.pick().map_err(|error| error.explain())?;
-        let request = link::post(&self.upstream, body.to_string().into(), &headers, self.behalf.clone());
-        let response = self.upstream.ask(&endpoint, request).await;
+        let endpoint = upstream.pick().map_err(|error| error.explain())?;
+        let request = link::post(upstream, body.to_string().into(), &headers, self.behalf.clone());
+        let response = upstream.ask(&endpoint, request).await;
         let mut updates = Updates::of(response.map_err(|error| error.explain())?)?;
         match updates.next().await? {
-            Heard::Acknowledged => {}
+            Heard::Acknowledged(tasks) => updates.tasks = tasks,
             // As good as a word.
-            update @ Heard::Updated(_) => updates.heard.push_front(update),
+            update @ (Heard::Updated(_) | Heard::Task(_)) => updates.heard.push_front(update),
         }
         Ok(updates)
     }
 
-    /// Passes on what is heard for as long as somebody listens; subscribes again where the server breaks off.
-    pub(super) async fn follow(self, mut updates: Updates, listener: &Listener) {
+    /// What a server says of a task, as the client with this subscription is to hear it; `None` where it is none that
+    /// it wants to hear of, or may.
+    fn task(&self, message: &Bytes, listener: &Listener) -> Option<Bytes> {
+        let Listener::Stream(_, subscription) = listener else {
+            return None;
+        };
+        let peek = Peek::new(message).ok()?;
+        let params = peek.params().ok()?;
+        let (id, of) = (params.task_id?, params.subscription_id?);
+        let own = id.text()?;
+        let task = self.tasks.iter().find(|task| task.own == *own)?;
+        if !self.hearing.may_watch(&self.upstream.server().name, &own) {
+            return None;
+        }
+        let mut splice = Splice::new(message);
+        splice.replace(id.span(), json_string(&task.sealed));
+        splice.replace(of.span(), subscription.get().as_bytes().to_vec());
+        Some(splice.finish())
+    }
+
+    /// Passes on what is heard for as long as somebody listens, and may; subscribes again where the server breaks off.
+    pub(super) async fn follow(self, updates: Updates, listener: &Listener) {
+        let server = &self.upstream.server().name;
+        let mut updates = Some(updates);
+        loop {
+            tokio::select! {
+                () = self.hear(updates.take(), listener) => return,
+                // What the client may no longer hear of is not asked for either.
+                () = self.hearing.until(server, false) => {}
+            }
+            self.hearing.until(server, true).await;
+        }
+    }
+
+    async fn hear(&self, mut updates: Option<Updates>, listener: &Listener) {
+        let server = &self.upstream.server().name;
         let mut pause = RETRY.0;
         loop {
+            let mut heard = match updates.take() {
+                Some(updates) => updates,
+                None => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                    let Ok(updates) = self.open().await else { continue };
+                    updates
+                }
+            };
             let why = loop {
-                match updates.next().await {
-                    Ok(Heard::Acknowledged) => {}
-                    Ok(Heard::Updated(uri)) if listener.tell(&uri).await => pause = RETRY.0,
-                    Ok(Heard::Updated(_)) => return,
+                match heard.next().await {
+                    Ok(Heard::Acknowledged(_)) => {}
+                    Ok(Heard::Task(message)) => match self.task(&message, listener) {
+                        None => {}
+                        Some(told) if listener.pass(&told).await => pause = RETRY.0,
+                        Some(_) => return,
+                    },
+                    Ok(Heard::Updated(uri)) => match self.hearing.hears(server, &uri) {
+                        None => {}
+                        Some(shown) if listener.tell(&shown).await => pause = RETRY.0,
+                        Some(_) => return,
+                    },
                     Err(why) => break why,
                 }
             };
-            tracing::debug!(server = %self.upstream.server().name, why, "subscribing again");
-            updates = loop {
-                sleep(pause).await;
-                pause = (pause * 2).min(RETRY.1);
-                if let Ok(updates) = self.open().await {
-                    break updates;
-                }
-            };
+            tracing::debug!(%server, why, "subscribing again");
         }
     }
 }
@@ -163,7 +263,13 @@ impl Updates {
             body: response.into_body().without_call_deadline(),
             parser: Parser::new(MAX_EVENT_BYTES),
             heard: VecDeque::new(),
+            tasks: Vec::new(),
         })
+    }
+
+    /// Whether the server has said that it tells of this task.
+    pub(super) fn tells_of(&self, task: &str) -> bool {
+        self.tasks.iter().any(|told| told == task)
     }
 
     async fn next(&mut self) -> Result<Heard, String> {
@@ -184,14 +290,36 @@ impl Updates {
     }
 }
 
-fn heard(message: &[u8]) -> Option<Heard> {
-    let message = Peek::new(message).ok()?;
-    if message.kind != Kind::Notification {
+fn heard(message: &Bytes) -> Option<Heard> {
+    let peek = Peek::new(message).ok()?;
+    if peek.kind != Kind::Notification {
         return None;
     }
-    match Method::of(message.method.as_deref()?) {
-        Method::Acknowledged => Some(Heard::Acknowledged),
-        Method::ResourceUpdated => Some(Heard::Updated(message.params().ok()?.uri?.text()?.into_owned())),
+    match Method::of(peek.method.as_deref()?) {
+        Method::Acknowledged => Some(Heard::Acknowledged(acknowledged_tasks(message))),
+        Method::TaskChanged => Some(Heard::Task(message.clone())),
+        Method::ResourceUpdated => Some(Heard::Updated(peek.params().ok()?.uri?.text()?.into_owned())),
         _ => None,
     }
+}
+
+/// The tasks that a server said it would tell of.
+fn acknowledged_tasks(message: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Message {
+        params: Params,
+    }
+    #[derive(Deserialize)]
+    struct Params {
+        notifications: Accepted,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Accepted {
+        #[serde(default)]
+        task_ids: Vec<String>,
+    }
+    serde_json::from_slice(message)
+        .map(|Message { params }| params.notifications.task_ids)
+        .unwrap_or_default()
 }

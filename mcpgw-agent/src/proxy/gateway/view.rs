@@ -3,7 +3,7 @@
 //! A view is made once for a plan, a state of the catalogues and a kind of caller, and shared by all its calls.
 //! What it does not list cannot be called through it.
 
-use std::{cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -14,7 +14,7 @@ use crate::{
     mcp::{annotations::Annotations, governed, seal::ListKind, splice::json_string},
     pins,
     policy::{Lacks, Plan, Server},
-    resources::{Catalog, CatalogServer, DenialStatus, Pin},
+    resources::{Catalog, CatalogServer, DenialStatus, ObjectName, Pin},
 };
 
 /// Items of one page of a list.
@@ -40,6 +40,8 @@ pub(super) struct View {
     pub(super) templates: List,
     /// Servers that it would see, but for what it lacks.
     barred: Vec<(Arc<Server>, Lacks)>,
+    /// Whether a server has URIs that are others here.
+    has_renamed: bool,
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
 }
@@ -140,6 +142,14 @@ pub(super) enum Named<'a> {
     Unknown,
 }
 
+/// The owner of a URI.
+#[derive(Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) seen: &'a Seen,
+    /// The URI, as the server has it.
+    pub(super) own: String,
+}
+
 /// One item of a list.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -176,6 +186,7 @@ impl View {
             resources: List::default(),
             templates: List::default(),
             barred: Vec::new(),
+            has_renamed: false,
             denial_status: DenialStatus::default(),
         };
         let mut choices = Vec::new();
@@ -224,6 +235,8 @@ impl View {
             });
             *view.list_mut(kind) = list;
         }
+        let has_renamed = |list: &List| list.all().any(|(name, own, _)| name != own);
+        view.has_renamed = has_renamed(&view.resources) || has_renamed(&view.templates);
         view
     }
 
@@ -266,34 +279,62 @@ impl View {
         }
     }
 
-    /// The server of what a name stands for, shown or not.
-    pub(super) fn server_of(&self, kind: Kind, name: &str) -> Option<&Seen> {
-        match self.named(kind, name) {
-            Named::Shown(entry) => Some(self.server(entry)),
-            Named::Hidden { seen, .. } => Some(seen),
-            Named::Unknown => None,
+    /// The server that owns a URI: the one that has it, else the one with the template that fits it most closely,
+    /// else the only server there is. What is hidden counts as well: rules decide about the URI, at its server.
+    pub(super) fn owner_of(&self, uri: &str) -> Option<Owner<'_>> {
+        match self.named(Kind::Resources, uri) {
+            Named::Shown(entry) => Some(Owner {
+                seen: self.server(entry),
+                own: entry.own.to_string(),
+            }),
+            Named::Hidden { seen, own, .. } => Some(Owner {
+                seen,
+                own: own.to_string(),
+            }),
+            Named::Unknown => {
+                let only = || {
+                    self.only().map(|seen| Owner {
+                        seen,
+                        own: uri.to_owned(),
+                    })
+                };
+                self.owner_by_template(uri).or_else(only)
+            }
         }
     }
 
-    /// The server that owns a URI: the one that has it, else the one with the template that fits it most closely,
-    /// else the only server there is. What is hidden counts as well: rules decide about the URI, at its server.
-    pub(super) fn owner_of(&self, uri: &str) -> Option<&Seen> {
-        self.server_of(Kind::Resources, uri)
-            .or_else(|| self.server_of_template(uri))
-            .or_else(|| self.only())
-    }
-
-    fn server_of_template(&self, uri: &str) -> Option<&Seen> {
-        let List { entries, hidden, .. } = &self.templates;
-        let shown = entries.iter().map(|entry| (&entry.own, entry.seen));
-        let hidden = hidden.values().map(|hidden| (&hidden.own, hidden.seen));
-        let fitting = shown.chain(hidden).filter_map(|(own, seen)| {
-            let closeness = template::fits(own, uri)?;
-            Some((closeness, Reverse(own), seen))
+    fn owner_by_template(&self, uri: &str) -> Option<Owner<'_>> {
+        let fitting = self.templates.all().filter_map(|(name, own, seen)| {
+            let closeness = template::fits(name, uri)?;
+            Some((closeness, Reverse(name), own, seen))
         });
         // Of equals the first by name.
-        let (_, _, seen) = fitting.max()?;
-        Some(&self.servers[seen])
+        let (_, Reverse(name), own, seen) = fitting.max()?;
+        Some(Owner {
+            seen: &self.servers[seen],
+            // What was put before the template is before the URI, too.
+            own: uri.get(name.len() - own.len()..)?.to_owned(),
+        })
+    }
+
+    /// Whether a server has URIs that are others at the gateway.
+    pub(super) fn renames(&self, server: &ObjectName) -> bool {
+        let is_its = |seen: usize| self.servers[seen].server.name() == server;
+        let mut all = self.resources.all().chain(self.templates.all());
+        self.has_renamed && all.any(|(name, own, seen)| name != own && is_its(seen))
+    }
+
+    /// The URI at the gateway of what a server has by this one.
+    pub(super) fn shown<'u>(&self, server: &ObjectName, own: &'u str) -> Cow<'u, str> {
+        let renamed = self.has_renamed.then(|| names::exposed_uri(server, own)).flatten();
+        let is_its = |owner: Owner<'_>| owner.seen.server.name() == server && owner.own == own;
+        match renamed {
+            // Where the plain one is its own as well, that is the one.
+            Some(renamed) if !self.owner_of(own).is_some_and(is_its) && self.owner_of(&renamed).is_some_and(is_its) => {
+                Cow::Owned(renamed.to_string())
+            }
+            _ => Cow::Borrowed(own),
+        }
     }
 
     /// What the caller lacks to ask for something that it does not see. Of a server that is kept from it for that,
@@ -341,9 +382,15 @@ impl List {
                 let name = names::exposed(prefix, &offered.name);
                 // The older server keeps a name, also where a rule hides it from this caller: a name never
                 // means one tool to one caller and another tool to the next.
-                if list.by_name.contains_key(&name) {
-                    continue;
-                }
+                let taken = list.by_name.contains_key(&name);
+                let other = || names::exposed_uri(server.server.name(), &offered.name);
+                let name = match taken {
+                    false => Some(name),
+                    true if kind.is_prefixed() => None,
+                    // A URI can be another.
+                    true => other().filter(|other| !list.by_name.contains_key(other)),
+                };
+                let Some(name) = name else { continue };
                 list.by_name.insert(Arc::clone(&name), usize::MAX);
                 let own = Arc::clone(&offered.name);
                 let shown = shows(seen, offered);
@@ -390,6 +437,13 @@ impl List {
             items: items.freeze(),
             entries: first..self.entries.len(),
         });
+    }
+
+    /// Of each item, shown or not: its name at the gateway, that at its server, and which of the view's servers has it.
+    fn all(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        let shown = self.entries.iter().map(|entry| (&*entry.name, &*entry.own, entry.seen));
+        let hidden = self.hidden.iter();
+        shown.chain(hidden.map(|(name, hidden)| (&**name, &*hidden.own, hidden.seen)))
     }
 
     /// The item with this name at the gateway.

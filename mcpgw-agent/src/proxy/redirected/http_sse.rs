@@ -65,6 +65,7 @@ impl Dialled<'_> {
         );
         let relay = Relay::new(body, None)
             .rewriting(Some(rewriter))
+            .leased(Some(self.lease(&self.endpoint, Vec::new(), true)))
             .looking_for(&self.shared.pending, stream, true)
             .speaking(self.shared.voices.open(stream));
         Ok(Response::from_parts(head, Body::relay(relay)))

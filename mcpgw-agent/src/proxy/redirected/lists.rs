@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header, response};
 
-use super::Dialled;
+use super::{Dialled, standing::subscription};
 use crate::{
     identity::Caller,
     mcp::{
@@ -20,10 +20,13 @@ use crate::{
     proxy::{
         Shared,
         call::annotations,
+        is_events,
+        lease::Lease,
         refused::Refused,
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
     resources::{ObjectName, Pin},
+    upstream::Endpoint,
 };
 
 /// A list: the member of the result that it is, the member that names its elements, and what these are to rules.
@@ -51,18 +54,42 @@ impl Dialled<'_> {
     pub(super) fn filter(&self, method: Option<Method<'_>>) -> Option<Filter> {
         let lists = match method {
             None => &LISTS[..],
+            Some(Method::Listen) => &[],
             Some(Method::ToolsList) => &LISTS[..1],
             Some(Method::PromptsList) => &LISTS[1..2],
             Some(Method::ResourcesList) => &LISTS[2..3],
             Some(Method::ResourceTemplatesList) => &LISTS[3..],
             Some(_) => return None,
         };
-        (self.server.cuts_lists() && !self.caller.observed).then(|| Filter {
+        let is_stream = matches!(method, None | Some(Method::Listen));
+        ((self.server.cuts_lists() || is_stream) && !self.caller.observed).then(|| Filter {
             shared: Arc::clone(self.shared),
             caller: Arc::clone(self.caller),
             server: self.server.name().clone(),
             lists,
         })
+    }
+
+    /// What passes on a stream with this head that has no end of its own, and how long it may go on. It comes from this
+    /// endpoint, and its client hears of these resources. An answer that is no stream has neither.
+    pub(super) fn watched(
+        &self,
+        head: &mut response::Parts,
+        endpoint: &Endpoint,
+        method: Option<Method<'_>>,
+        uris: Vec<String>,
+    ) -> Result<(Option<Rewriter>, Option<Lease>), Refused> {
+        let is_stream = head.status.is_success() && is_events(&head.headers);
+        let Some(filter) = self.filter(method).filter(|_| is_stream || self.server.cuts_lists()) else {
+            return Ok((None, None));
+        };
+        // What cannot be read passes for as long as nothing is to be kept from the caller.
+        let rewriter = match filter.answer(head.status, &mut head.headers) {
+            Err(_) if !self.server.cuts_lists() => None,
+            rewriter => rewriter?,
+        };
+        let lease = is_stream.then(|| self.lease(endpoint, uris, rewriter.is_some()));
+        Ok((rewriter, lease))
     }
 }
 
@@ -104,20 +131,29 @@ impl Filter {
     }
 
     fn filtered(&self, message: &Bytes) -> Option<Rewritten> {
-        // An event that only names its place in the stream, for a client to resume behind.
-        if message.is_empty() {
-            return Some(Rewritten::Keep);
-        }
-        let peek = Peek::new(message).ok()?;
-        if peek.kind != Message::Response {
-            return Some(Rewritten::Keep);
-        }
-        let Some(result) = peek.result().ok()? else {
-            return Some(Rewritten::Keep);
-        };
         // As the rules are now: a stream can outlive several plans.
         let plan = self.shared.plan.load_full();
         let server = plan.server(&self.server)?;
+        // An event that is empty only names its place in the stream, for a client to resume behind.
+        if message.is_empty() || !server.cuts_lists() {
+            return Some(Rewritten::Keep);
+        }
+        let peek = Peek::new(message).ok()?;
+        let result = match peek.kind {
+            Message::Request => return Some(Rewritten::Keep),
+            Message::Notification if peek.method.as_deref().map(Method::of) != Some(Method::ResourceUpdated) => {
+                return Some(Rewritten::Keep);
+            }
+            Message::Notification => {
+                let uri = peek.params().ok()?.uri?;
+                let hears = plan.allows(server, &self.caller, subscription(&uri.text()?));
+                return hears.then_some(Rewritten::Keep);
+            }
+            Message::Response => peek.result().ok()?,
+        };
+        let Some(result) = result else {
+            return Some(Rewritten::Keep);
+        };
         let mut splice = Splice::new(message);
         for (member, key, kind) in self.lists {
             for elements in lists(result.whole, member, key).ok()? {

@@ -7,6 +7,7 @@
 //! lists    what a caller may not have, taken out of lists
 //! session  the sealed session id, and sessions that a server has lost
 //! http_sse the transport of 2024-11-05
+//! standing a stream, decided again as the request that opened it
 //! forward  the request for the server
 //! ```
 
@@ -16,6 +17,7 @@ mod http_sse;
 mod lists;
 mod post;
 mod session;
+mod standing;
 
 use std::{sync::Arc, time::Instant};
 
@@ -51,7 +53,7 @@ use crate::{
 struct Dialled<'a> {
     shared: &'a Arc<Shared>,
     caller: &'a Arc<Caller>,
-    plan: &'a Plan,
+    plan: &'a Arc<Plan>,
     server: &'a Arc<Server>,
     upstream: Arc<Upstream>,
     endpoint: Endpoint,
@@ -96,7 +98,7 @@ pub(super) async fn serve(
         *caller = unproven;
         found = judge(shared, caller, &newest, &head).await?;
     }
-    let (caller, plan, route) = (&*caller, &*newest, found.route);
+    let (caller, plan, route) = (&*caller, &newest, found.route);
     let mut dialled = found.dialled(shared, caller, plan, &head, received);
     dialled.seen = seen;
     if dialled.server.wanted.transport == Transport::Sse
@@ -203,7 +205,7 @@ impl<'a> Found<'a> {
         self,
         shared: &'a Arc<Shared>,
         caller: &'a Arc<Caller>,
-        plan: &'a Plan,
+        plan: &'a Arc<Plan>,
         head: &'a Parts,
         received: Instant,
     ) -> Dialled<'a> {
@@ -244,11 +246,9 @@ impl Dialled<'_> {
         let response = self.send(request, session.as_ref()).await?;
         let (mut head, body) = response.into_parts();
         let body = body.without_call_deadline();
-        let rewriter = match self.filter(None) {
-            Some(filter) => filter.answer(head.status, &mut head.headers)?,
-            None => None,
-        };
-        let mut relay = Relay::new(body, None).rewriting(rewriter);
+        let endpoint = session.as_ref().map_or(&self.endpoint, |session| &session.endpoint);
+        let (rewriter, lease) = self.watched(&mut head, endpoint, None, Vec::new())?;
+        let mut relay = Relay::new(body, None).rewriting(rewriter).leased(lease);
         if let Some(session) = &session {
             self.shared.redirected.taint(&session.key());
             relay = relay.looking_for(&self.shared.pending, session.key(), false);

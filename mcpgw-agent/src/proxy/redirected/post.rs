@@ -21,6 +21,7 @@ use crate::{
         body::Share,
         call::{Asked, Decided, decide},
         exchange::Body,
+        gateway::end_of_listening,
         refused::Refused,
         relay::{Relay, Watch},
     },
@@ -221,8 +222,35 @@ impl Dialled<'_> {
             Method::Initialize => self.seal(&envelope, &mut response).await?,
             _ => VecDeque::new(),
         };
+        if method == Method::Listen && self.server.wanted.transport == Transport::StreamableHttp {
+            return self.listen(response, &envelope, session.as_ref());
+        }
         let filter = self.filter(Some(method));
         self.answer(response, read, record, envelope.id, session, filter)
+    }
+
+    /// Passes on what a modern client listens to, for as long as it may.
+    fn listen(
+        &self,
+        response: Response<UpstreamBody>,
+        envelope: &Envelope<'_>,
+        session: Option<&Opened>,
+    ) -> Result<Response<Body>, Refused> {
+        let (mut head, body) = response.into_parts();
+        let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
+        let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);
+        let (rewriter, lease) = self.watched(&mut head, endpoint, Some(Method::Listen), uris)?;
+        let lease = match envelope.id {
+            // Only what is cut into events can have one more at its end.
+            Some(id) if rewriter.is_some() => lease.map(|lease| lease.saying(&end_of_listening(id))),
+            _ => lease,
+        };
+        let body = match lease {
+            Some(_) => body.without_call_deadline(),
+            None => body,
+        };
+        let relay = Relay::new(body, None).rewriting(rewriter).leased(lease);
+        Ok(Response::from_parts(head, Body::relay(relay)))
     }
 
     /// What the server is told of the trace. Nothing, where the body must be what the caller says that it is.

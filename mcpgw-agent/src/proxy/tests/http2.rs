@@ -183,3 +183,35 @@ async fn a_workload_has_so_many_calls_in_flight_and_no_more() {
     let (status, _) = json(client.send_request(post(&call("add"))).await.unwrap()).await;
     assert_eq!(status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_call_whose_answer_is_not_read_lets_go_of_its_server() {
+    let (scripted, address) = Scripted::start().await;
+    let proxied = Proxied::start(address).await;
+    let mut room = Room::new(proxied.tasks.clone());
+    room.patience = Duration::from_millis(200);
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let shared = Arc::clone(&proxied.shared);
+    let caller = Arc::new(Caller {
+        workload: None,
+        destination: address,
+        client: None,
+        process: None,
+        token: None,
+        observed: false,
+    });
+    let served = tokio::spawn(async move { drop(http_service::two(ours, &caller, &room, &shared).await) });
+    let mut client = client(theirs).await;
+    let asked = tokio::spawn(client.send_request(post(&call("add"))));
+    let mut server = scripted.asked().await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000000\r\n\r\n";
+    server.write_all(head.as_bytes()).await.unwrap();
+    let unread = asked.await.unwrap().unwrap();
+    let given = tokio::time::timeout(Duration::from_secs(20), async {
+        while server.write_all(&[b' '; 16 * 1024]).await.is_ok() {}
+    });
+    given.await.expect("the server is held for ever");
+    drop((unread, client));
+    served.await.unwrap();
+    assert_eq!(proxied.finish().await[0]["outcome"], "cancelled");
+}

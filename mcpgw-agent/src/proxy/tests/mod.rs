@@ -17,18 +17,20 @@ mod pins;
 mod promises;
 mod refusals;
 mod reload;
+mod resumption;
 mod rules;
 mod session_server;
 mod sessions;
+mod streams;
 mod tasks;
 mod tls;
 mod tokens;
 mod upstreams;
+mod uris;
 mod witnesses;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,7 +45,7 @@ use crate::{
     identity::{Caller, Process, WorkloadIdentity, jwt::Issuers},
     mcp::seal::{Key, Keys, Sealer},
     pins::Pins,
-    policy::Plan,
+    policy::{InForce, Plan},
     resources::{Action, Desired, ObjectName, Pattern, Policy, Rule, Server},
     telemetry::{AuditSink, Telemetry, TelemetryOptions},
     upstream::Upstreams,
@@ -78,7 +80,7 @@ fn desired(server: SocketAddr) -> Desired {
 /// A served listener of the workload `agents/pod-1`, whose connections were all meant for one address.
 struct Proxied {
     address: SocketAddr,
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<InForce>,
     telemetry: Arc<Telemetry>,
     discovery: Arc<Discovery>,
     shared: Arc<Shared>,
@@ -105,7 +107,7 @@ impl Proxied {
         .unwrap();
         let upstreams = Upstreams::new(tokio::runtime::Handle::current());
         upstreams.put_in_force(&desired.servers);
-        let plan = Arc::new(ArcSwap::from_pointee(Plan::compile(&desired)));
+        let plan = InForce::new(Plan::compile(&desired));
         let pins = Pins::new(dir.path().join("pins"), Arc::clone(&telemetry));
         pins.put_in_force(&desired.servers);
         telemetry.observe_pins(&pins);

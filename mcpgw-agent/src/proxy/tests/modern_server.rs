@@ -58,12 +58,17 @@ async fn answer(
     asked.lock().unwrap().push(message.clone());
     let result = match head.headers.get("mcp-method").map(http::HeaderValue::as_bytes) {
         Some(b"server/discover") => json!({
-            "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+            "resultType": "complete", "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}},
             "ttlMs": 60000, "cacheScope": "public",
         }),
         Some(b"tools/list") => json!({
             "resultType": "complete", "ttlMs": 60000, "cacheScope": "public",
             "tools": [{"name": "greet", "inputSchema": {"type": "object"}}],
+        }),
+        Some(b"subscriptions/listen") => return Ok(listen(&message)),
+        Some(b"tools/call") if message["params"]["arguments"]["later"].is_string() => json!({
+            "resultType": "task", "taskId": message["params"]["arguments"]["later"], "status": "working",
         }),
         Some(b"tools/call") if message["params"]["arguments"]["questions"].is_u64() => {
             let questions = 0..message["params"]["arguments"]["questions"].as_u64().unwrap();
@@ -94,4 +99,29 @@ async fn answer(
         .headers_mut()
         .insert("content-type", "application/json".parse().unwrap());
     Ok(response)
+}
+
+/// Tells once of each task that is asked for but `unheard`, and of one more that is not, and ends.
+fn listen(message: &Value) -> Response<Full<Bytes>> {
+    let meta = json!({"io.modelcontextprotocol/subscriptionId": message["id"]});
+    let asked = message["params"]["notifications"]["taskIds"].as_array().cloned();
+    let told: Vec<Value> = asked.into_iter().flatten().filter(|id| id != "unheard").collect();
+    let says = |method: &str, mut params: Value| {
+        params["_meta"] = meta.clone();
+        format!(
+            "data: {}\n\n",
+            json!({"jsonrpc": "2.0", "method": method, "params": params})
+        )
+    };
+    let mut events = says(
+        "notifications/subscriptions/acknowledged",
+        json!({"notifications": {"taskIds": told}}),
+    );
+    for id in [json!("others")].iter().chain(&told) {
+        events += &says("notifications/tasks", json!({"taskId": id, "status": "completed"}));
+    }
+    let mut response = Response::new(Full::new(events.into()));
+    let media = "text/event-stream".parse().unwrap();
+    response.headers_mut().insert("content-type", media);
+    response
 }

@@ -29,8 +29,7 @@ fn offers() -> Offers {
         prompts: r#"{"name":"ask"} ,{"name":"big"}"#.to_owned(),
         resources: r#"{"uri":"demo://open/1","name":"1"},{"uri":"demo://closed/1","name":"2"}"#.to_owned(),
         templates: r#"{"uriTemplate":"demo://open/{id}","name":"o"},{"uriTemplate":"demo://closed/{id}","name":"c"}"#.to_owned(),
-        streams: false,
-        tasks: false,
+        ..Offers::default()
     }
 }
 

@@ -32,6 +32,10 @@ struct State {
     headers: Vec<(String, String)>,
     offers: Offers,
     tasks: Vec<String>,
+    /// The answer to the last call, for whoever resumes its stream.
+    interrupted: String,
+    resumed: Vec<String>,
+    forgetful: bool,
 }
 
 /// A call of a tool, as it came.
@@ -53,6 +57,10 @@ pub(super) struct Offers {
     pub(super) templates: String,
     /// It answers with event streams; a stream of its own is one with the list of its tools.
     pub(super) streams: bool,
+    /// Its stream of its own: these events, again and again.
+    pub(super) unasked: String,
+    /// It ends the streams of its calls before the answer, for its client to resume them.
+    pub(super) interrupts: bool,
     /// It has tasks, and lists those of all its clients.
     pub(super) tasks: bool,
 }
@@ -115,6 +123,16 @@ impl SessionServer {
         self.state.lock().unwrap().headers.clone()
     }
 
+    /// Knows none of its events any more.
+    pub(super) fn refuse_to_resume(&self) {
+        self.state.lock().unwrap().forgetful = true;
+    }
+
+    /// Behind which events its streams were resumed.
+    pub(super) fn resumed(&self) -> Vec<String> {
+        self.state.lock().unwrap().resumed.clone()
+    }
+
     /// The calls of tools that it got.
     pub(super) fn calls(&self) -> Vec<Shown> {
         self.state.lock().unwrap().calls.clone()
@@ -158,6 +176,21 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         state.sessions.remove(&session.unwrap_or_default());
         return status(StatusCode::OK);
     }
+    if let Some(last) = head.headers.get("last-event-id") {
+        let last = last.to_str().unwrap().to_owned();
+        let events = match &*last {
+            // Once more it ends early, with something that is not whole at its end.
+            _ if state.forgetful => return status(StatusCode::BAD_REQUEST),
+            "c1" => format!("id: c2\nretry: 1\ndata: {PROGRESS}\n\ndata: {{\"jsonrpc"),
+            "c2" => format!("id: c3\ndata: {}\n\n", state.interrupted),
+            _ => return status(StatusCode::BAD_REQUEST),
+        };
+        state.resumed.push(last);
+        return Ok(stream(events));
+    }
+    if head.method == Method::GET && !state.offers.unasked.is_empty() {
+        return Ok(stream(state.offers.unasked.clone()));
+    }
     if head.method == Method::GET && state.offers.streams {
         // As if a client resumed the stream of a list request, or had sent it on another connection.
         return Ok(state.list(&json!(2), "tools", &state.offers.tools));
@@ -197,11 +230,16 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
                 &params["name"],
                 &params["uri"],
                 &params["ref"]["name"],
+                &params["ref"]["uri"],
                 &params["taskId"],
             ];
             let name = names.into_iter().find_map(Value::as_str).unwrap().to_owned();
+            let result = match asked["method"].as_str() {
+                Some("resources/read") => json!({"contents": [{"uri": name, "text": "t"}]}),
+                _ => json!({}),
+            };
             state.called.push(name);
-            whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string())
+            whole(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string())
         }
         "tools/call" if asked["params"]["task"].is_object() => {
             let task = format!("t-{}", state.tasks.len());
@@ -224,7 +262,13 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
                 credential: credential.map(|value| value.to_str().unwrap().to_owned()),
             });
             state.called.push(tool);
-            whole(json!({"jsonrpc": "2.0", "id": id, "result": {"content": content}}).to_string())
+            let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": content}}).to_string();
+            if !state.offers.interrupts {
+                whole(answer)
+            } else {
+                state.interrupted = answer;
+                stream("id: c1\nretry: 1\ndata: \n\n".to_owned())
+            }
         }
         "server/discover" => {
             whole(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "?"}}).to_string())
@@ -261,6 +305,16 @@ impl State {
         response.headers_mut().insert("content-type", events);
         response
     }
+}
+
+const PROGRESS: &str =
+    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+
+fn stream(events: String) -> Response<Full<Bytes>> {
+    let mut response = whole(events);
+    let events = "text/event-stream".parse().unwrap();
+    response.headers_mut().insert("content-type", events);
+    response
 }
 
 fn whole(body: String) -> Response<Full<Bytes>> {

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use super::{
     Proxied,
     gateway::{ask, desired, request, start},
-    name,
+    modern_server::ModernServer,
+    name, post, read_until,
     session_server::{Offers, SessionServer},
+    streams::send,
 };
 use crate::{
     identity::WorkloadIdentity,
@@ -131,4 +133,48 @@ async fn a_server_that_lists_the_tasks_of_all_its_clients_shows_each_caller_its_
         assert_eq!(answer["result"], json!({}), "{answer}");
     }
     assert_eq!(server.called(), ["t-0", "t-0", "t-1", "t-1"]);
+}
+
+#[tokio::test]
+async fn a_modern_client_hears_of_its_own_tasks_by_the_ids_that_it_knows() {
+    let server = ModernServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let meta = |capabilities: Value| {
+        json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
+        })
+    };
+    let known = || json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let called = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: a_greet\r\n";
+    let mut ids = Vec::new();
+    for task in ["mine", "unheard"] {
+        let params = json!({"_meta": meta(known()), "name": "a_greet", "arguments": {"later": task}});
+        let made = ask(&proxied, called, &request("tools/call", params)).await;
+        ids.push(made.body["result"]["taskId"].as_str().unwrap().to_owned());
+    }
+    let listening = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    let listen = |capabilities: Value| {
+        let asked = json!({"taskIds": [&ids[0], &ids[1], "mine", "forged"]});
+        request(
+            "subscriptions/listen",
+            json!({"_meta": meta(capabilities), "notifications": asked}),
+        )
+    };
+    let refused = ask(&proxied, listening, &listen(json!({}))).await;
+    assert_eq!((refused.status, refused.code()), (400, Some(-32021)), "{refused:?}");
+    let mut stream = send(&proxied, post(listening, &listen(known()).to_string())).await;
+    let heard = read_until(&mut stream, "\"completed\"").await;
+    assert!(!heard.contains("\"mine\"") && !heard.contains("others"), "{heard}");
+    let said: Vec<Value> = heard
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+        .collect();
+    assert_eq!(
+        said[0]["params"]["notifications"],
+        json!({"taskIds": [&ids[0]]}),
+        "{heard}"
+    );
+    assert_eq!(said[1]["params"]["taskId"], *ids[0]);
+    assert_eq!(said[1]["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 7);
 }

@@ -91,8 +91,13 @@ impl World {
         }))
     }
 
-    fn with(&self, mut claims: Value) -> String {
-        claims["exp"] = (crate::proxy::now() + 600).into();
+    fn with(&self, claims: Value) -> String {
+        self.lasting(600, claims)
+    }
+
+    /// `Authorization` with these claims, for so many seconds.
+    pub(super) fn lasting(&self, seconds: u64, mut claims: Value) -> String {
+        claims["exp"] = (crate::proxy::now() + seconds).into();
         format!("Authorization: Bearer {}\r\n", self.signer.token(&claims))
     }
 }

@@ -30,6 +30,7 @@ const MAX_TEXT: usize = 512;
 pub(super) enum Event {
     ToolCall(ToolCall),
     Refused(Refusal),
+    StreamEnded(Refusal),
     Definition(DefinitionChange),
 }
 
@@ -106,6 +107,7 @@ pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_jso
     match event {
         Event::ToolCall(call) => serde_json::to_writer(&mut *line, &ToolCallLine::new(node, call))?,
         Event::Refused(refusal) => serde_json::to_writer(&mut *line, &RefusedLine::new(node, refusal))?,
+        Event::StreamEnded(ended) => serde_json::to_writer(&mut *line, &RefusedLine::of_stream(node, ended))?,
         Event::Definition(change) => serde_json::to_writer(&mut *line, &DefinitionLine::new(node, change))?,
     }
     line.push(b'\n');
@@ -240,6 +242,14 @@ impl<'a> RefusedLine<'a> {
             status: refusal.status,
             identity,
             destination,
+        }
+    }
+
+    /// Of a stream that was open.
+    fn of_stream(node: &'a str, refusal: &'a Refusal) -> Self {
+        Self {
+            event: "stream_ended",
+            ..Self::new(node, refusal)
         }
     }
 }

@@ -187,6 +187,10 @@ impl Audit {
         self.push(Event::Refused(refusal));
     }
 
+    pub(super) fn stream_ended(&self, ended: Refusal) {
+        self.push(Event::StreamEnded(ended));
+    }
+
     pub(super) fn definition(&self, change: DefinitionChange) {
         self.push(Event::Definition(change));
     }

@@ -64,7 +64,9 @@ impl Queue {
     /// had begun before it ran out get their lines, which are no more than there are requests at a time.
     pub(super) fn push(&self, event: Arc<Event>) {
         let state = &*self.state;
-        if matches!(*event, Event::Refused(_)) && state.refusals.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
+        if matches!(*event, Event::Refused(_) | Event::StreamEnded(_))
+            && state.refusals.fetch_add(1, Ordering::Relaxed) >= REFUSALS
+        {
             state.refusals.fetch_sub(1, Ordering::Relaxed);
             state.lose(1);
             return;
@@ -143,7 +145,7 @@ impl State {
 
     /// A line has left the queue.
     pub(super) fn taken(&self, event: &Event) {
-        if matches!(event, Event::Refused(_)) {
+        if matches!(event, Event::Refused(_) | Event::StreamEnded(_)) {
             self.refusals.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -1,0 +1,129 @@
+//! What a client may hear on its streams, as things are when there is something to hear: a stream outlives the plan by
+//! which it was opened.
+
+use std::sync::Arc;
+
+use super::{
+    Call,
+    view::{Seen, View},
+};
+use crate::{
+    identity::Caller,
+    mcp::governed::{Governed, Kind},
+    policy::Plan,
+    proxy::Shared,
+    resources::ObjectName,
+    upstream::Upstream,
+};
+
+/// What one caller may hear, through a catalog or without one.
+pub(super) struct Hearing {
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+    catalog: Option<Box<str>>,
+}
+
+impl Hearing {
+    pub(super) fn of(call: &Call<'_>) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Arc::clone(call.shared),
+            caller: Arc::clone(call.caller),
+            catalog: call.catalog.map(Box::from),
+        })
+    }
+
+    /// The plan now, and what the caller sees by it; `None` where its catalog is gone.
+    fn now(&self) -> Option<(Arc<Plan>, Arc<View>)> {
+        let Self {
+            shared,
+            caller,
+            catalog,
+        } = self;
+        let plan = shared.plan.load_full();
+        let catalog = match catalog {
+            None => None,
+            Some(name) => Some(Arc::clone(plan.catalog(name)?)),
+        };
+        let snapshot = shared.discovery.snapshot();
+        let pins = shared.pins.table();
+        let view = shared
+            .gateway
+            .views
+            .of(caller, catalog.as_ref(), &plan, &snapshot, &pins);
+        Some((plan, view))
+    }
+
+    /// Whether it may hear of a server.
+    pub(super) fn sees(&self, server: &ObjectName) -> bool {
+        let is_it = |seen: &Seen| seen.server.name() == server;
+        self.now().is_some_and(|(_, view)| view.servers.iter().any(is_it))
+    }
+
+    /// The URI at the gateway of a resource of which a server says that it changed, where the client may hear that: only
+    /// of what is that server's own, and only where a subscription would be allowed.
+    pub(super) fn hears(&self, server: &ObjectName, uri: &str) -> Option<String> {
+        let (plan, view) = self.now()?;
+        let shown = view.shown(server, uri);
+        let owner = view.owner_of(&shown);
+        let Some(owner) = owner.filter(|owner| owner.seen.server.name() == server) else {
+            self.shared.telemetry.strange_update(server);
+            return None;
+        };
+        let allowed = plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own));
+        allowed.then(|| shown.into_owned())
+    }
+
+    /// The URI at the gateway of what a server has by this one.
+    pub(super) fn shown(&self, server: &ObjectName, own: &str) -> String {
+        let shown = self.now().map(|(_, view)| view.shown(server, own).into_owned());
+        shown.unwrap_or_else(|| own.to_owned())
+    }
+
+    /// Whether it may subscribe to a resource, whoever has it.
+    pub(super) fn may_subscribe(&self, uri: &str) -> bool {
+        let Some((plan, view)) = self.now() else { return false };
+        let owner = view.owner_of(uri);
+        owner.is_some_and(|owner| plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own)))
+    }
+
+    /// Whether it may hear of a server's task, by that server's own id of it.
+    pub(super) fn may_watch(&self, server: &ObjectName, task: &str) -> bool {
+        let plan = self.shared.plan.load_full();
+        let allows = |server| plan.allows(server, &self.caller, watching(task));
+        self.sees(server) && plan.server(server).is_some_and(|server| allows(server))
+    }
+
+    /// The way to a server, as it is now.
+    pub(super) fn upstream(&self, server: &ObjectName) -> Option<Arc<Upstream>> {
+        let plan = self.shared.plan.load_full();
+        self.shared.upstreams.of(&plan.server(server)?.wanted)
+    }
+
+    /// Waits until the server may be heard of, or until it may not.
+    pub(super) async fn until(&self, server: &ObjectName, heard: bool) {
+        let mut changes = self.shared.plan.changes();
+        while self.sees(server) != heard {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// What is decided about who wants to hear of a resource.
+pub(super) fn subscription(uri: &str) -> Governed<'_> {
+    Governed {
+        method: "resources/subscribe",
+        kind: Kind::Resource,
+        name: uri,
+    }
+}
+
+/// What is decided about who wants to hear of a task: it is told what `tasks/get` would answer.
+pub(super) fn watching(task: &str) -> Governed<'_> {
+    Governed {
+        method: "tasks/get",
+        kind: Kind::Task,
+        name: task,
+    }
+}

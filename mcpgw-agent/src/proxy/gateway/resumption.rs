@@ -1,0 +1,234 @@
+//! Streams that end before the answer is there, for their client to resume them.
+//!
+//! From 2025-11-25 on a server may end the stream of a call at any time behind an event with an id, and go on when the
+//! client asks for what comes behind that. A client with a session does so itself: the ids of events reach it sealed,
+//! so that they are good for its own session only, and there for the server's session that they came from. For a client
+//! that cannot (it has no session, or reads no streams) it is done here, and it hears of nothing.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+use http_body::{Body, Frame};
+use serde_json::value::RawValue;
+use tokio::time::{Sleep, sleep};
+
+use super::{
+    Call,
+    limits::{FIRST_RESUMPTION, MAX_EVENT_BYTES, MAX_EVENT_ID, MAX_RESUMPTIONS, RESUMPTION},
+    link::Link,
+    session::{Key, Session},
+};
+use crate::{
+    mcp::{
+        Kind,
+        message::Peek,
+        seal::{EventPlace, Nonce, Owner, Sealer, Token as _},
+        sse::{Line, Parser},
+    },
+    proxy::{is_events, now},
+    resources::ObjectName,
+    upstream::{BodyError, UpstreamBody, UpstreamError},
+};
+
+/// What seals the ids of events for one session.
+#[derive(Clone)]
+pub(super) struct Places {
+    sealer: Sealer,
+    owner: Owner,
+    session: Nonce,
+}
+
+impl Places {
+    /// For a session; `None` for one that callers share, whose streams nobody can resume.
+    pub(super) fn of(sealer: &Sealer, session: &Session) -> Option<Self> {
+        let Key::Own(nonce) = session.key else { return None };
+        Some(Self {
+            sealer: sealer.clone(),
+            owner: session.owner,
+            session: nonce,
+        })
+    }
+
+    /// The id of an event, as the client gets it; `None` where it is too long.
+    pub(super) fn seal(&self, link: &Link, id: &Line) -> Option<Line> {
+        let id = id.as_str().filter(|id| (1..=MAX_EVENT_ID).contains(&id.len()))?;
+        let place = EventPlace {
+            server: link.server().to_string(),
+            upstream: link.name().to_owned(),
+            id: id.to_owned(),
+            session: self.session,
+            owner: self.owner,
+        };
+        Line::new(place.seal(&self.sealer).ok()?)
+    }
+}
+
+/// The server of an event with a sealed id, its session there and its own id of the event, if that is one of this
+/// client's session.
+pub(super) fn place(call: &Call<'_>, session: &Session, id: &HeaderValue) -> Option<(Arc<Link>, HeaderValue)> {
+    let place = EventPlace::open(&call.gateway.sealer, id.to_str().ok()?, call.owner, now()).ok()?;
+    let link = session.open_link(&ObjectName::parse(&place.server)?)?;
+    let is_of_it = session.key == Key::Own(place.session) && link.name() == place.upstream;
+    is_of_it.then_some((link, HeaderValue::from_str(&place.id).ok()?))
+}
+
+/// The same answer, its stream resumed wherever the server ends it before the answer to the request with this id.
+/// All of it may take as long as one call.
+pub(super) fn resuming(
+    response: Response<UpstreamBody>,
+    link: &Arc<Link>,
+    id: &RawValue,
+    limit: Duration,
+) -> Response<UpstreamBody> {
+    response.map(|body| {
+        UpstreamBody::copied(Box::pin(Resuming {
+            link: Arc::clone(link),
+            id: id.to_owned(),
+            state: State::Reading(body),
+            parser: Parser::new(MAX_EVENT_BYTES),
+            ready: VecDeque::new(),
+            last: None,
+            pause: FIRST_RESUMPTION,
+            futile: 0,
+            answered: false,
+            deadline: Box::pin(sleep(limit)),
+            limit,
+        }))
+    })
+}
+
+/// The stream of a call, with whatever it takes to read it to its end. Whole events come out of it.
+struct Resuming {
+    link: Arc<Link>,
+    /// Of the request, as the server knows it.
+    id: Box<RawValue>,
+    state: State,
+    parser: Parser,
+    ready: VecDeque<Bytes>,
+    /// Behind which event the stream is resumed.
+    last: Option<HeaderValue>,
+    /// How long the server wants to be left alone before.
+    pause: Duration,
+    /// How often it was resumed since the last event with an id.
+    futile: usize,
+    answered: bool,
+    deadline: Pin<Box<Sleep>>,
+    limit: Duration,
+}
+
+enum State {
+    Reading(UpstreamBody),
+    Asking(Asking),
+    Ended,
+}
+
+/// The server's answer to the request for the rest of a stream, on its way.
+type Asking = Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>> + Send>>;
+
+impl Resuming {
+    fn feed(&mut self, chunk: &Bytes) -> Result<(), BodyError> {
+        self.parser.feed(chunk);
+        for event in self.parser.by_ref() {
+            let event = event.map_err(|_| BodyError::Unresumed("one of its events is too large".into()))?;
+            if let Some(retry) = event.retry {
+                self.pause = Duration::from_millis(retry).clamp(RESUMPTION.0, RESUMPTION.1);
+            }
+            if let Some(id) = &event.id {
+                // An empty one means that there is nothing to resume behind.
+                self.last = HeaderValue::from_bytes(id.as_bytes()).ok().filter(|id| !id.is_empty());
+                self.futile = 0;
+            }
+            self.answered |= event.data.as_ref().is_some_and(|data| is_answer(data, self.id.get()));
+            self.ready.push_back(event.raw);
+        }
+        Ok(())
+    }
+
+    /// The stream has ended, or broke off: goes on behind its last event, where there is one.
+    fn ended(&mut self, why: Option<BodyError>) -> Result<(), BodyError> {
+        self.state = State::Ended;
+        let Some(last) = self.last.clone().filter(|_| !self.answered) else {
+            return why.map_or(Ok(()), Err);
+        };
+        if self.futile >= MAX_RESUMPTIONS {
+            let why = format!("it ended {} times without an event", self.futile);
+            return Err(BodyError::Unresumed(why));
+        }
+        self.futile += 1;
+        // What came of an event that is not whole comes again.
+        self.parser = Parser::new(MAX_EVENT_BYTES);
+        let (link, pause) = (Arc::clone(&self.link), self.pause);
+        self.state = State::Asking(Box::pin(async move {
+            sleep(pause).await;
+            link.listen(Some(&last)).await
+        }));
+        Ok(())
+    }
+
+    /// Takes the server's answer to the request for the rest.
+    fn resumed(&mut self, answer: Result<Response<UpstreamBody>, UpstreamError>) -> Result<(), BodyError> {
+        match answer {
+            Ok(response) if response.status().is_success() && is_events(response.headers()) => {
+                self.state = State::Reading(response.into_body().without_call_deadline());
+                Ok(())
+            }
+            Ok(response) if response.status().is_client_error() => {
+                Err(BodyError::Unresumed(format!("HTTP {}", response.status())))
+            }
+            Ok(_) | Err(_) => self.ended(None),
+        }
+    }
+}
+
+/// Whether a message answers the request with this id.
+fn is_answer(message: &[u8], id: &str) -> bool {
+    let is_it = |peek: Peek<'_>| peek.kind == Kind::Response && peek.id.is_none_or(|known| known.get() == id);
+    Peek::new(message).is_ok_and(is_it)
+}
+
+impl Body for Resuming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(event) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(event))));
+            }
+            let step = match &mut this.state {
+                // Behind the answer comes nothing that this client waits for.
+                _ if this.answered => {
+                    this.state = State::Ended;
+                    return Poll::Ready(None);
+                }
+                State::Ended => return Poll::Ready(None),
+                _ if this.deadline.as_mut().poll(cx).is_ready() => Err(BodyError::Call(this.limit)),
+                State::Reading(body) => match ready!(Pin::new(body).poll_frame(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(chunk) => this.feed(&chunk),
+                        Err(_) => Ok(()),
+                    },
+                    Some(Err(broken @ BodyError::Broken(_))) => this.ended(Some(broken)),
+                    Some(Err(error)) => Err(error),
+                    None => this.ended(None),
+                },
+                State::Asking(asking) => {
+                    let answer = ready!(asking.as_mut().poll(cx));
+                    this.resumed(answer)
+                }
+            };
+            if let Err(error) = step {
+                this.state = State::Ended;
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A stream at the gateway, decided again as the request that opened it.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::{Call, Place, admit, hearing::Hearing};
+use crate::{
+    identity::Caller,
+    mcp::seal::Owner,
+    policy::Plan,
+    proxy::{
+        Shared,
+        lease::{Lease, Terms},
+        route,
+    },
+    telemetry::Path,
+};
+
+/// A request that opened a stream.
+struct Standing {
+    shared: Arc<Shared>,
+    /// As the connection has it, without what its token said.
+    unproven: Arc<Caller>,
+    owner: Owner,
+    head: Parts,
+    catalog: Option<Box<str>>,
+    hearing: Arc<Hearing>,
+    /// The resources that its client was promised to hear of.
+    uris: Vec<String>,
+}
+
+impl Call<'_> {
+    /// The time of the stream that this request opens, on which its client was promised to hear of these resources.
+    pub(super) fn lease(&self, hearing: &Arc<Hearing>, uris: Vec<String>) -> Lease {
+        let standing = Standing {
+            shared: Arc::clone(self.shared),
+            unproven: Caller::unproven(self.caller),
+            owner: self.owner,
+            head: self.head.clone(),
+            catalog: self.catalog.map(Box::from),
+            hearing: Arc::clone(hearing),
+            uris,
+        };
+        Lease::new(self.shared, Path::Gateway, &self.plan, self.caller, standing)
+    }
+}
+
+impl Terms for Standing {
+    async fn again(&mut self, plan: &Arc<Plan>) -> Result<(), &'static str> {
+        let mut caller = Arc::clone(&self.unproven);
+        let path = route::normal(self.head.uri.path()).ok_or("path")?;
+        let admitted = admit(&self.shared, &mut caller, plan, &self.head, &path).await;
+        let is_there = match admitted.map_err(|refused| refused.reason)? {
+            Some(Place::Mcp(None)) => self.catalog.is_none(),
+            Some(Place::Mcp(Some(name))) => self.catalog.as_deref() == Some(name) && plan.catalog(name).is_some(),
+            _ => false,
+        };
+        if !is_there {
+            return Err("no_catalog");
+        }
+        if Owner::of(&caller.session_owner()) != self.owner {
+            return Err("another_principal");
+        }
+        // A promise that can no longer be kept is taken back whole: its client asks again, and hears what is left.
+        match self.uris.iter().all(|uri| self.hearing.may_subscribe(uri)) {
+            true => Ok(()),
+            false => Err("subscription"),
+        }
+    }
+}

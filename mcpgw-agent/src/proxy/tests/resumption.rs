@@ -1,0 +1,122 @@
+//! Calls whose streams their server ends before the answer, for the client to resume them.
+
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Proxied, gateway, post,
+    session_server::{Offers, SessionServer},
+    streams::{get, rest, send, session},
+};
+
+async fn start() -> (SessionServer, Proxied) {
+    let server = SessionServer::offering(Offers {
+        tools: r#"{"name":"add","inputSchema":{"type":"object"}}"#.to_owned(),
+        interrupts: true,
+        ..Offers::default()
+    })
+    .await;
+    let proxied = gateway::start(gateway::desired(&[server.address])).await;
+    (server, proxied)
+}
+
+const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
+
+fn call() -> Value {
+    gateway::request("tools/call", json!({"name": "a_add", "arguments": {}}))
+}
+
+/// The ids of the events in a stream.
+fn ids(stream: &str) -> Vec<&str> {
+    stream.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+}
+
+fn outcomes(lines: &[Value]) -> Vec<&str> {
+    let calls = lines.iter().filter(|line| line["event"] == "tool_call");
+    calls.map(|line| line["outcome"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_client_with_a_session_resumes_the_stream_of_its_call_itself() {
+    let (server, proxied) = start().await;
+    let session = session(&proxied, "").await;
+    let headers = format!("{session}{BOTH}");
+    let begun = rest(send(&proxied, post(&headers, &call().to_string())).await).await;
+    let first = ids(&begun)[0].to_owned();
+    assert!(
+        begun.contains("retry: 1") && !begun.contains("result") && first.len() > 20,
+        "{begun}"
+    );
+    let behind = |id: &str| get(&format!("{session}Last-Event-ID: {id}\r\n"));
+    let more = rest(send(&proxied, behind(&first)).await).await;
+    assert!(more.contains("notifications/progress"), "{more}");
+    let whole = rest(send(&proxied, behind(ids(&more)[0])).await).await;
+    assert!(whole.contains("add of own-") && whole.contains(r#""id":7"#), "{whole}");
+    assert_eq!(server.resumed(), ["c1", "c2"]);
+    assert_eq!(outcomes(&proxied.finish().await), ["ok"]);
+}
+
+#[tokio::test]
+async fn the_record_of_a_call_waits_for_the_resumed_stream() {
+    let (_server, proxied) = start().await;
+    let session = session(&proxied, "").await;
+    let headers = format!("{session}{BOTH}");
+    rest(send(&proxied, post(&headers, &call().to_string())).await).await;
+    // The client ends its session before it came back.
+    let delete = format!("DELETE /mcp HTTP/1.1\r\nHost: a\r\n{session}Connection: close\r\n\r\n");
+    assert_eq!(Answer::of(&proxied.exchange(delete).await).status, 200);
+    assert_eq!(outcomes(&proxied.finish().await), ["cancelled"]);
+}
+
+#[tokio::test]
+async fn the_id_of_an_event_is_of_no_use_in_another_session() {
+    let (server, proxied) = start().await;
+    let (mine, other) = (session(&proxied, "").await, session(&proxied, "").await);
+    let begun = rest(send(&proxied, post(&format!("{mine}{BOTH}"), &call().to_string())).await).await;
+    // The other one has a session at the server, too.
+    rest(send(&proxied, post(&format!("{other}{BOTH}"), &call().to_string())).await).await;
+    for id in [ids(&begun)[0], "tools/a c1", "c1"] {
+        let stolen = get(&format!("{other}Last-Event-ID: {id}\r\n"));
+        assert_eq!(Answer::of(&proxied.exchange(stolen).await).status, 404, "{id}");
+    }
+    assert!(server.resumed().is_empty());
+}
+
+#[tokio::test]
+async fn for_clients_that_cannot_resume_a_stream_it_is_done_here() {
+    let (server, proxied) = start().await;
+    // Without a session, in JSON and as a stream.
+    let whole = gateway::ask(&proxied, "", &call()).await;
+    assert!(whole.body["result"]["content"][0]["text"].is_string(), "{whole:?}");
+    let streamed = rest(send(&proxied, post(BOTH, &call().to_string())).await).await;
+    assert!(
+        streamed.contains("notifications/progress") && streamed.contains("add of own-"),
+        "{streamed}"
+    );
+    assert!(ids(&streamed).is_empty(), "{streamed}");
+    // Of the modern era.
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: a_add\r\n";
+    let modern = gateway::request("tools/call", json!({"_meta": meta, "name": "a_add", "arguments": {}}));
+    let answer = rest(send(&proxied, post(&format!("{headers}{BOTH}"), &modern.to_string())).await).await;
+    assert!(
+        answer.contains("add of own-") && answer.contains("resultType"),
+        "{answer}"
+    );
+    // With a session, by a client that reads no streams.
+    let session = session(&proxied, "").await;
+    let whole = gateway::ask(&proxied, &session, &call()).await;
+    assert!(whole.body["result"]["content"][0]["text"].is_string(), "{whole:?}");
+    assert_eq!(server.resumed().len(), 8);
+    assert_eq!(outcomes(&proxied.finish().await), ["ok"; 4]);
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_does_not_resume_is_an_error() {
+    let (server, proxied) = start().await;
+    server.refuse_to_resume();
+    let whole = gateway::ask(&proxied, "", &call()).await;
+    assert_eq!(whole.status, 502, "{whole:?}");
+    assert_eq!(outcomes(&proxied.finish().await), ["error"]);
+}

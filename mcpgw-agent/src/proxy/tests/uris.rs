@@ -1,0 +1,118 @@
+//! Resources of which two servers have the same URI.
+
+use serde_json::{Value, json};
+
+use super::{
+    gateway, read_until,
+    session_server::{Offers, SessionServer},
+    streams::{get, send, session, updated},
+};
+
+/// What the younger server's URIs begin with.
+const OTHER: &str = "mcpgw+tools+b+";
+
+fn offers() -> Offers {
+    Offers {
+        tools: r#"{"name":"link","inputSchema":{"type":"object"}}"#.to_owned(),
+        prompts: r#"{"name":"p"}"#.to_owned(),
+        resources: r#"{"uri":"demo://1","name":"r"},{"uri":"https://a.example/1","name":"h"}"#.to_owned(),
+        templates: r#"{"uriTemplate":"demo://of/{id}","name":"t"}"#.to_owned(),
+        unasked: updated("demo://1"),
+        ..Offers::default()
+    }
+}
+
+fn all<'a>(answer: &'a super::Answer, list: &str, key: &str) -> Vec<&'a str> {
+    let items = answer.body["result"][list].as_array().unwrap();
+    items.iter().map(|item| item[key].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_younger_servers_uri_is_another_at_the_gateway_and_works_like_any() {
+    let (a, b) = (
+        SessionServer::offering(offers()).await,
+        SessionServer::offering(offers()).await,
+    );
+    let proxied = gateway::start(gateway::desired(&[a.address, b.address])).await;
+    let listed = gateway::ask(&proxied, "", &gateway::request("resources/list", json!({}))).await;
+    let other = format!("{OTHER}demo://1");
+    // What clients fetch themselves stays, and is the older one's.
+    assert_eq!(
+        all(&listed, "resources", "uri"),
+        ["demo://1", "https://a.example/1", &other]
+    );
+    let templates = gateway::ask(&proxied, "", &gateway::request("resources/templates/list", json!({}))).await;
+    let template = format!("{OTHER}demo://of/{{id}}");
+    assert_eq!(
+        all(&templates, "resourceTemplates", "uriTemplate"),
+        ["demo://of/{id}", &template]
+    );
+    let headers = session(&proxied, "").await;
+    let read = async |uri: &str| {
+        let read = gateway::request("resources/read", json!({ "uri": uri }));
+        let answer = gateway::ask(&proxied, &headers, &read).await;
+        assert_eq!(answer.body["result"]["contents"][0]["uri"], uri, "{answer:?}");
+    };
+    read(&other).await;
+    read(&format!("{OTHER}demo://of/7")).await;
+    assert_eq!(
+        (a.called(), b.called()),
+        (vec![], vec!["demo://1".to_owned(), "demo://of/7".to_owned()])
+    );
+    read("demo://1").await;
+    read("demo://of/7").await;
+    read("https://a.example/1").await;
+    assert_eq!((a.called().len(), b.called().len()), (3, 2));
+    for (method, params) in [
+        ("resources/subscribe", json!({ "uri": other })),
+        (
+            "completion/complete",
+            json!({"ref": {"type": "ref/resource", "uri": template}, "argument": {"name": "id", "value": ""}}),
+        ),
+    ] {
+        let answer = gateway::ask(&proxied, &headers, &gateway::request(method, params)).await;
+        assert!(answer.body["result"].is_object(), "{method}: {answer:?}");
+    }
+    assert_eq!(b.called()[2..], ["demo://1".to_owned(), "demo://of/{id}".to_owned()]);
+    // Both tell of theirs, each by the URI that it has here.
+    let mut stream = send(&proxied, get(&headers)).await;
+    read_until(&mut stream, &format!(r#""uri":"{other}""#)).await;
+    read_until(&mut stream, r#""uri":"demo://1""#).await;
+    let lines = proxied.finish().await;
+    let named: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["called_as"] == other.as_str())
+        .collect();
+    assert!(
+        !named.is_empty() && named.iter().all(|line| line["resource"] == "demo://1"),
+        "{named:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_modern_client_listens_to_the_younger_servers_resource_by_its_uri_at_the_gateway() {
+    let (a, b) = (
+        SessionServer::offering(offers()).await,
+        SessionServer::offering(offers()).await,
+    );
+    let proxied = gateway::start(gateway::desired(&[a.address, b.address])).await;
+    let other = format!("{OTHER}demo://1");
+    let listen = gateway::request(
+        "subscriptions/listen",
+        json!({
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+            "notifications": {"resourceSubscriptions": [&other]},
+        }),
+    );
+    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    let mut stream = send(&proxied, super::post(headers, &listen.to_string())).await;
+    let heard = read_until(&mut stream, &format!(r#""uri":"{other}""#)).await;
+    assert!(
+        heard.contains(&format!(r#"{{"resourceSubscriptions":["{other}"]}}"#)),
+        "{heard}"
+    );
+    assert_eq!((a.called(), b.called()), (vec![], vec!["demo://1".to_owned()]));
+}

@@ -275,6 +275,21 @@ fn post(headers: &str, body: &str) -> String {
     )
 }
 
+/// A POST of a modern request with id `"m1"`; `headers` are lines that end with CR LF.
+fn post_modern(headers: &str, method: &str, mut params: Value) -> String {
+    let subject = params["name"].as_str().map(|name| format!("Mcp-Name: {name}\r\n"));
+    params["_meta"] = serde_json::json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let body = serde_json::json!({"jsonrpc": "2.0", "id": "m1", "method": method, "params": params}).to_string();
+    let headers = format!(
+        "{headers}MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{}",
+        subject.unwrap_or_default()
+    );
+    post(&headers, &body)
+}
+
 /// A POST after which the connection stays open.
 fn post_and_stay(body: &str) -> String {
     post("", body).replace("Connection: close\r\n", "")

@@ -1,6 +1,8 @@
 //! Sessions on the redirected path, with a server that knows them.
 
-use super::{Answer, Proxied, post, session_server::SessionServer};
+use serde_json::json;
+
+use super::{Answer, Proxied, post, post_modern, session_server::SessionServer};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"0"}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
@@ -93,4 +95,21 @@ async fn a_batch_is_decided_message_by_message() {
     let lines = proxied.finish().await;
     let outcomes: Vec<&str> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["ok", "denied", "ok"]);
+}
+
+#[tokio::test]
+async fn a_modern_request_stands_for_itself_whatever_session_it_names() {
+    let server = SessionServer::start().await;
+    let proxied = Proxied::start(server.address).await;
+    let session = open(&proxied).await;
+    // Sealed, the server's own, and none at all: the server is not told of any.
+    for named in [&*session, "own-1", "unheard-of"] {
+        let stray = format!("Mcp-Session-Id: {named}\r\n");
+        let called = post_modern(&stray, "tools/call", json!({"name": "add", "arguments": {}}));
+        let answer = Answer::of(&proxied.exchange(called).await);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.body["result"]["content"][0]["text"], "add of ");
+    }
+    let legacy = Answer::of(&proxied.exchange(within("unheard-of", LIST)).await);
+    assert_eq!((legacy.status, &legacy.body["id"]), (404, &2.into()));
 }

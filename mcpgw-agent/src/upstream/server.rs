@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Full;
 use tokio::{
     runtime::Handle,
@@ -176,14 +176,19 @@ impl Upstream {
             let put = shown.put(request.headers_mut(), behalf.as_ref()).await;
             put.map_err(UpstreamError::Credential)?;
         }
+        let listens = request.method() == Method::GET;
         let in_flight = endpoint.count();
         let sent = Instant::now();
         let limit = timeouts.first_byte.min(timeouts.call);
         let answer = timeout(limit, endpoint.pool().send(request, timeouts.connect)).await;
         let answer = answer.unwrap_or(Err(UpstreamError::FirstByteTimeout(limit)));
         match &answer {
+            Ok((response, _)) if is_poor(response.status()) => endpoint.answered_poorly(),
             Ok(_) => endpoint.reached(),
             Err(error) if error.is_of_the_way() => endpoint.failed(),
+            // A server that has nothing to say unasked need not begin to say it.
+            Err(UpstreamError::FirstByteTimeout(_)) if listens => {}
+            Err(error) if error.is_of_the_server() => endpoint.answered_poorly(),
             Err(_) => {}
         }
         let (mut response, stream) = answer?;
@@ -274,6 +279,14 @@ impl Upstream {
             endpoints: self.endpoints.load().iter().map(Endpoint::status).collect(),
         }
     }
+}
+
+/// Whether an answer says that there is none: of what stands before the server, or of a server that has too much to do.
+fn is_poor(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 fn new_endpoint(server: &Server, address: SocketAddr, runtime: &Handle) -> Endpoint {

@@ -24,6 +24,7 @@ use super::{
     error::UpstreamError,
     hop,
     http_sse::Sessions,
+    limits::MAX_ENDPOINTS_TRIED,
     pool::Speech,
     secure::Secure,
 };
@@ -150,6 +151,33 @@ impl Upstream {
         match self.server.transport {
             Transport::StreamableHttp => self.send(endpoint, request).await,
             Transport::Sse => Box::pin(self.sessions.serve(self, endpoint, request)).await,
+        }
+    }
+
+    /// As [`Self::ask`], at any endpoint: at the next one where nothing was sent because the one before could not be
+    /// reached. `to` hears of each before anything goes there; `make` makes the request.
+    pub async fn ask_any(
+        &self,
+        make: impl Fn() -> Request<Full<Bytes>>,
+        mut to: impl FnMut(&Endpoint),
+    ) -> Result<(Endpoint, Response<UpstreamBody>), UpstreamError> {
+        let mut tried: Vec<Endpoint> = Vec::new();
+        loop {
+            let endpoint = self.pick()?;
+            to(&endpoint);
+            match self.ask(&endpoint, make()).await {
+                Ok(answer) => return Ok((endpoint, answer)),
+                Err(error) if !error.is_of_the_way() || tried.len() + 1 >= MAX_ENDPOINTS_TRIED => return Err(error),
+                Err(error) => {
+                    tried.push(endpoint);
+                    // Left alone now, it is picked again only where all others are too.
+                    let others = self.endpoints.load();
+                    let is_new = |other: &Endpoint| !tried.iter().any(|endpoint| endpoint.is(other));
+                    if !others.iter().any(|other| other.ejected_for() == 0 && is_new(other)) {
+                        return Err(error);
+                    }
+                }
+            }
         }
     }
 

@@ -72,15 +72,13 @@ pub(super) async fn ask(
         body: introduced(&body, &session),
         id: id.to_owned(),
     };
-    let endpoint = match asked.upstream.pick() {
-        Ok(endpoint) => endpoint,
-        Err(error) => return refuse(forward::unreachable(server, &error), record),
+    let sent_to = |endpoint: &Endpoint| {
+        if let Some(record) = &mut record {
+            record.sent_to(endpoint.address());
+            record.leaving();
+        }
     };
-    if let Some(record) = &mut record {
-        record.sent_to(endpoint.address());
-        record.leaving();
-    }
-    let response = match asked.send(&endpoint, 0, &[]).await {
+    let response = match asked.send(0, &[], sent_to).await {
         Ok(response) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };
@@ -128,9 +126,9 @@ impl Asked {
     /// Sends it; the `round`th time with these members in `params`, and under another id, as the protocol wants it.
     async fn send(
         &self,
-        endpoint: &Endpoint,
         round: usize,
         members: &[(&str, &[u8])],
+        sent_to: impl FnMut(&Endpoint),
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let mut body = self.body.clone();
         if round > 0
@@ -154,8 +152,9 @@ impl Asked {
             }
             body = splice.finish();
         }
-        let request = link::post(&self.upstream, body, &self.headers, self.behalf.clone());
-        self.upstream.ask(endpoint, request).await
+        let request = || link::post(&self.upstream, body.clone(), &self.headers, self.behalf.clone());
+        let (_, response) = self.upstream.ask_any(request, sent_to).await?;
+        Ok(response)
     }
 }
 
@@ -325,10 +324,9 @@ impl Conversation<'_> {
         if let Some(state) = questions.result.request_state {
             members.push(("requestState", state.get().as_bytes()));
         }
-        let endpoint = self.asked.upstream.pick().map_err(|error| error.explain())?;
         let response = self
             .asked
-            .send(&endpoint, round, &members)
+            .send(round, &members, |_| {})
             .await
             .map_err(|error| error.explain())?;
         if is_events(response.headers()) {

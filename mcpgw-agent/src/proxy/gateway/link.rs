@@ -107,7 +107,6 @@ pub(super) enum LinkError {
 impl Link {
     /// Opens a session: `initialize`, then `notifications/initialized`.
     pub(super) async fn open(upstream: Arc<Upstream>, facts: &Facts, voice: Voice) -> Result<Self, LinkError> {
-        let endpoint = upstream.pick()?;
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
             "params": {
@@ -115,13 +114,9 @@ impl Link {
                 "capabilities": facts.capabilities, "clientInfo": facts.client_info,
             },
         });
-        let request = post(
-            &upstream,
-            initialize.to_string().into(),
-            &HeaderMap::new(),
-            voice.behalf(),
-        );
-        let response = upstream.ask(&endpoint, request).await?;
+        let initialize: Bytes = initialize.to_string().into();
+        let request = || post(&upstream, initialize.clone(), &HeaderMap::new(), voice.behalf());
+        let (endpoint, response) = upstream.ask_any(request, |_| {}).await?;
         let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
         if !status.is_success() {
             return Err(LinkError::Refused(format!("HTTP {status}")));

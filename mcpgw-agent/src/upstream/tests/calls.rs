@@ -384,3 +384,42 @@ async fn an_endpoint_that_fails_now_and_then_is_kept() {
         () = serve(&sometimes, true) => {}
     }
 }
+
+#[tokio::test]
+async fn what_was_not_sent_goes_to_another_endpoint_and_what_was_sent_does_not() {
+    let dead = || async { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let (one, two, good) = (dead().await, dead().await, Scripted::start().await);
+    let (_upstreams, upstream) = with(server(&[one, two, good.address]));
+    let mut tried = Vec::new();
+    let served = async {
+        let mut stream = good.accept().await;
+        read_until(&mut stream, "body").await;
+        answer(&mut stream, "done").await;
+        stream
+    };
+    let asked = upstream.ask_any(|| post("body"), |endpoint| tried.push(endpoint.address()));
+    let (asked, stream) = tokio::join!(asked, served);
+    let (endpoint, answered) = asked.unwrap();
+    assert_eq!(
+        (endpoint.address(), &*tried),
+        (good.address, &[one, two, good.address][..])
+    );
+    assert_eq!(text(answered.into_body()).await, "done");
+    drop((stream, good));
+    // Now there is nobody, and it ends.
+    let mut tries = 0;
+    let asked = upstream.ask_any(|| post("body"), |_| tries += 1).await;
+    assert!(asked.is_err() && tries <= 3, "{tries}");
+    // One that took the request has it, whatever became of it.
+    let (one, two) = (Scripted::start().await, Scripted::start().await);
+    let (_upstreams, upstream) = with(server(&[one.address, two.address]));
+    let served = async {
+        let mut stream = one.accept().await;
+        read_until(&mut stream, "body").await;
+    };
+    let mut tries = 0;
+    let asked = async { upstream.ask_any(|| post("body"), |_| tries += 1).await.map(|_| ()) };
+    let (asked, ()) = tokio::join!(asked, served);
+    assert!(matches!(asked, Err(UpstreamError::Closed(_))), "{asked:?}");
+    assert_eq!(tries, 1);
+}

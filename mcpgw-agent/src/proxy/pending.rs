@@ -33,10 +33,10 @@ struct Waiting {
 }
 
 impl Pending {
-    /// Keeps a record open until its answer comes by. Where too many wait, the record ends as it is.
-    pub(super) fn wait(&self, key: StreamKey, id: &str, mut record: Record) {
-        // Until the contrary is heard: nobody has taken the call back.
-        record.outcome(Outcome::Ok, None);
+    /// Keeps a record open until its answer comes by. Where that is never heard, or too many wait, the record ends
+    /// with this outcome.
+    pub(super) fn wait(&self, key: StreamKey, id: &str, mut record: Record, unheard: Outcome) {
+        record.outcome(unheard, None);
         let mut streams = self.lock();
         if streams.len() >= MAX_PENDING_STREAMS && !streams.contains_key(&key) {
             return;

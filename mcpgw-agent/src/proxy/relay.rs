@@ -111,7 +111,9 @@ impl Relay {
 
     fn fail(&mut self, error: RelayError) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         self.ended = true;
-        self.watch.take().into_iter().for_each(Watch::fail);
+        // What was not passed on may not be heard again.
+        let resumes = matches!(error, RelayError::Body(_));
+        self.watch.take().into_iter().for_each(|watch| watch.fail(resumes));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -183,7 +185,8 @@ impl Body for Relay {
 }
 
 /// Looks on for the record of a tool call. Dropped before the end of the answer, it leaves the call
-/// cancelled, unless the answer had come by: a client may close an event stream that has served its purpose.
+/// cancelled, unless the answer had come by: a client may close an event stream that has served its purpose. A client
+/// that can resume the stream has not cancelled either: the record closes with the stream that it comes back for.
 pub(super) struct Watch {
     record: Option<Record>,
     observer: AnswerObserver,
@@ -206,7 +209,7 @@ impl Watch {
         }
     }
 
-    /// Where the server ends the stream for the client to resume it, the record waits for the stream of this session.
+    /// Where the stream ends so that the client can resume it, the record waits for the stream of this session.
     pub(super) fn waiting_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
         self.elsewhere = Some((Arc::clone(pending), session, id.get().into()));
         self
@@ -223,20 +226,27 @@ impl Watch {
         self.ended = true;
         let answer = self.observer.finish();
         self.settle(answer);
-        if answer == Answer::Resumable
-            && let Some((pending, session, id)) = self.elsewhere.take()
-        {
-            self.record
-                .take()
-                .into_iter()
-                .for_each(|record| pending.wait(session, &id, record));
-        }
+        // Until the contrary is heard: nobody has taken the call back.
+        self.wait(Outcome::Ok);
     }
 
-    fn fail(mut self) {
+    fn fail(mut self, resumes: bool) {
         self.ended = true;
         if let Some(record) = &mut self.record {
             record.outcome(Outcome::Error, None);
+        }
+        if resumes {
+            self.wait(Outcome::Error);
+        }
+    }
+
+    /// Leaves the record to the stream on which the answer may still come, if there can be one.
+    fn wait(&mut self, unheard: Outcome) {
+        if self.observer.is_resumable()
+            && let Some((pending, session, id)) = self.elsewhere.take()
+            && let Some(record) = self.record.take()
+        {
+            pending.wait(session, &id, record, unheard);
         }
     }
 
@@ -255,6 +265,8 @@ impl Drop for Watch {
         let known = self.observer.known();
         if let Some(answer @ (Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. })) = known {
             self.settle(answer);
+        } else {
+            self.wait(Outcome::Cancelled);
         }
     }
 }

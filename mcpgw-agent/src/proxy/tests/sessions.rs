@@ -1,8 +1,12 @@
 //! Sessions on the redirected path, with a server that knows them.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use super::{Answer, Proxied, post, post_modern, session_server::SessionServer};
+use super::{Answer, Proxied, call, post, post_modern, read_until, session_server::SessionServer, upstreams::Scripted};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"0"}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
@@ -112,4 +116,92 @@ async fn a_modern_request_stands_for_itself_whatever_session_it_names() {
     }
     let legacy = Answer::of(&proxied.exchange(within("unheard-of", LIST)).await);
     assert_eq!((legacy.status, &legacy.body["id"]), (404, &2.into()));
+}
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+const ANSWER: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":\"r1\",\"result\":{\"isError\":true}}\n\n";
+
+async fn say(stream: &mut TcpStream, event: &str) {
+    let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+}
+
+/// A session whose server the test plays itself.
+async fn opened(proxied: &Proxied, scripted: &Scripted) -> String {
+    let initialize = async {
+        let mut server = scripted.connection().await;
+        read_until(&mut server, "}}}").await;
+        let body = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18"}}"#;
+        let head = "HTTP/1.1 200 OK\r\nMcp-Session-Id: own-1\r\nConnection: close\r\nContent-Type: application/json";
+        let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        server.write_all(answer.as_bytes()).await.unwrap();
+    };
+    tokio::join!(open(proxied), initialize).0
+}
+
+/// A call whose answer has begun with this event.
+async fn begun(proxied: &Proxied, scripted: &Scripted, session: &str, event: &str) -> (TcpStream, TcpStream) {
+    let mut client = proxied.connect().await;
+    client
+        .write_all(within(session, &call("add")).as_bytes())
+        .await
+        .unwrap();
+    let mut server = scripted.asked().await;
+    server.write_all(STREAM.as_bytes()).await.unwrap();
+    say(&mut server, event).await;
+    read_until(&mut client, event).await;
+    (client, server)
+}
+
+/// Waits until the proxy has ended a connection to the server.
+async fn ended(server: &mut TcpStream) {
+    let mut rest = [0; 16];
+    while server.read(&mut rest).await.unwrap_or(0) > 0 {}
+}
+
+/// Resumes the stream, on which the answer comes.
+async fn resume(proxied: &Proxied, scripted: &Scripted, session: &str) {
+    let mut client = proxied.connect().await;
+    let get = format!("GET /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {session}\r\nLast-Event-ID: 7\r\n\r\n");
+    client.write_all(get.as_bytes()).await.unwrap();
+    let mut server = scripted.connection().await;
+    read_until(&mut server, "\r\n\r\n").await;
+    server.write_all(STREAM.as_bytes()).await.unwrap();
+    say(&mut server, ANSWER).await;
+    read_until(&mut client, ANSWER).await;
+}
+
+fn outcomes(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_call_whose_stream_is_resumed_is_recorded_with_the_answer_whoever_broke_the_stream() {
+    for client_leaves in [true, false] {
+        let (scripted, address) = Scripted::start().await;
+        let proxied = Proxied::start(address).await;
+        let session = opened(&proxied, &scripted).await;
+        let (mut client, mut server) = begun(&proxied, &scripted, &session, "id: 7\ndata: \n\n").await;
+        if client_leaves {
+            drop(client);
+            ended(&mut server).await;
+        } else {
+            drop(server);
+            ended(&mut client).await;
+        }
+        resume(&proxied, &scripted, &session).await;
+        assert_eq!(outcomes(&proxied.finish().await), ["tool_error"], "{client_leaves}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_that_nobody_can_resume_has_left_its_call() {
+    let (scripted, address) = Scripted::start().await;
+    let proxied = Proxied::start(address).await;
+    let session = opened(&proxied, &scripted).await;
+    let (client, mut server) = begun(&proxied, &scripted, &session, "data: {}\n\n").await;
+    drop(client);
+    ended(&mut server).await;
+    resume(&proxied, &scripted, &session).await;
+    assert_eq!(outcomes(&proxied.finish().await), ["cancelled"]);
 }

@@ -111,9 +111,9 @@ impl Relay {
 
     fn fail(&mut self, error: RelayError) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         self.ended = true;
-        // What was not passed on may not be heard again.
-        let resumes = matches!(error, RelayError::Body(_));
-        self.watch.take().into_iter().for_each(|watch| watch.fail(resumes));
+        // What we cannot pass on was not heard by the client, and will not be.
+        let passed = matches!(error, RelayError::Body(_));
+        self.watch.take().into_iter().for_each(|watch| watch.fail(passed));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -192,8 +192,10 @@ pub(super) struct Watch {
     observer: AnswerObserver,
     status: StatusCode,
     ended: bool,
-    /// Where the record waits if the answer is still to come, on another stream.
-    elsewhere: Option<(Arc<Pending>, StreamKey, Box<str>)>,
+    /// The session that it is a call of, and its id there.
+    session: Option<(Arc<Pending>, StreamKey, Box<str>)>,
+    /// Whether the record waits if the answer is still to come, on another stream of the session.
+    resumes: bool,
 }
 
 impl Watch {
@@ -205,14 +207,22 @@ impl Watch {
             observer,
             status,
             ended: false,
-            elsewhere: None,
+            session: None,
+            resumes: false,
         }
     }
 
-    /// Where the stream ends so that the client can resume it, the record waits for the stream of this session.
-    pub(super) fn waiting_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
-        self.elsewhere = Some((Arc::clone(pending), session, id.get().into()));
+    /// For a call of this session, which its client can cancel by this id.
+    pub(super) fn cancellable_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
+        self.session = Some((Arc::clone(pending), session, id.get().into()));
         self
+    }
+
+    /// The same; and where the stream ends so that the client can resume it, the record waits for another one.
+    pub(super) fn waiting_in(self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
+        let mut watch = self.cancellable_in(pending, session, id);
+        watch.resumes = true;
+        watch
     }
 
     fn chunk(&mut self, chunk: &Bytes) {
@@ -225,25 +235,53 @@ impl Watch {
     fn complete(mut self) {
         self.ended = true;
         let answer = self.observer.finish();
+        if matches!(answer, Answer::Absent | Answer::Resumable) && self.status.is_success() && self.cancelled() {
+            return;
+        }
         self.settle(answer);
         // Until the contrary is heard: nobody has taken the call back.
         self.wait(Outcome::Ok);
     }
 
-    fn fail(mut self, resumes: bool) {
+    fn fail(mut self, passed: bool) {
         self.ended = true;
+        if passed && self.answered() || self.cancelled() {
+            return;
+        }
         if let Some(record) = &mut self.record {
             record.outcome(Outcome::Error, None);
         }
-        if resumes {
+        if passed {
             self.wait(Outcome::Error);
         }
     }
 
+    /// Whether the answer had come by before the stream ended: then it is what became of the call.
+    fn answered(&mut self) -> bool {
+        match self.observer.known() {
+            Some(answer @ (Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. })) => {
+                self.settle(answer);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the client has taken the call back: then the record says so, and nothing else is to be heard.
+    fn cancelled(&mut self) -> bool {
+        let asked = self.session.as_ref();
+        let cancelled = asked.is_some_and(|(pending, session, id)| pending.was_cancelled(session, id));
+        if cancelled && let Some(record) = &mut self.record {
+            record.outcome(Outcome::Cancelled, None);
+        }
+        cancelled
+    }
+
     /// Leaves the record to the stream on which the answer may still come, if there can be one.
     fn wait(&mut self, unheard: Outcome) {
-        if self.observer.is_resumable()
-            && let Some((pending, session, id)) = self.elsewhere.take()
+        if self.resumes
+            && self.observer.is_resumable()
+            && let Some((pending, session, id)) = self.session.take()
             && let Some(record) = self.record.take()
         {
             pending.wait(session, &id, record, unheard);
@@ -262,10 +300,7 @@ impl Drop for Watch {
         if self.ended {
             return;
         }
-        let known = self.observer.known();
-        if let Some(answer @ (Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. })) = known {
-            self.settle(answer);
-        } else {
+        if !self.answered() && !self.cancelled() {
             self.wait(Outcome::Cancelled);
         }
     }

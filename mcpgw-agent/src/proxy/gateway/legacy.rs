@@ -19,7 +19,7 @@ use super::{
     forward::{self, Forwarded},
     link::Link,
     reads_events,
-    session::Cancel,
+    session::{Cancel, Key},
     settle,
     tasks::TaskIds,
 };
@@ -119,7 +119,13 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if events && reads_events(call.head) {
         let note = session.begin(id, Cancel::notice(&link, &sent_id));
         let (head, body) = response.into_parts();
-        let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status));
+        let watch = record.map(|record| {
+            let watch = Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status);
+            match session.key {
+                Key::Own(nonce) => watch.cancellable_in(&call.shared.pending, nonce, id),
+                Key::Shared(_) => watch,
+            }
+        });
         let rewriter = Rewriter::new(&head.headers, changes);
         let relay = Relay::new(body, watch).rewriting(Some(rewriter)).holding(note);
         let mut response = answer::events(Body::relay(relay));

@@ -205,6 +205,10 @@ impl<'a> Call<'a> {
             Method::Initialized => {}
             Method::Cancelled => {
                 if let Some(id) = envelope.params.request_id.and_then(|part| part.raw()) {
+                    if let Key::Own(nonce) = session.key {
+                        // Before its server hears of it: the call may then end without an answer.
+                        self.shared.pending.cancel(nonce, id.get());
+                    }
                     session.cancel(id).await;
                 }
             }

@@ -97,6 +97,9 @@ impl Dialled<'_> {
             Ok(judged) => judged,
             Err(denied) => return Ok(self.denied(denied).await),
         };
+        if era == Era::Legacy {
+            self.note_cancelled(&judged.envelope, session.as_ref());
+        }
         self.forward(judged, body, session, share).await
     }
 
@@ -184,6 +187,16 @@ impl Dialled<'_> {
             },
         };
         decide(self.shared, self.plan, &asked).await
+    }
+
+    /// Notes that the client takes a call back, before the server hears of it: the call may then end without an answer.
+    pub(super) fn note_cancelled(&self, envelope: &Envelope<'_>, session: Option<&Opened>) {
+        if envelope.known() == Some(Method::Cancelled)
+            && let Some(key) = session.map(Opened::key).or(self.stream)
+            && let Some(id) = envelope.params.request_id.and_then(|part| part.raw())
+        {
+            self.shared.pending.cancel(key, id.get());
+        }
     }
 
     /// Takes a message to the server, and the answer back.

@@ -205,3 +205,34 @@ async fn a_client_that_leaves_a_stream_that_nobody_can_resume_has_left_its_call(
     resume(&proxied, &scripted, &session).await;
     assert_eq!(outcomes(&proxied.finish().await), ["cancelled"]);
 }
+
+#[tokio::test]
+async fn a_call_that_its_client_takes_back_is_recorded_as_cancelled_however_its_stream_ends() {
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"r1"}}"#;
+    // A stream that could be resumed, and one that could not; ended, broken off, or with an answer all the same.
+    for event in ["id: 7\ndata: \n\n", "data: {}\n\n"] {
+        for (end, outcome) in [("0\r\n\r\n", "cancelled"), ("", "cancelled"), (ANSWER, "tool_error")] {
+            let (scripted, address) = Scripted::start().await;
+            let proxied = Proxied::start(address).await;
+            let session = opened(&proxied, &scripted).await;
+            let (mut client, mut server) = begun(&proxied, &scripted, &session, event).await;
+            let accept = async {
+                let mut server = scripted.connection().await;
+                read_until(&mut server, "\"r1\"}}").await;
+                server
+                    .write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                    .await
+                    .unwrap();
+            };
+            let (accepted, ()) = tokio::join!(proxied.exchange(within(&session, cancel)), accept);
+            assert!(accepted.starts_with("HTTP/1.1 202"), "{accepted}");
+            match end {
+                ANSWER => say(&mut server, end).await,
+                end => server.write_all(end.as_bytes()).await.unwrap(),
+            }
+            drop(server);
+            ended(&mut client).await;
+            assert_eq!(outcomes(&proxied.finish().await), [outcome], "{event:?} {end:?}");
+        }
+    }
+}

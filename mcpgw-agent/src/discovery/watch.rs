@@ -109,7 +109,9 @@ struct Changes<'a> {
 impl<'a> Changes<'a> {
     fn new(upstream: &'a Upstream, tongues: &'a [Tongue]) -> Self {
         let (opening, open) = mpsc::channel(1);
-        let ways = tongues.iter().map(|tongue| Box::pin(listen(upstream, tongue, opening.clone())));
+        let ways = tongues
+            .iter()
+            .map(|tongue| Box::pin(listen(upstream, tongue, opening.clone())));
         let heard = select_all(ways.collect::<Vec<_>>());
         Self {
             heard: Box::pin(async { drop(heard.await) }),

@@ -60,7 +60,9 @@ struct Said {
 
 impl Said {
     fn read(&mut self, line: &str) {
-        let name = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        let name = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"));
         if let Some(name) = name {
             self.failed.push(name.to_owned());
             self.left = 0;
@@ -122,7 +124,11 @@ mod tests {
         ] {
             said.read(line);
         }
-        let expected = ["failed: a::b", "thread 'a::b' (12) panicked at tests/a.rs:1:1:", "left: 1"];
+        let expected = [
+            "failed: a::b",
+            "thread 'a::b' (12) panicked at tests/a.rs:1:1:",
+            "left: 1",
+        ];
         assert_eq!(said.failures(), expected);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         modern,
         seal::{self, GatewaySession, Nonce, Owner, ServerRequest, Token as _},
         splice::Splice,
-        version::{Era, era},
+        version::{self, Era, Revision, era},
     },
     policy::Plan,
     proxy::now,
@@ -73,7 +73,13 @@ pub(super) async fn post(
 /// Checks the headers against the body, as the era wants it.
 fn check(call: &Call<'_>, envelope: &Envelope<'_>) -> Result<(), Refused> {
     match call.era {
-        Era::Legacy => headers::check_claims(&call.head.headers, envelope).map_err(Refused::headers),
+        Era::Legacy => {
+            // What a client writes that has yet to hear which versions there are is its wish.
+            if envelope.known() != Some(Method::Initialize) {
+                supported(call.head)?;
+            }
+            headers::check_claims(&call.head.headers, envelope).map_err(Refused::headers)
+        }
         Era::Modern => {
             let called = envelope.tool().and_then(|tool| call.view.tools.get(tool));
             let item = called.map(|entry| &call.view.server(entry).catalogue.tools[entry.item]);
@@ -82,6 +88,22 @@ fn check(call: &Call<'_>, envelope: &Envelope<'_>) -> Result<(), Refused> {
                 .map_err(Refused::rejection)
         }
     }
+}
+
+/// Checks the version that the headers of a legacy request name.
+fn supported(head: &Parts) -> Result<Revision, Refused> {
+    Revision::of_headers(&head.headers).map_err(|_| {
+        let message = "Unsupported protocol version in MCP-Protocol-Version";
+        Refused::new(StatusCode::BAD_REQUEST, "unsupported_version", message)
+    })
+}
+
+/// Checks that a GET or DELETE is of the era that has them.
+fn has_sessions(head: &Parts) -> Result<(), Refused> {
+    if version::is_modern(&head.headers) {
+        return Err(Refused::method("method"));
+    }
+    supported(head).map(drop)
 }
 
 impl<'a> Call<'a> {
@@ -272,6 +294,7 @@ pub(super) async fn get(
     catalog: Option<&str>,
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
+    has_sessions(head)?;
     let owner = Owner::of(&caller.session_owner());
     let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
     // Without a session there is nobody to speak to, and the modern era has no such stream.
@@ -299,6 +322,7 @@ pub(super) fn delete(
     catalog: Option<&str>,
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
+    has_sessions(head)?;
     let owner = Owner::of(&caller.session_owner());
     let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
     let session = session.ok_or_else(|| Refused::method("method"))?;

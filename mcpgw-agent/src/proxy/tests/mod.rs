@@ -24,6 +24,7 @@ mod tasks;
 mod tls;
 mod tokens;
 mod upstreams;
+mod versions;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

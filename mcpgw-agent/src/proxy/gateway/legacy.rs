@@ -143,7 +143,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         return Ok(response);
     }
     // An answer that changes is held whole, and so is one for a client that reads no event streams.
-    let whole = collect::answer(response, sent_id.get()).await;
+    let whole = collect::answer_between(response, sent_id.get(), |said| changes.unheard(said)).await;
     let changed = |whole| Held::counted(changes.of_answer(whole)).ok_or(CollectError::NoRoom);
     let whole = match whole.and_then(changed) {
         Ok(whole) => whole,
@@ -306,6 +306,13 @@ impl Changes {
         splice.replace(part.span(), json_string(&sealed));
         self.tasks.seal(message, peek, &mut splice);
         Rewritten::Replace(splice.finish())
+    }
+
+    /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
+    fn unheard(&self, said: &Peek<'_>) {
+        if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
+            self.decline(id, said.method.as_deref() == Some("ping"));
+        }
     }
 
     /// Answers a question that no client can be asked.

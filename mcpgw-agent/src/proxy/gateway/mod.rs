@@ -4,6 +4,7 @@
 //! view       what one kind of caller sees: servers, names, lists ready to be sent
 //! template   which URIs a resource template stands for
 //! views      views, made once for each kind of caller
+//! batch      several requests in one body
 //! request    one request: which era, which session, on to its method
 //! introduce  initialize and server/discover
 //! lists      tools/list and its kin
@@ -24,6 +25,7 @@
 //! ```
 
 mod answer;
+mod batch;
 mod collect;
 mod forward;
 mod interact;

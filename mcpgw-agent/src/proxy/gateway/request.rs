@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     super::{Shared, body::Share, exchange::Body, refused::Refused},
-    Call, Gateway, answer, forward, introduce,
+    Call, Gateway, answer, batch, forward, introduce,
     link::Facts,
     listen, lists,
     session::{Key, Session},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{
-        Envelope, Kind,
+        Envelope, EnvelopeError, Kind,
         error::code,
         headers::{self, MCP_SESSION_ID},
         method::Method,
@@ -44,9 +44,35 @@ pub(super) async fn post(
     share: Share,
     received: Instant,
 ) -> Result<Response<Body>, Refused> {
-    let envelope = Envelope::parse(&body).map_err(|refused| Refused::envelope(&refused))?;
+    match Envelope::parse(&body) {
+        Ok(envelope) => {
+            let answer = one(shared, caller, plan, catalog, head, &envelope, &body, share, received);
+            answer.await
+        }
+        Err(refused) if refused.error == EnvelopeError::Batch => {
+            let batch = batch::serve(shared, caller, plan, catalog, head, &body, share, received, &refused);
+            // Rare, and larger than all the rest of a request's state.
+            Box::pin(batch).await
+        }
+        Err(refused) => Err(Refused::envelope(&refused)),
+    }
+}
+
+/// Answers one message.
+#[allow(clippy::too_many_arguments, reason = "all that is known of a request, gathered once")]
+pub(super) async fn one(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    plan: &Arc<Plan>,
+    catalog: Option<&str>,
+    head: &Parts,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    share: Share,
+    received: Instant,
+) -> Result<Response<Body>, Refused> {
     let refuse_to = |refused: Refused| refused.to(envelope.id);
-    let era = era(&head.headers, &envelope);
+    let era = era(&head.headers, envelope);
     let (gateway, owner) = (&shared.gateway, Owner::of(&caller.session_owner()));
     let method = envelope.method.as_deref().map(Method::of);
     let session = match era {
@@ -55,18 +81,16 @@ pub(super) async fn post(
         Era::Legacy if method == Some(Method::Initialize) => None,
         Era::Legacy => gateway.session_of(&head.headers, owner, catalog).map_err(refuse_to)?,
     };
-    let call = Call::new(
-        shared, caller, plan, catalog, head, &body, era, received, session, owner,
-    )
-    .map_err(refuse_to)?;
-    check(&call, &envelope).map_err(refuse_to)?;
+    let call =
+        Call::new(shared, caller, plan, catalog, head, body, era, received, session, owner).map_err(refuse_to)?;
+    check(&call, envelope).map_err(refuse_to)?;
     match envelope.kind {
-        Kind::Request => call.request(&envelope, share).await,
+        Kind::Request => call.request(envelope, share).await,
         Kind::Notification => {
-            call.notification(&envelope).await;
+            call.notification(envelope).await;
             Ok(answer::accepted())
         }
-        Kind::Response => call.response(&envelope).await,
+        Kind::Response => call.response(envelope).await,
     }
 }
 
@@ -333,7 +357,7 @@ pub(super) fn delete(
 impl Gateway {
     /// The session that a request names; `None` if it names none. The client of a session that is over, or was
     /// never there, gets the 404 that makes it begin anew.
-    fn session_of(
+    pub(super) fn session_of(
         &self,
         headers: &HeaderMap,
         owner: Owner,

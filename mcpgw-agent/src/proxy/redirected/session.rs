@@ -255,7 +255,7 @@ impl Dialled<'_> {
     }
 
     /// A POST of the gateway's own.
-    fn own_request(&self, body: Bytes, session: Option<&Opened>) -> Request<Full<Bytes>> {
+    pub(super) fn own_request(&self, body: Bytes, session: Option<&Opened>) -> Request<Full<Bytes>> {
         let mut request = self.request(body, session);
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();

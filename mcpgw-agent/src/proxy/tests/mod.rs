@@ -1,6 +1,7 @@
 //! The proxy on real sockets, on loopback. Only the original destination is given instead of found.
 
 mod annotations;
+mod batches;
 mod calls;
 mod connections;
 mod denial_status;

@@ -32,6 +32,7 @@ struct State {
     headers: Vec<(String, String)>,
     offers: Offers,
     tasks: Vec<String>,
+    answers: Vec<Value>,
 }
 
 /// A call of a tool, as it came.
@@ -105,6 +106,11 @@ impl SessionServer {
         self.state.lock().unwrap().opened
     }
 
+    /// The answers to the questions that its tool `ask` asks of whoever calls it.
+    pub(super) fn answers(&self) -> Vec<Value> {
+        self.state.lock().unwrap().answers.clone()
+    }
+
     /// What came in `Authorization`.
     pub(super) fn credentials(&self) -> Vec<String> {
         self.state.lock().unwrap().credentials.clone()
@@ -167,7 +173,11 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     }
     let asked: Value = serde_json::from_slice(&body).unwrap();
     let id = &asked["id"];
-    let mut response = match asked["method"].as_str().unwrap() {
+    let Some(method) = asked["method"].as_str() else {
+        state.answers.push(asked);
+        return status(StatusCode::ACCEPTED);
+    };
+    let mut response = match method {
         "initialize" => {
             state.opened += 1;
             let name = format!("own-{}", state.opened);
@@ -213,6 +223,14 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             let task = |task: &String| json!({"taskId": task, "status": "working"});
             let tasks: Vec<Value> = state.tasks.iter().map(task).collect();
             whole(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}).to_string())
+        }
+        "tools/call" if asked["params"]["name"] == "ask" => {
+            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {}});
+            let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+            let mut response = whole(format!("data: {question}\n\ndata: {answer}\n\n"));
+            let events = "text/event-stream".parse().unwrap();
+            response.headers_mut().insert("content-type", events);
+            response
         }
         "tools/call" => {
             let tool = asked["params"]["name"].as_str().unwrap().to_owned();

@@ -62,6 +62,21 @@ async fn a_session_that_the_server_lost_is_opened_again_once_and_unnoticed() {
 }
 
 #[tokio::test]
+async fn a_lost_session_is_opened_again_once_for_all_calls_that_notice() {
+    let server = SessionServer::start().await;
+    let proxied = Proxied::start(server.address).await;
+    let session = open(&proxied).await;
+    for round in 1..=3 {
+        server.forget_all();
+        let calls = (0..8).map(|_| proxied.exchange(within(&session, LIST)));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(Answer::of(&answer).status, 200, "{answer}");
+        }
+        assert_eq!(server.opened(), 1 + round);
+    }
+}
+
+#[tokio::test]
 async fn a_lost_session_in_which_something_would_be_lost_makes_the_client_begin_anew() {
     let server = SessionServer::start().await;
     let proxied = Proxied::start(server.address).await;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     super::{exchange::Body, is_events, refused::Refused},
-    Call, answer, collect,
+    Call, answer, collect, errors,
     forward::{self, Forwarded},
     limits::{ANSWER_TIMEOUT, MAX_ANSWERS_TO_QUESTIONS, MAX_EVENT_BYTES, MAX_ROUNDS},
     link, modern, reads_events,
@@ -71,6 +71,7 @@ pub(super) async fn ask(
         headers,
         body: introduced(&body, &session),
         id: id.to_owned(),
+        reads: method == "resources/read",
     };
     let sent_to = |endpoint: &Endpoint| {
         if let Some(record) = &mut record {
@@ -120,6 +121,8 @@ struct Asked {
     headers: HeaderMap,
     body: Bytes,
     id: Box<RawValue>,
+    /// Whether it is to read a resource.
+    reads: bool,
 }
 
 impl Asked {
@@ -179,7 +182,7 @@ fn introduced(body: &Bytes, session: &Session) -> Bytes {
 /// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.
 fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
     let body = match needs_input {
-        false => whole,
+        false => errors::to_legacy(whole, asked.reads),
         true => {
             let message = "The server wants to ask something, and this client cannot be asked";
             error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, message, None)
@@ -389,6 +392,7 @@ impl Conversation<'_> {
             }
             None => message,
         };
+        let message = errors::to_legacy(message, self.asked.reads);
         if let Some(record) = &mut self.record {
             settle(record, &self.asked.id, StatusCode::OK, &message);
         }

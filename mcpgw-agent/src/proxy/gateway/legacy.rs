@@ -16,6 +16,7 @@ use super::{
     },
     Call, answer,
     collect::{self, CollectError},
+    errors,
     forward::{self, Forwarded},
     link::Link,
     reads_events,
@@ -152,6 +153,10 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if let Some(record) = &mut record {
         settle(record, id, status, &whole);
     }
+    let status = match call.era {
+        Era::Modern => errors::modern_status(&whole, status),
+        Era::Legacy => status,
+    };
     let mut response = answer::ok(whole);
     *response.status_mut() = status;
     Ok(response)
@@ -272,10 +277,10 @@ impl Changes {
             let comma = if members.empty { "" } else { "," };
             splice.insert(members.at, format!(r#""resultType":"complete"{kept}{comma}"#));
         }
-        if peek.error_code() == Some(code::RESOURCE_NOT_FOUND)
+        if let Some(other) = peek.error_code().and_then(errors::for_modern)
             && let Some(part) = peek.error_code_part()
         {
-            splice.replace(part.span(), code::INVALID_PARAMS.to_string());
+            splice.replace(part.span(), other.to_string());
         }
     }
 

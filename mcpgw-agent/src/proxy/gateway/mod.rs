@@ -12,6 +12,7 @@
 //! forward    a request on its way to its server, in the server's era
 //! legacy     … to a server that knows sessions
 //! modern     … to a server that knows none
+//! errors     error codes, from one era to the other
 //! interact   a modern server's questions, asked of a legacy client
 //! session    what is open at servers on behalf of one client
 //! link       one session at one server
@@ -27,6 +28,7 @@
 mod answer;
 mod batch;
 mod collect;
+mod errors;
 mod forward;
 mod interact;
 mod introduce;

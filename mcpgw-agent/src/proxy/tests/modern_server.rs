@@ -65,6 +65,11 @@ async fn answer(
             "resultType": "complete", "ttlMs": 60000, "cacheScope": "public",
             "tools": [{"name": "greet", "inputSchema": {"type": "object"}}],
         }),
+        Some(b"resources/read") => return Ok(refusal(&message["id"], StatusCode::OK, -32602)),
+        Some(b"tools/call") if message["params"]["arguments"]["wanted"].is_i64() => {
+            let code = message["params"]["arguments"]["wanted"].as_i64().unwrap();
+            return Ok(refusal(&message["id"], StatusCode::BAD_REQUEST, code));
+        }
         Some(b"tools/call") if message["params"]["arguments"]["questions"].is_u64() => {
             let questions = 0..message["params"]["arguments"]["questions"].as_u64().unwrap();
             let question = |number| {
@@ -94,4 +99,13 @@ async fn answer(
         .headers_mut()
         .insert("content-type", "application/json".parse().unwrap());
     Ok(response)
+}
+
+fn refusal(id: &Value, status: StatusCode, code: i64) -> Response<Full<Bytes>> {
+    let body = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}}).to_string();
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let json = "application/json".parse().unwrap();
+    response.headers_mut().insert("content-type", json);
+    response
 }

@@ -244,7 +244,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             state.called.push(tool);
             whole(json!({"jsonrpc": "2.0", "id": id, "result": {"content": content}}).to_string())
         }
-        "server/discover" => {
+        "server/discover" | "vendor/unknown" => {
             whole(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "?"}}).to_string())
         }
         _ => whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string()),

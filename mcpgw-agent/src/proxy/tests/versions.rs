@@ -5,6 +5,8 @@ use serde_json::json;
 use super::{
     Answer,
     gateway::{ask, desired, request, start},
+    modern_server::ModernServer,
+    post_modern,
     session_server::SessionServer,
 };
 
@@ -65,5 +67,25 @@ async fn the_modern_era_has_no_streams_to_get_and_no_sessions_to_delete() {
                 "{verb} {version}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn errors_have_the_codes_and_the_status_of_the_clients_era() {
+    let (legacy, modern) = (SessionServer::start().await, ModernServer::start().await);
+    let to_legacy = start(desired(&[legacy.address])).await;
+    let unknown = Answer::of(&to_legacy.exchange(post_modern("", "vendor/unknown", json!({}))).await);
+    assert_eq!((unknown.status, unknown.code()), (404, Some(-32601)), "{unknown:?}");
+    let unknown = ask(&to_legacy, "", &request("vendor/unknown", json!({}))).await;
+    assert_eq!((unknown.status, unknown.code()), (200, Some(-32601)), "{unknown:?}");
+    let to_modern = start(desired(&[modern.address])).await;
+    let read = ask(&to_modern, "", &request("resources/read", json!({"uri": "x:y"}))).await;
+    assert_eq!((read.status, read.code()), (200, Some(-32002)), "{read:?}");
+    for (code, other) in [(-32021, 4090), (-32020, 5020), (-32022, 5020), (-32603, -32603)] {
+        let params = json!({"name": "a_greet", "arguments": {"wanted": code}});
+        let same = Answer::of(&to_modern.exchange(post_modern("", "tools/call", params.clone())).await);
+        assert_eq!((same.status, same.code()), (400, Some(code)), "{same:?}");
+        let changed = ask(&to_modern, "", &request("tools/call", params)).await;
+        assert_eq!((changed.status, changed.code()), (200, Some(other)), "{changed:?}");
     }
 }

@@ -111,7 +111,9 @@ fn status() -> Status {
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         found: vec![],
         problems: match name {
-            "tools/calculator" => vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
+            "tools/calculator" => {
+                vec!["10.0.0.5:8080 could not be reached, or failed too often: left alone for 2 s".to_owned()]
+            }
             _ => vec![],
         },
         path: "/mcp".to_owned(),

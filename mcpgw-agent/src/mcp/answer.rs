@@ -114,6 +114,11 @@ impl AnswerObserver {
         }
     }
 
+    /// Whether the client could resume the stream behind what it has, and the answer is still to come.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self.state, State::Events { last_id: Some(_), .. })
+    }
+
     /// What the answer was, now that it has ended.
     pub fn finish(&mut self) -> Answer {
         match &self.state {

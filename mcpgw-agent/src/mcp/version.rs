@@ -153,13 +153,18 @@ pub fn era(headers: &HeaderMap, envelope: &Envelope<'_>) -> Era {
     if method == Some(Method::Initialize) {
         return Era::Legacy;
     }
-    let modern = |value: &http::HeaderValue| {
-        std::str::from_utf8(value.as_bytes()).is_ok_and(|version| Era::of_version(version) == Era::Modern)
-    };
-    if headers.get_all(MCP_PROTOCOL_VERSION).iter().any(modern) {
+    if is_modern(headers) {
         return Era::Modern;
     }
     method.and_then(|method| method.only_in()).unwrap_or(Era::Legacy)
+}
+
+/// Whether a header names a version of the modern era.
+pub fn is_modern(headers: &HeaderMap) -> bool {
+    let modern = |value: &http::HeaderValue| {
+        std::str::from_utf8(value.as_bytes()).is_ok_and(|version| Era::of_version(version) == Era::Modern)
+    };
+    headers.get_all(MCP_PROTOCOL_VERSION).iter().any(modern)
 }
 
 #[cfg(test)]

@@ -82,6 +82,10 @@ pub const MAX_KNOWN_SESSIONS: usize = 65_536;
 pub const MAX_PENDING_STREAMS: usize = 16_384;
 /// Calls that wait for one stream.
 pub const MAX_PENDING_PER_STREAM: usize = 1_024;
+/// Calls of one session that were cancelled, and have not ended yet.
+pub const MAX_CANCELLED_PER_STREAM: usize = 64;
+/// The id of a call that can be seen to be cancelled, in bytes.
+pub const MAX_CANCELLED_ID: usize = 256;
 /// How long they wait for a stream that nobody resumes.
 pub const PENDING_TIME: Duration = Duration::from_secs(600);
 

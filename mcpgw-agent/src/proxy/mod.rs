@@ -19,6 +19,7 @@
 //! gateway     … it dialled the gateway, which has many servers
 //! request     what is refused by its head alone
 //! body        reads request bodies, within their bounds
+//! batch       several messages in one body
 //! route       which paths of a governed address are served
 //! call        the decision about one tool call, and its record
 //! limit       what a request spends, and the answer to one that is over a limit
@@ -34,6 +35,7 @@
 //! ```
 
 mod authenticate;
+mod batch;
 mod body;
 mod call;
 mod challenge;

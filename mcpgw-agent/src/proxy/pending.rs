@@ -1,8 +1,9 @@
 //! Calls whose answers come on another stream than the one they were asked on: a stream that the server ended for
-//! the client to resume, and the one stream of an HTTP+SSE session.
+//! the client to resume, and the one stream of an HTTP+SSE session. And calls that their clients have cancelled, whose
+//! answers need not come at all.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -11,7 +12,10 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{
-    limits::{MAX_EVENT_BYTES, MAX_PENDING_PER_STREAM, MAX_PENDING_STREAMS, PENDING_TIME},
+    limits::{
+        MAX_CANCELLED_ID, MAX_CANCELLED_PER_STREAM, MAX_EVENT_BYTES, MAX_PENDING_PER_STREAM, MAX_PENDING_STREAMS,
+        PENDING_TIME,
+    },
     relay::settle,
 };
 use crate::{
@@ -30,23 +34,35 @@ struct Waiting {
     since: Instant,
     /// By the id of the request, as JSON.
     records: HashMap<Box<str>, Record>,
+    /// The ids of calls that were cancelled, the oldest first; of too many the oldest are forgotten.
+    cancelled: VecDeque<Box<str>>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            records: HashMap::new(),
+            cancelled: VecDeque::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.cancelled.is_empty()
+    }
 }
 
 impl Pending {
-    /// Keeps a record open until its answer comes by. Where too many wait, the record ends as it is.
-    pub(super) fn wait(&self, key: StreamKey, id: &str, mut record: Record) {
-        // Until the contrary is heard: nobody has taken the call back.
-        record.outcome(Outcome::Ok, None);
+    /// Keeps a record open until its answer comes by. Where that is never heard, or too many wait, the record ends
+    /// with this outcome.
+    pub(super) fn wait(&self, key: StreamKey, id: &str, mut record: Record, unheard: Outcome) {
+        record.outcome(unheard, None);
         let mut streams = self.lock();
         if streams.len() >= MAX_PENDING_STREAMS && !streams.contains_key(&key) {
             return;
         }
-        let now = Instant::now();
-        let waiting = streams.entry(key).or_insert_with(|| Waiting {
-            since: now,
-            records: HashMap::new(),
-        });
-        waiting.since = now;
+        let waiting = streams.entry(key).or_insert_with(Waiting::new);
+        waiting.since = Instant::now();
         if waiting.records.len() < MAX_PENDING_PER_STREAM {
             waiting.records.insert(id.into(), record);
         }
@@ -54,7 +70,50 @@ impl Pending {
 
     /// Whether calls wait for this stream.
     pub(super) fn has(&self, key: &StreamKey) -> bool {
-        self.lock().contains_key(key)
+        let streams = self.lock();
+        streams.get(key).is_some_and(|waiting| !waiting.records.is_empty())
+    }
+
+    /// Its client cancels a call of this session: where it waits it ends with that, and else it does where it ends
+    /// without an answer.
+    pub(super) fn cancel(&self, key: StreamKey, id: &str) {
+        if id.len() > MAX_CANCELLED_ID {
+            return;
+        }
+        let mut streams = self.lock();
+        if streams.len() >= MAX_PENDING_STREAMS && !streams.contains_key(&key) {
+            return;
+        }
+        let waiting = streams.entry(key).or_insert_with(Waiting::new);
+        let record = waiting.records.remove(id);
+        if record.is_none() {
+            waiting.since = Instant::now();
+            waiting.cancelled.push_back(id.into());
+            if waiting.cancelled.len() > MAX_CANCELLED_PER_STREAM {
+                waiting.cancelled.pop_front();
+            }
+        } else if waiting.is_empty() {
+            streams.remove(&key);
+        }
+        drop(streams);
+        if let Some(mut record) = record {
+            record.outcome(Outcome::Cancelled, None);
+        }
+    }
+
+    /// Whether its client has cancelled a call that ends now.
+    pub(super) fn was_cancelled(&self, key: &StreamKey, id: &str) -> bool {
+        let mut streams = self.lock();
+        let Some(waiting) = streams.get_mut(key) else {
+            return false;
+        };
+        let before = waiting.cancelled.len();
+        waiting.cancelled.retain(|cancelled| **cancelled != *id);
+        let found = waiting.cancelled.len() < before;
+        if waiting.is_empty() {
+            streams.remove(key);
+        }
+        found
     }
 
     /// Ends the records of a stream that is over for good: their calls got no answer.
@@ -87,7 +146,7 @@ impl Pending {
             let mut streams = self.lock();
             let Some(waiting) = streams.get_mut(key) else { return };
             let record = waiting.records.remove(id.get());
-            if waiting.records.is_empty() {
+            if waiting.is_empty() {
                 streams.remove(key);
             }
             record

@@ -121,7 +121,9 @@ impl Relay {
 
     fn fail(&mut self, error: RelayError) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         self.ended = true;
-        self.watch.take().into_iter().for_each(Watch::fail);
+        // What we cannot pass on was not heard by the client, and will not be.
+        let passed = matches!(error, RelayError::Body(_));
+        self.watch.take().into_iter().for_each(|watch| watch.fail(passed));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -201,14 +203,17 @@ impl Body for Relay {
 }
 
 /// Looks on for the record of a tool call. Dropped before the end of the answer, it leaves the call
-/// cancelled, unless the answer had come by: a client may close an event stream that has served its purpose.
+/// cancelled, unless the answer had come by: a client may close an event stream that has served its purpose. A client
+/// that can resume the stream has not cancelled either: the record closes with the stream that it comes back for.
 pub(super) struct Watch {
     record: Option<Record>,
     observer: AnswerObserver,
     status: StatusCode,
     ended: bool,
-    /// Where the record waits if the answer is still to come, on another stream.
-    elsewhere: Option<(Arc<Pending>, StreamKey, Box<str>)>,
+    /// The session that it is a call of, and its id there.
+    session: Option<(Arc<Pending>, StreamKey, Box<str>)>,
+    /// Whether the record waits if the answer is still to come, on another stream of the session.
+    resumes: bool,
 }
 
 impl Watch {
@@ -220,14 +225,22 @@ impl Watch {
             observer,
             status,
             ended: false,
-            elsewhere: None,
+            session: None,
+            resumes: false,
         }
     }
 
-    /// Where the server ends the stream for the client to resume it, the record waits for the stream of this session.
-    pub(super) fn waiting_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
-        self.elsewhere = Some((Arc::clone(pending), session, id.get().into()));
+    /// For a call of this session, which its client can cancel by this id.
+    pub(super) fn cancellable_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
+        self.session = Some((Arc::clone(pending), session, id.get().into()));
         self
+    }
+
+    /// The same; and where the stream ends so that the client can resume it, the record waits for another one.
+    pub(super) fn waiting_in(self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
+        let mut watch = self.cancellable_in(pending, session, id);
+        watch.resumes = true;
+        watch
     }
 
     fn chunk(&mut self, chunk: &Bytes) {
@@ -240,21 +253,56 @@ impl Watch {
     fn complete(mut self) {
         self.ended = true;
         let answer = self.observer.finish();
+        if matches!(answer, Answer::Absent | Answer::Resumable) && self.status.is_success() && self.cancelled() {
+            return;
+        }
         self.settle(answer);
-        if answer == Answer::Resumable
-            && let Some((pending, session, id)) = self.elsewhere.take()
-        {
-            self.record
-                .take()
-                .into_iter()
-                .for_each(|record| pending.wait(session, &id, record));
+        // Until the contrary is heard: nobody has taken the call back.
+        self.wait(Outcome::Ok);
+    }
+
+    fn fail(mut self, passed: bool) {
+        self.ended = true;
+        if passed && self.answered() || self.cancelled() {
+            return;
+        }
+        if let Some(record) = &mut self.record {
+            record.outcome(Outcome::Error, None);
+        }
+        if passed {
+            self.wait(Outcome::Error);
         }
     }
 
-    fn fail(mut self) {
-        self.ended = true;
-        if let Some(record) = &mut self.record {
-            record.outcome(Outcome::Error, None);
+    /// Whether the answer had come by before the stream ended: then it is what became of the call.
+    fn answered(&mut self) -> bool {
+        match self.observer.known() {
+            Some(answer @ (Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. })) => {
+                self.settle(answer);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the client has taken the call back: then the record says so, and nothing else is to be heard.
+    fn cancelled(&mut self) -> bool {
+        let asked = self.session.as_ref();
+        let cancelled = asked.is_some_and(|(pending, session, id)| pending.was_cancelled(session, id));
+        if cancelled && let Some(record) = &mut self.record {
+            record.outcome(Outcome::Cancelled, None);
+        }
+        cancelled
+    }
+
+    /// Leaves the record to the stream on which the answer may still come, if there can be one.
+    fn wait(&mut self, unheard: Outcome) {
+        if self.resumes
+            && self.observer.is_resumable()
+            && let Some((pending, session, id)) = self.session.take()
+            && let Some(record) = self.record.take()
+        {
+            pending.wait(session, &id, record, unheard);
         }
     }
 
@@ -270,9 +318,8 @@ impl Drop for Watch {
         if self.ended {
             return;
         }
-        let known = self.observer.known();
-        if let Some(answer @ (Answer::Result { .. } | Answer::InputRequired | Answer::Error { .. })) = known {
-            self.settle(answer);
+        if !self.answered() && !self.cancelled() {
+            self.wait(Outcome::Cancelled);
         }
     }
 }

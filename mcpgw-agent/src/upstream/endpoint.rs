@@ -11,7 +11,7 @@ use std::{
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    limits::EJECTION,
+    limits::{EJECTION, MAX_POOR_ANSWERS},
     pool::{Pool, Speech},
 };
 
@@ -25,7 +25,9 @@ struct State {
     in_flight: AtomicUsize,
     /// It is no longer the server's.
     gone: AtomicBool,
-    /// How often in a row it could not be reached.
+    /// How many of the latest calls got no answer, or one that only says that there is none.
+    poor: AtomicU32,
+    /// How often in a row it was found to be of no use.
     failures: AtomicU32,
     /// Until when it is left alone, in milliseconds since `made`.
     ejected_until: AtomicU64,
@@ -39,7 +41,8 @@ pub struct EndpointStatus {
     pub address: SocketAddr,
     /// Calls in flight: sent, and not answered to the end.
     pub in_flight: usize,
-    /// For how long it is left alone because it could not be reached, in milliseconds; 0 if it is not.
+    /// For how long it is left alone because it could not be reached or failed too often, in milliseconds; 0 if it is
+    /// not.
     pub ejected_for: u64,
 }
 
@@ -50,6 +53,7 @@ impl Endpoint {
             pool: Pool::new(address, speech, runtime),
             in_flight: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
+            poor: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             made: Instant::now(),
@@ -80,8 +84,8 @@ impl Endpoint {
         self.0.ejected_until.load(Relaxed).saturating_sub(self.age())
     }
 
-    /// A call is about to go there. Where it could not be reached before, this call tries, and others stay away until
-    /// it is known what became of it.
+    /// A call is about to go there. Where it was of no use before, this call tries, and others stay away until it is
+    /// known what became of it.
     pub(super) fn picked(&self) {
         if self.0.failures.load(Relaxed) > 0 {
             self.eject();
@@ -94,8 +98,21 @@ impl Endpoint {
         self.eject();
     }
 
+    /// A call that was sent there got no answer, or one that says that there is none. It takes several in a row to
+    /// leave it alone, or one where it is being tried: a single call may itself be what a server dies of.
+    pub(super) fn answered_poorly(&self) {
+        let poor = self.0.poor.fetch_add(1, Relaxed).saturating_add(1);
+        if poor >= MAX_POOR_ANSWERS || self.0.failures.load(Relaxed) > 0 {
+            self.failed();
+        }
+    }
+
     /// It answered.
     pub(super) fn reached(&self) {
+        // Read first: of all calls nearly none finds anything to change, and a write would be felt by all others.
+        if self.0.poor.load(Relaxed) > 0 {
+            self.0.poor.store(0, Relaxed);
+        }
         if self.0.failures.swap(0, Relaxed) > 0 {
             self.0.ejected_until.store(0, Relaxed);
         }

@@ -78,6 +78,11 @@ impl UpstreamError {
         matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::Tls(_))
     }
 
+    /// Whether it says that the server took a request, and gave no answer.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::FirstByteTimeout(_))
+    }
+
     /// The text for the client: what happened, and the innermost cause.
     pub fn explain(&self) -> String {
         self.to_string()

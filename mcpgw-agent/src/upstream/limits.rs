@@ -48,7 +48,12 @@ pub const HOST_GRACE: Duration = Duration::from_secs(600);
 /// Addresses by which callers may know one host.
 pub const MAX_LINGERING_PER_HOST: usize = 128;
 
-/// How long an endpoint that could not be reached is left alone; twice as long each time, up to the second.
+/// Endpoints that are dialled for one call, where the first ones cannot be reached: each may take as long as the
+/// server's `connect` timeout.
+pub const MAX_ENDPOINTS_TRIED: usize = 3;
+/// Calls in a row that got no answer at an endpoint, or HTTP 502, 503 or 504, until it is left alone.
+pub const MAX_POOR_ANSWERS: u32 = 5;
+/// How long an endpoint that could not be reached, or failed too often, is left alone; twice as long each time, up to the second.
 pub const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// For an authorization server to answer.

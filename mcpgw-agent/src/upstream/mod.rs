@@ -263,7 +263,7 @@ impl Upstreams {
         {
             let seconds = endpoint.ejected_for.div_ceil(1_000);
             reach.problems.push(format!(
-                "{} could not be reached: left alone for {seconds} s",
+                "{} could not be reached, or failed too often: left alone for {seconds} s",
                 endpoint.address
             ));
         }

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Full;
 use tokio::{
     runtime::Handle,
@@ -24,6 +24,7 @@ use super::{
     error::UpstreamError,
     hop,
     http_sse::Sessions,
+    limits::MAX_ENDPOINTS_TRIED,
     pool::Speech,
     secure::Secure,
 };
@@ -153,6 +154,33 @@ impl Upstream {
         }
     }
 
+    /// As [`Self::ask`], at any endpoint: at the next one where nothing was sent because the one before could not be
+    /// reached. `to` hears of each before anything goes there; `make` makes the request.
+    pub async fn ask_any(
+        &self,
+        make: impl Fn() -> Request<Full<Bytes>>,
+        mut to: impl FnMut(&Endpoint),
+    ) -> Result<(Endpoint, Response<UpstreamBody>), UpstreamError> {
+        let mut tried: Vec<Endpoint> = Vec::new();
+        loop {
+            let endpoint = self.pick()?;
+            to(&endpoint);
+            match self.ask(&endpoint, make()).await {
+                Ok(answer) => return Ok((endpoint, answer)),
+                Err(error) if !error.is_of_the_way() || tried.len() + 1 >= MAX_ENDPOINTS_TRIED => return Err(error),
+                Err(error) => {
+                    tried.push(endpoint);
+                    // Left alone now, it is picked again only where all others are too.
+                    let others = self.endpoints.load();
+                    let is_new = |other: &Endpoint| !tried.iter().any(|endpoint| endpoint.is(other));
+                    if !others.iter().any(|other| other.ejected_for() == 0 && is_new(other)) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
     /// Sends a request as it is and waits for the head of its answer. Dropping the future abandons the request.
     ///
     /// Of the URI only path and query count: scheme and authority are the endpoint's. A `Host` header stays;
@@ -176,14 +204,19 @@ impl Upstream {
             let put = shown.put(request.headers_mut(), behalf.as_ref()).await;
             put.map_err(UpstreamError::Credential)?;
         }
+        let listens = request.method() == Method::GET;
         let in_flight = endpoint.count();
         let sent = Instant::now();
         let limit = timeouts.first_byte.min(timeouts.call);
         let answer = timeout(limit, endpoint.pool().send(request, timeouts.connect)).await;
         let answer = answer.unwrap_or(Err(UpstreamError::FirstByteTimeout(limit)));
         match &answer {
+            Ok((response, _)) if is_poor(response.status()) => endpoint.answered_poorly(),
             Ok(_) => endpoint.reached(),
             Err(error) if error.is_of_the_way() => endpoint.failed(),
+            // A server that has nothing to say unasked need not begin to say it.
+            Err(UpstreamError::FirstByteTimeout(_)) if listens => {}
+            Err(error) if error.is_of_the_server() => endpoint.answered_poorly(),
             Err(_) => {}
         }
         let (mut response, stream) = answer?;
@@ -274,6 +307,14 @@ impl Upstream {
             endpoints: self.endpoints.load().iter().map(Endpoint::status).collect(),
         }
     }
+}
+
+/// Whether an answer says that there is none: of what stands before the server, or of a server that has too much to do.
+fn is_poor(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 fn new_endpoint(server: &Server, address: SocketAddr, runtime: &Handle) -> Endpoint {

@@ -34,6 +34,15 @@ pub(super) enum CollectError {
 
 /// The message that answers the request with this id, as it is written in the request.
 pub(super) async fn answer(response: Response<UpstreamBody>, id: &str) -> Result<Bytes, CollectError> {
+    answer_between(response, id, |_| {}).await
+}
+
+/// The same; what the server says before it is heard too.
+pub(super) async fn answer_between(
+    response: Response<UpstreamBody>,
+    id: &str,
+    mut heard: impl FnMut(&Peek<'_>),
+) -> Result<Bytes, CollectError> {
     let status = response.status();
     let events = super::super::is_events(response.headers());
     let body = response.into_body();
@@ -53,11 +62,11 @@ pub(super) async fn answer(response: Response<UpstreamBody>, id: &str) -> Result
         for event in parser.by_ref() {
             let event = event.map_err(|_| CollectError::TooLarge)?;
             let Some(data) = event.data else { continue };
-            let is_answer =
-                |message: Peek<'_>| message.kind == Kind::Response && message.id.is_none_or(|known| known.get() == id);
-            if Peek::new(&data).is_ok_and(is_answer) {
+            let Ok(message) = Peek::new(&data) else { continue };
+            if message.kind == Kind::Response && message.id.is_none_or(|known| known.get() == id) {
                 return Held::counted(data).ok_or(CollectError::NoRoom);
             }
+            heard(&message);
         }
     }
     Err(CollectError::Absent(status))

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     super::{exchange::Body, is_events, refused::Refused},
-    Call, answer, collect,
+    Call, answer, collect, errors,
     forward::{self, Forwarded},
     limits::{ANSWER_TIMEOUT, MAX_ANSWERS_TO_QUESTIONS, MAX_EVENT_BYTES, MAX_ROUNDS},
     link, modern, reads_events,
@@ -73,16 +73,15 @@ pub(super) async fn ask(
         body: introduced(&body, &session),
         id: id.to_owned(),
         uris: Uris::of(&call.view, server),
+        reads: method == "resources/read",
     };
-    let endpoint = match asked.upstream.pick() {
-        Ok(endpoint) => endpoint,
-        Err(error) => return refuse(forward::unreachable(server, &error), record),
+    let sent_to = |endpoint: &Endpoint| {
+        if let Some(record) = &mut record {
+            record.sent_to(endpoint.address());
+            record.leaving();
+        }
     };
-    if let Some(record) = &mut record {
-        record.sent_to(endpoint.address());
-        record.leaving();
-    }
-    let response = match asked.send(&endpoint, 0, &[]).await {
+    let response = match asked.send(0, &[], sent_to).await {
         Ok(response) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };
@@ -126,6 +125,8 @@ struct Asked {
     id: Box<RawValue>,
     /// The URIs that are others for the client, if there are any.
     uris: Option<Uris>,
+    /// Whether it is to read a resource.
+    reads: bool,
 }
 
 impl Asked {
@@ -140,9 +141,9 @@ impl Asked {
     /// Sends it; the `round`th time with these members in `params`, and under another id, as the protocol wants it.
     async fn send(
         &self,
-        endpoint: &Endpoint,
         round: usize,
         members: &[(&str, &[u8])],
+        sent_to: impl FnMut(&Endpoint),
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let mut body = self.body.clone();
         if round > 0
@@ -166,8 +167,9 @@ impl Asked {
             }
             body = splice.finish();
         }
-        let request = link::post(&self.upstream, body, &self.headers, self.behalf.clone());
-        self.upstream.ask(endpoint, request).await
+        let request = || link::post(&self.upstream, body.clone(), &self.headers, self.behalf.clone());
+        let (_, response) = self.upstream.ask_any(request, sent_to).await?;
+        Ok(response)
     }
 }
 
@@ -192,7 +194,7 @@ fn introduced(body: &Bytes, session: &Session) -> Bytes {
 /// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.
 fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
     let body = match needs_input {
-        false => asked.told(whole),
+        false => errors::to_legacy(asked.told(whole), asked.reads),
         true => {
             let message = "The server wants to ask something, and this client cannot be asked";
             error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, message, None)
@@ -337,10 +339,9 @@ impl Conversation<'_> {
         if let Some(state) = questions.result.request_state {
             members.push(("requestState", state.get().as_bytes()));
         }
-        let endpoint = self.asked.upstream.pick().map_err(|error| error.explain())?;
         let response = self
             .asked
-            .send(&endpoint, round, &members)
+            .send(round, &members, |_| {})
             .await
             .map_err(|error| error.explain())?;
         if is_events(response.headers()) {
@@ -403,7 +404,7 @@ impl Conversation<'_> {
             }
             None => message,
         };
-        let message = self.asked.told(message);
+        let message = errors::to_legacy(self.asked.told(message), self.asked.reads);
         if let Some(record) = &mut self.record {
             settle(record, &self.asked.id, StatusCode::OK, &message);
         }

@@ -16,6 +16,7 @@ use super::{
     },
     Call, answer,
     collect::{self, CollectError},
+    errors,
     forward::{self, Forwarded},
     hearing::Hearing,
     link::Link,
@@ -136,7 +137,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         let watch = record.map(|record| {
             let watch = Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status);
             match session.key {
-                Key::Own(nonce) => watch.waiting_in(&call.shared.pending, nonce, &sent_id),
+                Key::Own(nonce) => watch.waiting_in(&call.shared.pending, nonce, id),
                 Key::Shared(_) => watch,
             }
         });
@@ -157,7 +158,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         return Ok(response);
     }
     // An answer that changes is held whole, and so is one for a client that reads no event streams.
-    let whole = collect::answer(response, sent_id.get()).await;
+    let whole = collect::answer_between(response, sent_id.get(), |said| changes.unheard(said)).await;
     let changed = |whole| Held::counted(changes.of_answer(whole)).ok_or(CollectError::NoRoom);
     let whole = match whole.and_then(changed) {
         Ok(whole) => whole,
@@ -166,6 +167,10 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if let Some(record) = &mut record {
         settle(record, id, status, &whole);
     }
+    let status = match call.era {
+        Era::Modern => errors::modern_status(&whole, status),
+        Era::Legacy => status,
+    };
     let mut response = answer::ok(whole);
     *response.status_mut() = status;
     Ok(response)
@@ -304,10 +309,10 @@ impl Changes {
             let comma = if members.empty { "" } else { "," };
             splice.insert(members.at, format!(r#""resultType":"complete"{kept}{comma}"#));
         }
-        if peek.error_code() == Some(code::RESOURCE_NOT_FOUND)
+        if let Some(other) = peek.error_code().and_then(errors::for_modern)
             && let Some(part) = peek.error_code_part()
         {
-            splice.replace(part.span(), code::INVALID_PARAMS.to_string());
+            splice.replace(part.span(), other.to_string());
         }
     }
 
@@ -351,6 +356,13 @@ impl Changes {
         let mut splice = Splice::new(message);
         splice.replace(uri.span(), json_string(&shown));
         Some(Rewritten::Replace(splice.finish()))
+    }
+
+    /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
+    fn unheard(&self, said: &Peek<'_>) {
+        if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
+            self.decline(id, said.method.as_deref() == Some("ping"));
+        }
     }
 
     /// Answers a question that no client can be asked.

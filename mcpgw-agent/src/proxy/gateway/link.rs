@@ -113,7 +113,6 @@ impl Link {
         voice: Voice,
         owner: Owner,
     ) -> Result<Self, LinkError> {
-        let endpoint = upstream.pick()?;
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
             "params": {
@@ -121,14 +120,13 @@ impl Link {
                 "capabilities": facts.capabilities, "clientInfo": facts.client_info,
             },
         });
-        let mut request = post(
-            &upstream,
-            initialize.to_string().into(),
-            &HeaderMap::new(),
-            voice.behalf(),
-        );
-        request.extensions_mut().insert(SessionOwner(owner));
-        let response = upstream.ask(&endpoint, request).await?;
+        let initialize: Bytes = initialize.to_string().into();
+        let request = || {
+            let mut request = post(&upstream, initialize.clone(), &HeaderMap::new(), voice.behalf());
+            request.extensions_mut().insert(SessionOwner(owner));
+            request
+        };
+        let (endpoint, response) = upstream.ask_any(request, |_| {}).await?;
         let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
         if !status.is_success() {
             return Err(LinkError::Refused(format!("HTTP {status}")));

@@ -5,6 +5,7 @@
 //! template   which URIs a resource template stands for
 //! uris       URIs that two servers have
 //! views      views, made once for each kind of caller
+//! batch      several requests in one body
 //! request    one request: which era, which session, on to its method
 //! introduce  initialize and server/discover
 //! lists      tools/list and its kin
@@ -12,6 +13,7 @@
 //! forward    a request on its way to its server, in the server's era
 //! legacy     … to a server that knows sessions
 //! modern     … to a server that knows none
+//! errors     error codes, from one era to the other
 //! interact   a modern server's questions, asked of a legacy client
 //! hearing    what clients may hear, as things are now
 //! resumption streams that end before the answer, for their client to resume them
@@ -28,7 +30,9 @@
 //! ```
 
 mod answer;
+mod batch;
 mod collect;
+mod errors;
 mod forward;
 mod hearing;
 mod interact;

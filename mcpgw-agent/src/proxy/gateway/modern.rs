@@ -16,10 +16,13 @@ use super::{
     tasks::{EXTENSION, TaskIds},
     uris::Uris,
 };
-use crate::mcp::{
-    AnswerObserver,
-    headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, encoded},
-    version::Revision,
+use crate::{
+    mcp::{
+        AnswerObserver,
+        headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, encoded},
+        version::Revision,
+    },
+    upstream::Endpoint,
 };
 
 /// What begins the names of the headers that repeat arguments.
@@ -47,18 +50,16 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };
-    let endpoint = match upstream.pick() {
-        Ok(endpoint) => endpoint,
-        Err(error) => return refuse(forward::unreachable(server, &error), record),
-    };
     let mut record = record;
-    if let Some(record) = &mut record {
-        record.sent_to(endpoint.address());
-        record.leaving();
-    }
-    let request = link::post(&upstream, body, &headers, call.behalf());
-    let response = match upstream.ask(&endpoint, request).await {
-        Ok(response) => response,
+    let sent_to = |endpoint: &Endpoint| {
+        if let Some(record) = &mut record {
+            record.sent_to(endpoint.address());
+            record.leaving();
+        }
+    };
+    let request = || link::post(&upstream, body.clone(), &headers, call.behalf());
+    let response = match upstream.ask_any(request, sent_to).await {
+        Ok((_, response)) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };
     drop(share);

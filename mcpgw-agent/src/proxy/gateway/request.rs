@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     super::{Shared, body::Share, exchange::Body, refused::Refused},
-    Call, Gateway, answer, forward, introduce,
+    Call, Gateway, answer, batch, forward, introduce,
     link::Facts,
     listen, lists,
     session::{Key, Session},
@@ -18,14 +18,14 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{
-        Envelope, Kind,
+        Envelope, EnvelopeError, Kind,
         error::code,
         headers::{self, MCP_SESSION_ID},
         method::Method,
         modern,
         seal::{self, GatewaySession, Nonce, Owner, ServerRequest, Token as _},
         splice::Splice,
-        version::{Era, era},
+        version::{self, Era, Revision, era},
     },
     policy::Plan,
     proxy::now,
@@ -44,9 +44,35 @@ pub(super) async fn post(
     share: Share,
     received: Instant,
 ) -> Result<Response<Body>, Refused> {
-    let envelope = Envelope::parse(&body).map_err(|refused| Refused::envelope(&refused))?;
+    match Envelope::parse(&body) {
+        Ok(envelope) => {
+            let answer = one(shared, caller, plan, catalog, head, &envelope, &body, share, received);
+            answer.await
+        }
+        Err(refused) if refused.error == EnvelopeError::Batch => {
+            let batch = batch::serve(shared, caller, plan, catalog, head, &body, share, received, &refused);
+            // Rare, and larger than all the rest of a request's state.
+            Box::pin(batch).await
+        }
+        Err(refused) => Err(Refused::envelope(&refused)),
+    }
+}
+
+/// Answers one message.
+#[allow(clippy::too_many_arguments, reason = "all that is known of a request, gathered once")]
+pub(super) async fn one(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    plan: &Arc<Plan>,
+    catalog: Option<&str>,
+    head: &Parts,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    share: Share,
+    received: Instant,
+) -> Result<Response<Body>, Refused> {
     let refuse_to = |refused: Refused| refused.to(envelope.id);
-    let era = era(&head.headers, &envelope);
+    let era = era(&head.headers, envelope);
     let (gateway, owner) = (&shared.gateway, Owner::of(&caller.session_owner()));
     let method = envelope.method.as_deref().map(Method::of);
     let session = match era {
@@ -55,25 +81,29 @@ pub(super) async fn post(
         Era::Legacy if method == Some(Method::Initialize) => None,
         Era::Legacy => gateway.session_of(&head.headers, owner, catalog).map_err(refuse_to)?,
     };
-    let call = Call::new(
-        shared, caller, plan, catalog, head, &body, era, received, session, owner,
-    )
-    .map_err(refuse_to)?;
-    check(&call, &envelope).map_err(refuse_to)?;
+    let call =
+        Call::new(shared, caller, plan, catalog, head, body, era, received, session, owner).map_err(refuse_to)?;
+    check(&call, envelope).map_err(refuse_to)?;
     match envelope.kind {
-        Kind::Request => call.request(&envelope, share).await,
+        Kind::Request => call.request(envelope, share).await,
         Kind::Notification => {
-            call.notification(&envelope).await;
+            call.notification(envelope).await;
             Ok(answer::accepted())
         }
-        Kind::Response => call.response(&envelope).await,
+        Kind::Response => call.response(envelope).await,
     }
 }
 
 /// Checks the headers against the body, as the era wants it.
 fn check(call: &Call<'_>, envelope: &Envelope<'_>) -> Result<(), Refused> {
     match call.era {
-        Era::Legacy => headers::check_claims(&call.head.headers, envelope).map_err(Refused::headers),
+        Era::Legacy => {
+            // What a client writes that has yet to hear which versions there are is its wish.
+            if envelope.known() != Some(Method::Initialize) {
+                supported(call.head)?;
+            }
+            headers::check_claims(&call.head.headers, envelope).map_err(Refused::headers)
+        }
         Era::Modern => {
             let called = envelope.tool().and_then(|tool| call.view.tools.get(tool));
             let item = called.map(|entry| &call.view.server(entry).catalogue.tools[entry.item]);
@@ -82,6 +112,22 @@ fn check(call: &Call<'_>, envelope: &Envelope<'_>) -> Result<(), Refused> {
                 .map_err(Refused::rejection)
         }
     }
+}
+
+/// Checks the version that the headers of a legacy request name.
+fn supported(head: &Parts) -> Result<Revision, Refused> {
+    Revision::of_headers(&head.headers).map_err(|_| {
+        let message = "Unsupported protocol version in MCP-Protocol-Version";
+        Refused::new(StatusCode::BAD_REQUEST, "unsupported_version", message)
+    })
+}
+
+/// Checks that a GET or DELETE is of the era that has them.
+fn has_sessions(head: &Parts) -> Result<(), Refused> {
+    if version::is_modern(&head.headers) {
+        return Err(Refused::method("method"));
+    }
+    supported(head).map(drop)
 }
 
 impl<'a> Call<'a> {
@@ -205,6 +251,10 @@ impl<'a> Call<'a> {
             Method::Initialized => {}
             Method::Cancelled => {
                 if let Some(id) = envelope.params.request_id.and_then(|part| part.raw()) {
+                    if let Key::Own(nonce) = session.key {
+                        // Before its server hears of it: the call may then end without an answer.
+                        self.shared.pending.cancel(nonce, id.get());
+                    }
                     session.cancel(id).await;
                 }
             }
@@ -268,6 +318,7 @@ pub(super) async fn get(
     catalog: Option<&str>,
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
+    has_sessions(head)?;
     let owner = Owner::of(&caller.session_owner());
     let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
     // Without a session there is nobody to speak to, and the modern era has no such stream.
@@ -295,6 +346,7 @@ pub(super) fn delete(
     catalog: Option<&str>,
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
+    has_sessions(head)?;
     let owner = Owner::of(&caller.session_owner());
     let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
     let session = session.ok_or_else(|| Refused::method("method"))?;
@@ -308,7 +360,7 @@ pub(super) fn delete(
 impl Gateway {
     /// The session that a request names; `None` if it names none. The client of a session that is over, or was
     /// never there, gets the 404 that makes it begin anew.
-    fn session_of(
+    pub(super) fn session_of(
         &self,
         headers: &HeaderMap,
         owner: Owner,

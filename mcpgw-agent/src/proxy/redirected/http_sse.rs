@@ -113,7 +113,10 @@ impl Dialled<'_> {
     pub(super) fn wait_for_stream(&self, mut record: Record, id: Option<&RawValue>, status: StatusCode) {
         record.status(status.as_u16());
         match (self.stream, id) {
-            (Some(stream), Some(id)) if status.is_success() => self.shared.pending.wait(stream, id.get(), record),
+            (Some(stream), Some(id)) if status.is_success() => {
+                // Until the contrary is heard: nobody has taken the call back.
+                self.shared.pending.wait(stream, id.get(), record, Outcome::Ok);
+            }
             (_, None) if status.is_success() => record.outcome(Outcome::Ok, None),
             _ => record.outcome(Outcome::Error, None),
         }

@@ -45,14 +45,17 @@ impl Dialled<'_> {
     pub(super) async fn post(&self, body: Bytes, share: Share) -> Result<Response<Body>, Refused> {
         let headers = &self.head.headers;
         headers::check_content(headers).map_err(Refused::headers)?;
-        let session = self.session()?;
         match Envelope::parse(&body) {
             Ok(envelope) => {
                 let id = envelope.id.map(ToOwned::to_owned);
-                let answer = self.message(envelope, &body, session, share).await;
+                let answer = self.message(envelope, &body, share).await;
                 answer.map_err(|refused| refused.to(id.as_deref()))
             }
-            Err(refused) if refused.error == EnvelopeError::Batch && self.revision(session.as_ref()).has_batches() => {
+            Err(refused) if refused.error == EnvelopeError::Batch => {
+                let session = self.session()?;
+                if !self.revision(session.as_ref()).has_batches() {
+                    return Err(Refused::envelope(&refused));
+                }
                 // Rare, and larger than all the rest of a request's state.
                 Box::pin(batch::serve(self, &body, session, share)).await
             }
@@ -74,16 +77,16 @@ impl Dialled<'_> {
         }
     }
 
-    async fn message(
-        &self,
-        envelope: Envelope<'_>,
-        body: &Bytes,
-        session: Option<Opened>,
-        share: Share,
-    ) -> Result<Response<Body>, Refused> {
+    async fn message(&self, envelope: Envelope<'_>, body: &Bytes, share: Share) -> Result<Response<Body>, Refused> {
         // The transport of 2024-11-05 has no headers to go by, whatever era is spoken over it.
         let has_headers = self.server.wanted.transport == Transport::StreamableHttp;
-        match era(&self.head.headers, &envelope) {
+        let era = era(&self.head.headers, &envelope);
+        let session = match era {
+            Era::Legacy => self.session()?,
+            // It stands for itself, whatever session it names.
+            Era::Modern => None,
+        };
+        match era {
             Era::Modern if !has_headers => {}
             Era::Legacy => headers::check_claims(&self.head.headers, &envelope).map_err(Refused::headers)?,
             Era::Modern => {
@@ -95,6 +98,9 @@ impl Dialled<'_> {
             Ok(judged) => judged,
             Err(denied) => return Ok(self.denied(denied).await),
         };
+        if era == Era::Legacy {
+            self.note_cancelled(&judged.envelope, session.as_ref());
+        }
         self.forward(judged, body, session, share).await
     }
 
@@ -184,6 +190,16 @@ impl Dialled<'_> {
         decide(self.shared, self.plan, &asked).await
     }
 
+    /// Notes that the client takes a call back, before the server hears of it: the call may then end without an answer.
+    pub(super) fn note_cancelled(&self, envelope: &Envelope<'_>, session: Option<&Opened>) {
+        if envelope.known() == Some(Method::Cancelled)
+            && let Some(key) = session.map(Opened::key).or(self.stream)
+            && let Some(id) = envelope.params.request_id.and_then(|part| part.raw())
+        {
+            self.shared.pending.cancel(key, id.get());
+        }
+    }
+
     /// Takes a message to the server, and the answer back.
     pub(super) async fn forward(
         &self,
@@ -220,6 +236,11 @@ impl Dialled<'_> {
         drop(share);
         let read = match method {
             Method::Initialize => self.seal(&envelope, &mut response).await?,
+            // Of notifications, as the stream of a GET: it has no end of its own.
+            Method::Listen => {
+                response = response.map(UpstreamBody::without_call_deadline);
+                VecDeque::new()
+            }
             _ => VecDeque::new(),
         };
         if method == Method::Listen && self.server.wanted.transport == Transport::StreamableHttp {
@@ -268,6 +289,10 @@ impl Dialled<'_> {
     ) -> Result<(Response<UpstreamBody>, Option<Opened>), Refused> {
         let request = |session: Option<&Opened>| {
             let mut request = self.request(body.clone(), session);
+            if session.is_none() && !self.caller.observed {
+                // No session is entered by an id that we did not look into.
+                request.headers_mut().remove(MCP_SESSION_ID);
+            }
             if let Some(traced) = traced {
                 traced.write_headers(request.headers_mut());
             }

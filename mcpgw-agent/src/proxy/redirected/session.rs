@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -67,7 +67,12 @@ impl Opened {
 pub(in crate::proxy) struct Known {
     opened: Memo<RedirectedSession>,
     shards: Box<[Mutex<Table>]>,
+    /// Those that are being opened anew, one call at a time.
+    replaced: Mutex<HashMap<StreamKey, Weak<Turn>>>,
 }
+
+/// Whoever has it opens a session anew; the others wait.
+type Turn = tokio::sync::Mutex<()>;
 
 /// Every request of a session looks here: those of different sessions are not to wait for each other.
 const SHARDS: usize = 64;
@@ -77,6 +82,7 @@ impl Default for Known {
         Self {
             opened: Memo::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            replaced: Mutex::default(),
         }
     }
 }
@@ -111,6 +117,28 @@ impl Known {
     /// Notes that the client ended the session.
     pub(super) fn end(&self, key: &StreamKey) {
         self.insert(*key, Note::Ended);
+    }
+
+    /// Notes that the server has this session in place of one that it lost.
+    fn replace(&self, key: &StreamKey, id: HeaderValue) {
+        if let Some(note) = self.shard(key).notes.get_mut(key) {
+            *note = match note {
+                Note::Plain(_) => Note::Plain(Some(id)),
+                Note::Tainted(_) => Note::Tainted(Some(id)),
+                Note::Ended => Note::Ended,
+            };
+        }
+    }
+
+    fn turn(&self, key: &StreamKey) -> Arc<Turn> {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = replaced.get(key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        replaced.insert(*key, Arc::downgrade(&turn));
+        turn
     }
 
     fn insert(&self, key: StreamKey, note: Note) {
@@ -226,8 +254,19 @@ impl Dialled<'_> {
 
     /// Opens a session in place of one that the server lost, if nothing is lost with it.
     pub(super) async fn replace(&self, lost: &Opened) -> Option<Opened> {
-        if !matches!(self.shared.redirected.get(&lost.key()), Some(Note::Plain(_))) {
-            return None;
+        let known = &self.shared.redirected;
+        let turn = known.turn(&lost.key());
+        let _turn = turn.lock().await;
+        let replaced = |id: HeaderValue| Opened {
+            sealed: Arc::clone(&lost.sealed),
+            upstream: id,
+            endpoint: lost.endpoint.clone(),
+        };
+        match known.get(&lost.key())? {
+            // Another call has noticed before.
+            Note::Plain(Some(id)) | Note::Tainted(Some(id)) if id != lost.upstream => return Some(replaced(id)),
+            Note::Plain(_) => {}
+            Note::Tainted(_) | Note::Ended => return None,
         }
         let params = lost.sealed.initialize.as_ref()?;
         let initialize = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{params}}}"#);
@@ -242,20 +281,16 @@ impl Dialled<'_> {
             return None;
         }
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let session = Opened {
-            sealed: lost.sealed.clone(),
-            upstream: id.clone(),
-            endpoint: lost.endpoint.clone(),
-        };
+        let session = replaced(id.clone());
         self.send(self.own_request(initialized, Some(&session)), Some(&session))
             .await
             .ok()?;
-        self.shared.redirected.insert(lost.key(), Note::Plain(Some(id)));
+        known.replace(&lost.key(), id);
         Some(session)
     }
 
     /// A POST of the gateway's own.
-    fn own_request(&self, body: Bytes, session: Option<&Opened>) -> Request<Full<Bytes>> {
+    pub(super) fn own_request(&self, body: Bytes, session: Option<&Opened>) -> Request<Full<Bytes>> {
         let mut request = self.request(body, session);
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();

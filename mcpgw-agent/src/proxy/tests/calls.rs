@@ -1,6 +1,9 @@
 //! Calls that are decided, and what becomes of them.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, Proxied, call, post, post_and_stay, read_until,
+    Answer, Proxied, call, desired, post, post_and_stay, post_modern, read_until,
     upstreams::{Scripted, Upstream, dead},
 };
 use crate::{policy::Plan, resources::Desired};
@@ -294,4 +297,23 @@ async fn a_client_that_leaves_after_its_answer_has_not_cancelled() {
     drop(client);
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
     assert_eq!(proxied.finish().await[0]["outcome"], "ok");
+}
+
+#[tokio::test]
+async fn a_stream_of_notifications_outlives_the_time_of_a_call() {
+    let (scripted, address) = Scripted::start().await;
+    let mut desired = desired(address);
+    let call = Duration::from_millis(300);
+    Arc::make_mut(&mut desired.servers[0]).timeouts.call = call;
+    let proxied = Proxied::start_with(desired, Some(address)).await;
+    let mut client = proxied.connect().await;
+    let listen = post_modern("", "subscriptions/listen", serde_json::json!({"notifications": {}}));
+    client.write_all(listen.as_bytes()).await.unwrap();
+    let mut server = scripted.asked().await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: \"first\"\n\n";
+    server.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut client, "\"first\"").await;
+    tokio::time::sleep(2 * call).await;
+    server.write_all(b"data: \"second\"\n\n").await.unwrap();
+    read_until(&mut client, "\"second\"").await;
 }

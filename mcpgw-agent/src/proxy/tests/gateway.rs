@@ -1,14 +1,21 @@
 //! Many servers behind one `/mcp`.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Answer, Proxied, modern_server::ModernServer, name, post, read_until, session_server::SessionServer};
-use crate::resources::{
-    Action, Authentication, Catalog, CatalogServer, Desired, Expose, Gateway, Pattern, Policy, Rule, Server, Settings,
+use super::{
+    Answer, Proxied, modern_server::ModernServer, name, post, post_modern, read_until, session_server::SessionServer,
+    upstreams::dead,
+};
+use crate::{
+    policy::Plan,
+    resources::{
+        Action, Authentication, Catalog, CatalogServer, Desired, Expose, Gateway, Pattern, Policy, Rule, Server,
+        Settings,
+    },
 };
 
 const GATEWAY: &str = "10.9.9.9:8080";
@@ -388,4 +395,39 @@ async fn a_server_and_its_client_cannot_fill_the_agent_with_answers_to_questions
     let rest = read_until(&mut stream, "too long").await;
     assert!(rest.contains("\"error\"") && rest.contains("\"id\":7"), "{rest}");
     assert_eq!(server.calls().len(), 1, "it is not asked again");
+}
+
+#[tokio::test]
+async fn where_one_replica_cannot_be_reached_another_is_asked() {
+    let (legacy, modern) = (SessionServer::start().await, ModernServer::start().await);
+    let mut desired = desired(&[legacy.address, modern.address]);
+    let proxied = start(desired.clone()).await;
+    // Each of them gets a replica that nobody knows yet to be dead.
+    for (server, address) in desired.servers.iter_mut().zip([legacy.address, modern.address]) {
+        let addresses = [dead().await, address];
+        *server = Arc::new(Server {
+            expose_to: Expose::Everyone,
+            ..Server::at(server.name.clone(), addresses.to_vec())
+        });
+    }
+    proxied.shared.upstreams.put_in_force(&desired.servers);
+    proxied.plan.store(Arc::new(Plan::compile(&desired)));
+    let arguments = json!({"questions": 0});
+    let to_modern = json!({"name": "b_greet", "arguments": arguments});
+    let a_legacy_session = ask(
+        &proxied,
+        "",
+        &request("tools/call", json!({"name": "a_add", "arguments": {}})),
+    )
+    .await;
+    assert_eq!(a_legacy_session.code(), None, "{a_legacy_session:?}");
+    let bridged = ask(&proxied, "", &request("tools/call", to_modern.clone())).await;
+    assert_eq!(bridged.code(), Some(4090), "it answered: {bridged:?}");
+    // The dead one is tried again after its time.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    for _ in 0..2 {
+        let modern = Answer::of(&proxied.exchange(post_modern("", "tools/call", to_modern.clone())).await);
+        assert_eq!(modern.body["result"]["resultType"], "input_required", "{modern:?}");
+    }
+    assert_eq!(modern.calls().len(), 3);
 }

@@ -1,6 +1,7 @@
 //! The proxy on real sockets, on loopback. Only the original destination is given instead of found.
 
 mod annotations;
+mod batches;
 mod calls;
 mod connections;
 mod denial_status;
@@ -27,6 +28,7 @@ mod tls;
 mod tokens;
 mod upstreams;
 mod uris;
+mod versions;
 mod witnesses;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -276,6 +278,21 @@ fn post(headers: &str, body: &str) -> String {
         "POST /mcp HTTP/1.1\r\nHost: calc.tools.svc\r\nContent-Type: application/json\r\nConnection: close\r\n\
          {headers}Content-Length: {length}\r\n\r\n{body}"
     )
+}
+
+/// A POST of a modern request with id `"m1"`; `headers` are lines that end with CR LF.
+fn post_modern(headers: &str, method: &str, mut params: Value) -> String {
+    let subject = params["name"].as_str().map(|name| format!("Mcp-Name: {name}\r\n"));
+    params["_meta"] = serde_json::json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let body = serde_json::json!({"jsonrpc": "2.0", "id": "m1", "method": method, "params": params}).to_string();
+    let headers = format!(
+        "{headers}MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{}",
+        subject.unwrap_or_default()
+    );
+    post(&headers, &body)
 }
 
 /// A POST after which the connection stays open.

@@ -70,6 +70,11 @@ async fn answer(
         Some(b"tools/call") if message["params"]["arguments"]["later"].is_string() => json!({
             "resultType": "task", "taskId": message["params"]["arguments"]["later"], "status": "working",
         }),
+        Some(b"resources/read") => return Ok(refusal(&message["id"], StatusCode::OK, -32602)),
+        Some(b"tools/call") if message["params"]["arguments"]["wanted"].is_i64() => {
+            let code = message["params"]["arguments"]["wanted"].as_i64().unwrap();
+            return Ok(refusal(&message["id"], StatusCode::BAD_REQUEST, code));
+        }
         Some(b"tools/call") if message["params"]["arguments"]["questions"].is_u64() => {
             let questions = 0..message["params"]["arguments"]["questions"].as_u64().unwrap();
             let question = |number| {
@@ -123,5 +128,14 @@ fn listen(message: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(events.into()));
     let media = "text/event-stream".parse().unwrap();
     response.headers_mut().insert("content-type", media);
+    response
+}
+
+fn refusal(id: &Value, status: StatusCode, code: i64) -> Response<Full<Bytes>> {
+    let body = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}}).to_string();
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let json = "application/json".parse().unwrap();
+    response.headers_mut().insert("content-type", json);
     response
 }

@@ -36,6 +36,7 @@ struct State {
     interrupted: String,
     resumed: Vec<String>,
     forgetful: bool,
+    answers: Vec<Value>,
 }
 
 /// A call of a tool, as it came.
@@ -111,6 +112,11 @@ impl SessionServer {
     /// How many sessions were opened.
     pub(super) fn opened(&self) -> usize {
         self.state.lock().unwrap().opened
+    }
+
+    /// The answers to the questions that its tool `ask` asks of whoever calls it.
+    pub(super) fn answers(&self) -> Vec<Value> {
+        self.state.lock().unwrap().answers.clone()
     }
 
     /// What came in `Authorization`.
@@ -200,7 +206,11 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     }
     let asked: Value = serde_json::from_slice(&body).unwrap();
     let id = &asked["id"];
-    let mut response = match asked["method"].as_str().unwrap() {
+    let Some(method) = asked["method"].as_str() else {
+        state.answers.push(asked);
+        return status(StatusCode::ACCEPTED);
+    };
+    let mut response = match method {
         "initialize" => {
             state.opened += 1;
             let name = format!("own-{}", state.opened);
@@ -252,6 +262,14 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             let tasks: Vec<Value> = state.tasks.iter().map(task).collect();
             whole(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}).to_string())
         }
+        "tools/call" if asked["params"]["name"] == "ask" => {
+            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {}});
+            let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+            let mut response = whole(format!("data: {question}\n\ndata: {answer}\n\n"));
+            let events = "text/event-stream".parse().unwrap();
+            response.headers_mut().insert("content-type", events);
+            response
+        }
         "tools/call" => {
             let tool = asked["params"]["name"].as_str().unwrap().to_owned();
             let content = json!([{"type": "text", "text": format!("{tool} of {}", session.unwrap_or_default())}]);
@@ -270,7 +288,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
                 stream("id: c1\nretry: 1\ndata: \n\n".to_owned())
             }
         }
-        "server/discover" => {
+        "server/discover" | "vendor/unknown" => {
             whole(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "?"}}).to_string())
         }
         _ => whole(json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string()),

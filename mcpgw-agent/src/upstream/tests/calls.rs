@@ -1,6 +1,10 @@
 //! What is sent where, what comes back, and what becomes of connections.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -9,7 +13,10 @@ use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener, time::timeout
 use super::{Scripted, answer, ask, name, post, read_until, server, text, with};
 use crate::{
     resources::Timeouts,
-    upstream::{BodyError, UpstreamError},
+    upstream::{
+        BodyError, Upstream, UpstreamError,
+        limits::{EJECTION, MAX_POOR_ANSWERS},
+    },
 };
 
 #[tokio::test]
@@ -290,4 +297,129 @@ async fn where_no_endpoint_can_be_reached_one_is_tried_all_the_same() {
         let error = ask(&upstream, post("body")).await.unwrap_err();
         assert!(matches!(error, UpstreamError::Unreachable(_)), "{error:?}");
     }
+}
+
+/// Where each of so many calls went, one after the other, and ended.
+async fn destinations(upstream: &Upstream, calls: u32) -> Vec<SocketAddr> {
+    let mut places = Vec::new();
+    for _ in 0..calls {
+        let endpoint = upstream.pick().unwrap();
+        places.push(endpoint.address());
+        if let Ok(answered) = upstream.send(&endpoint, post("body")).await {
+            text(answered.into_body()).await;
+        }
+    }
+    places
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_calls_and_answers_none_is_left_alone_after_a_few() {
+    let busy = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    // It closes the connection, is silent for too long, says that it cannot.
+    for poor in [Some(""), None, Some(busy)] {
+        let (good, bad) = (Scripted::start().await, Scripted::start().await);
+        let mut both = server(&[bad.address, good.address]);
+        both.timeouts.first_byte = Duration::from_millis(if poor.is_none() { 50 } else { 20_000 });
+        let (_upstreams, upstream) = with(both);
+        let serve_well = async {
+            loop {
+                let mut stream = good.accept().await;
+                read_until(&mut stream, "body").await;
+                answer(&mut stream, "done").await;
+            }
+        };
+        let serve_poorly = async {
+            let mut kept = Vec::new();
+            loop {
+                let mut stream = bad.accept().await;
+                read_until(&mut stream, "body").await;
+                match poor {
+                    Some(said) => {
+                        stream.write_all(said.as_bytes()).await.unwrap();
+                        stream.shutdown().await.unwrap();
+                    }
+                    None => kept.push(stream),
+                }
+            }
+        };
+        let client = async {
+            let places = destinations(&upstream, 40).await;
+            let tried = places.iter().filter(|place| **place == bad.address).count();
+            assert_eq!(tried, MAX_POOR_ANSWERS as usize, "{poor:?}: {places:?}");
+            // After its time one call tries it, and that it fails again is enough.
+            tokio::time::sleep(EJECTION.0 + Duration::from_millis(100)).await;
+            let places = destinations(&upstream, 10).await;
+            let tried = places.iter().filter(|place| **place == bad.address).count();
+            assert_eq!(tried, 1, "{poor:?}: {places:?}");
+        };
+        tokio::select! {
+            () = client => {}
+            () = serve_well => {}
+            () = serve_poorly => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_now_and_then_is_kept() {
+    let (good, sometimes) = (Scripted::start().await, Scripted::start().await);
+    let (_upstreams, upstream) = with(server(&[sometimes.address, good.address]));
+    let serve = async |scripted: &Scripted, fails: bool| {
+        for call in 0_u32.. {
+            let mut stream = scripted.accept().await;
+            read_until(&mut stream, "body").await;
+            if !fails || call % MAX_POOR_ANSWERS == MAX_POOR_ANSWERS - 1 {
+                answer(&mut stream, "done").await;
+            }
+        }
+    };
+    let client = async {
+        let places = destinations(&upstream, 40).await;
+        let tried = places.iter().filter(|place| **place == sometimes.address).count();
+        assert_eq!(tried, 20, "{places:?}");
+    };
+    tokio::select! {
+        () = client => {}
+        () = serve(&good, false) => {}
+        () = serve(&sometimes, true) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_sent_goes_to_another_endpoint_and_what_was_sent_does_not() {
+    let dead = || async { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let (one, two, good) = (dead().await, dead().await, Scripted::start().await);
+    let (_upstreams, upstream) = with(server(&[one, two, good.address]));
+    let mut tried = Vec::new();
+    let served = async {
+        let mut stream = good.accept().await;
+        read_until(&mut stream, "body").await;
+        answer(&mut stream, "done").await;
+        stream
+    };
+    let asked = upstream.ask_any(|| post("body"), |endpoint| tried.push(endpoint.address()));
+    let (asked, stream) = tokio::join!(asked, served);
+    let (endpoint, answered) = asked.unwrap();
+    assert_eq!(
+        (endpoint.address(), &*tried),
+        (good.address, &[one, two, good.address][..])
+    );
+    assert_eq!(text(answered.into_body()).await, "done");
+    drop((stream, good));
+    // Now there is nobody, and it ends.
+    let mut tries = 0;
+    let asked = upstream.ask_any(|| post("body"), |_| tries += 1).await;
+    assert!(asked.is_err() && tries <= 3, "{tries}");
+    // One that took the request has it, whatever became of it.
+    let (one, two) = (Scripted::start().await, Scripted::start().await);
+    let (_upstreams, upstream) = with(server(&[one.address, two.address]));
+    let served = async {
+        let mut stream = one.accept().await;
+        read_until(&mut stream, "body").await;
+    };
+    let mut tries = 0;
+    let asked = async { upstream.ask_any(|| post("body"), |_| tries += 1).await.map(|_| ()) };
+    let (asked, ()) = tokio::join!(asked, served);
+    assert!(matches!(asked, Err(UpstreamError::Closed(_))), "{asked:?}");
+    assert_eq!(tries, 1);
 }

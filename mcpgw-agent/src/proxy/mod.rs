@@ -182,7 +182,6 @@ impl Shared {
     /// Counts and audits a connection that is refused.
     fn refuse(&self, reason: &'static str, caller: &Arc<Caller>) {
         self.telemetry.refused(Refusal {
-            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,

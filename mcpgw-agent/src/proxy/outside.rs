@@ -1,14 +1,15 @@
 //! A call about which somebody outside is asked: a policy engine, about what the rules allow. If its client leaves
 //! meanwhile, that is recorded too.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use super::{Shared, call::Asked};
 use crate::{
     engines::{Check, EngineError},
+    mcp::governed::Kind,
     policy::Because,
     resources::{ExtAuthz, OnFailure},
-    telemetry::{Refusal, Who},
+    telemetry::{CallStart, Verdict},
 };
 
 /// What a policy engine says.
@@ -86,13 +87,24 @@ impl Drop for Undecided<'_> {
         let Some((shared, call)) = self.waiting.take() else {
             return;
         };
-        shared.telemetry.refused(Refusal {
-            time: SystemTime::now(),
-            reason: LEFT,
-            decision_id: None,
-            status: None,
-            path: call.path,
-            who: Who::Caller(call.caller.clone()),
-        });
+        drop(shared.telemetry.call(CallStart {
+            server: Some(call.server.name()),
+            kind: call.governed.kind,
+            name: call.governed.name,
+            called_as: call.called_as,
+            tool_is_named: call.governed.kind == Kind::Tool && call.server.names_tool(call.governed.name),
+            request_id: call.id,
+            read: call.read,
+            request_bytes: call.request_bytes as u64,
+            verdict: Verdict::Undecided,
+            reason: Some(LEFT),
+            ..CallStart::new(
+                Arc::clone(call.caller),
+                call.path,
+                call.governed.method,
+                call.received,
+                call.carried,
+            )
+        }));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! record    the record of one call, from its decision to its end
+//! listed    … and how much of a list was shown
 //! metrics   the instruments, and their text for Prometheus
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
@@ -18,6 +19,7 @@ mod datapath;
 mod engines;
 mod issuers;
 mod labels;
+mod listed;
 mod metrics;
 mod otlp;
 mod pins;
@@ -40,6 +42,7 @@ pub use audit::{
     ROOM_TIMEOUT, Refusal, Who,
 };
 pub use labels::{MAX_TOOL_LABELS, OTHER};
+pub use listed::Listed;
 pub use metrics::MetricsError;
 pub use otlp::{ExportError, ExportSettings, ExportSettingsError};
 pub use record::{CallStart, DecidedBy, Outcome, Path, Record, Verdict};
@@ -155,11 +158,6 @@ impl Telemetry {
         Record::open(Arc::clone(self), start)
     }
 
-    /// An id by which a decision is found in the audit log.
-    pub fn decision_id(&self) -> String {
-        self.decisions.next()
-    }
-
     /// What stands for a tool where a caller must not be able to make up names; `proven` names stand for
     /// themselves.
     pub fn tool_key(&self, server: &ObjectName, tool: &str, proven: bool) -> Arc<str> {
@@ -197,7 +195,6 @@ impl Telemetry {
     pub fn would_refuse(&self, reason: &'static str, caller: &Arc<Caller>, path: Path) {
         self.metrics.would_refuse(reason);
         self.audit.refused(Refusal {
-            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,
@@ -210,7 +207,6 @@ impl Telemetry {
     pub fn original_dst_missing(&self, who: Who, reason: &'static str) {
         self.metrics.original_dst_missing();
         self.audit.refused(Refusal {
-            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,

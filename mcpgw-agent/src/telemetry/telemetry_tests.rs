@@ -63,10 +63,12 @@ impl Bench {
         self.telemetry.call(CallStart {
             spent: None,
             engine: None,
+            reason: None,
+            arguments_hash: None,
             payload: None,
             path: Path::Redirected,
             caller: caller(),
-            server: &name("tools", "calc"),
+            server: Some(&name("tools", "calc")),
             method: "tools/call",
             kind: crate::mcp::governed::Kind::Tool,
             name: tool,
@@ -104,11 +106,47 @@ impl Bench {
 }
 
 #[test]
+fn a_caller_known_by_its_token_has_its_labels() {
+    let bench = Bench::new();
+    let token = crate::identity::Token {
+        issuer: "https://issuer.example".into(),
+        subject: "system:serviceaccount:apps:bot".into(),
+        groups: vec![],
+        claims: serde_json::Map::new(),
+        service_account: Some(crate::identity::ServiceAccount {
+            name: name("apps", "bot"),
+            pod: None,
+            pod_uid: None,
+        }),
+    };
+    let caller = Arc::new(Caller {
+        workload: None,
+        token: Some(Arc::new(token)),
+        ..(*caller()).clone()
+    });
+    let (headers, meta) = (http::HeaderMap::new(), crate::mcp::params::Meta::default());
+    let carried = Carried {
+        headers: &headers,
+        version: http::Version::HTTP_11,
+        meta: &meta,
+    };
+    let server = name("tools", "calc");
+    drop(bench.telemetry.call(CallStart {
+        server: Some(&server),
+        kind: crate::mcp::governed::Kind::Tool,
+        name: "add",
+        ..CallStart::new(caller, Path::Gateway, "tools/call", Instant::now(), carried)
+    }));
+    let text = bench.telemetry.render();
+    let labels = r#"source_namespace="apps",source_service_account="bot""#;
+    assert!(text.contains(labels), "{text}");
+}
+
+#[test]
 fn metrics_have_exactly_their_names() {
     let bench = Bench::new();
     bench.finish("add", Outcome::Ok);
     bench.telemetry.refused(Refusal {
-        decision_id: None,
         time: SystemTime::now(),
         path: Path::Redirected,
         reason: "tls",

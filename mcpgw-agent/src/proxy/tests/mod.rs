@@ -15,6 +15,7 @@ mod observed;
 mod payloads;
 mod pins;
 mod promises;
+mod records;
 mod refusals;
 mod reload;
 mod resumption;

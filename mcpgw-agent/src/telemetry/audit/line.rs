@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
-    mcp::governed::Kind,
+    mcp::{governed::Kind, seal::Fingerprint},
     resources::ObjectName,
-    telemetry::{DecidedBy, Outcome, Path},
+    telemetry::{DecidedBy, Outcome, Path, listed::ListCount},
 };
 
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
@@ -39,7 +39,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) time: SystemTime,
     pub(in crate::telemetry) caller: Arc<Caller>,
     pub(in crate::telemetry) path: Path,
-    pub(in crate::telemetry) server: ObjectName,
+    pub(in crate::telemetry) server: Option<ObjectName>,
     pub(in crate::telemetry) method: String,
     pub(in crate::telemetry) kind: Kind,
     pub(in crate::telemetry) name: String,
@@ -47,6 +47,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
     pub(in crate::telemetry) decision: &'static str,
     pub(in crate::telemetry) rule: Option<Arc<str>>,
+    pub(in crate::telemetry) reason: Option<&'static str>,
     pub(in crate::telemetry) engine: Option<Box<DecidedBy>>,
     pub(in crate::telemetry) decision_id: String,
     pub(in crate::telemetry) outcome: Outcome,
@@ -58,8 +59,12 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) response_bytes: u64,
     /// Of a call that is traced.
     pub(in crate::telemetry) trace_id: Option<TraceId>,
+    /// What stands for its arguments.
+    pub(in crate::telemetry) arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     pub(in crate::telemetry) payload: Option<Payload>,
+    /// Of a list: what of it was shown.
+    pub(in crate::telemetry) listed: Option<ListCount>,
 }
 
 /// A request or connection that was refused before any decision about a tool.
@@ -72,8 +77,6 @@ pub struct Refusal {
     pub status: Option<u16>,
     /// How it came here.
     pub path: Path,
-    /// Finds it in this log, where its caller was told how.
-    pub decision_id: Option<String>,
     /// Whose it was.
     pub who: Who,
 }
@@ -124,6 +127,8 @@ struct ToolCallLine<'a> {
     path: &'static str,
     decision: &'static str,
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// The service outside that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     engine: Option<&'a str>,
@@ -134,7 +139,8 @@ struct ToolCallLine<'a> {
     outcome: Outcome,
     status: Option<u16>,
     identity: Identity<'a>,
-    server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +154,12 @@ struct ToolCallLine<'a> {
     method: &'a str,
     request_id: Option<&'a RawValue>,
     is_error: Option<bool>,
+    /// Elements of a list that its caller was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shown: Option<usize>,
+    /// … and those that rules or pins hide from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden: Option<usize>,
     duration_ms: f64,
     overhead_us: u64,
     request_bytes: u64,
@@ -155,6 +167,9 @@ struct ToolCallLine<'a> {
     destination: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+    /// Of the arguments as they were written: equal where these are, as long as the key is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a RawValue>,
     /// Why they are not there.
@@ -180,13 +195,14 @@ impl<'a> ToolCallLine<'a> {
             path: call.path.name(),
             decision: call.decision,
             rule: call.rule.as_deref(),
+            reason: call.reason,
             engine: call.engine.as_ref().map(|decided| decided.engine),
             engine_error: call.engine.as_ref().and_then(|decided| decided.error.as_deref()),
             decision_id: &call.decision_id,
             outcome: call.outcome,
             status: call.status,
             identity: Identity::of(&call.caller),
-            server: call.server.to_string(),
+            server: call.server.as_ref().map(ToString::to_string),
             tool: name(Kind::Tool),
             prompt: name(Kind::Prompt),
             resource: name(Kind::Resource),
@@ -195,12 +211,15 @@ impl<'a> ToolCallLine<'a> {
             method: &call.method,
             request_id: call.request_id.as_deref(),
             is_error: call.is_error,
+            shown: call.listed.map(|listed| listed.shown),
+            hidden: call.listed.map(|listed| listed.hidden),
             duration_ms: call.duration.as_micros() as f64 / 1000.0,
             overhead_us: call.overhead.as_micros() as u64,
             request_bytes: call.request_bytes,
             response_bytes: call.response_bytes,
             destination: call.caller.destination,
             trace_id: call.trace_id.map(|id| id.to_string()),
+            arguments_hash: call.arguments_hash.map(|hash| hash.to_string()),
             arguments,
             arguments_omitted,
         }
@@ -216,8 +235,6 @@ struct RefusedLine<'a> {
     node: &'a str,
     path: &'static str,
     reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision_id: Option<&'a str>,
     status: Option<u16>,
     identity: Identity<'a>,
     destination: Option<SocketAddr>,
@@ -238,7 +255,6 @@ impl<'a> RefusedLine<'a> {
             node,
             path: refusal.path.name(),
             reason: refusal.reason,
-            decision_id: refusal.decision_id.as_deref(),
             status: refusal.status,
             identity,
             destination,

@@ -20,7 +20,7 @@ use super::context::{Carried, Propagated};
 use crate::{
     identity::Caller,
     mcp::{
-        governed::{Kind, METHODS},
+        governed::{Kind, recorded},
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         params::MetaKey,
         version::Revision,
@@ -37,7 +37,8 @@ pub(in crate::telemetry) struct Opened<'a> {
     pub(in crate::telemetry) carried: Carried<'a>,
     pub(in crate::telemetry) caller: &'a Caller,
     pub(in crate::telemetry) path: Path,
-    pub(in crate::telemetry) server: &'a ObjectName,
+    /// `None` where it is about several, or none is known to have what it is about.
+    pub(in crate::telemetry) server: Option<&'a ObjectName>,
     pub(in crate::telemetry) method: &'a str,
     pub(in crate::telemetry) kind: Kind,
     /// The name of what it is about, cut to what is recorded of it.
@@ -80,8 +81,7 @@ impl CallSpans {
         let parent = carried.parent();
         let parent = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
         // A method that is nobody's is the caller's word, and no name.
-        let known = METHODS.iter().find(|(known, _)| *known == opened.method);
-        let method = known.map_or(OTHER, |(known, _)| known);
+        let method = recorded(opened.method).unwrap_or(OTHER);
         let builder = tracer
             .span_builder(method)
             .with_kind(SpanKind::Server)
@@ -163,10 +163,12 @@ impl CallSpans {
 fn common(opened: &Opened<'_>) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("mcp.method.name", opened.method.to_owned()),
-        KeyValue::new("mcpgw.server", opened.server.to_string()),
         KeyValue::new("network.transport", "tcp"),
         KeyValue::new("network.protocol.name", "http"),
     ];
+    if let Some(server) = opened.server {
+        attributes.push(KeyValue::new("mcpgw.server", server.to_string()));
+    }
     let name = || opened.name.to_owned();
     match opened.kind {
         Kind::Tool => {

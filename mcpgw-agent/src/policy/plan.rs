@@ -164,6 +164,12 @@ impl Plan {
         if let (Decision::Allow { .. }, Some(all)) = (&judgement.decision, &server.with_trials) {
             let trial = all.decide(ask, &server.title, &self.default_deny);
             judgement.looked_at += trial.looked_at;
+            // The rules in force were looked at twice, and failed once.
+            for (rule, failure) in trial.failures {
+                if !judgement.failures.iter().any(|(known, _)| *known == rule) {
+                    judgement.failures.push((rule, failure));
+                }
+            }
             if let Decision::Deny { rule, .. } = trial.decision {
                 judgement.would_deny = Some(rule);
             }

@@ -87,6 +87,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         // Rare, and larger than all the rest of a request's state.
         match Box::pin(outside::allows(shared, wanted, asked)).await {
             Outside::Allows => {}
+            Outside::Unheard(error) => engine = Some(DecidedBy::EXT_AUTHZ.failing(&error)),
             Outside::Denies(why) => {
                 (verdict, rule, because) = (denied(asked.caller), Some(EXT_AUTHZ.into()), why);
                 engine = Some(DecidedBy::EXT_AUTHZ);
@@ -99,7 +100,11 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         }
     }
     if verdict != Verdict::Deny && asked.server.is_limited() {
-        match spend(shared, asked).await {
+        let (spending, unheard) = spend(shared, asked).await;
+        if let Some(error) = unheard {
+            engine.get_or_insert(DecidedBy::RATE_LIMIT_SERVICE.failing(&error));
+        }
+        match spending {
             Spending::Spent(taken) => spent = Some(taken),
             Spending::Tried(taken, limit) => {
                 spent = Some(taken);

@@ -78,7 +78,7 @@ use tokio_util::{
 };
 
 use crate::{
-    datapath::{PodListeners, Serve, ServeGuard},
+    datapath::{KernelRefusals, PodListeners, Serve, ServeGuard},
     discovery::Discovery,
     engines::Engines,
     identity::{Caller, jwt::Authenticator},
@@ -241,6 +241,10 @@ impl Proxy {
 }
 
 impl Serve for Proxy {
+    fn refused(&self, refusals: KernelRefusals) {
+        self.shared.telemetry.kernel_refused(refusals);
+    }
+
     fn serve(&self, pod: PodListeners) -> ServeGuard {
         let PodListeners {
             identity,

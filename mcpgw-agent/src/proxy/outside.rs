@@ -14,8 +14,10 @@ use crate::{
 
 /// What a policy engine says.
 pub(super) enum Outside {
-    /// The request may go on, also where nothing is said and that is what the settings want then.
+    /// The request may go on.
     Allows,
+    /// Nothing, for this reason, and the request may go on: that is what the settings want then.
+    Unheard(EngineError),
     /// It may not.
     Denies(Because),
     /// Nothing.
@@ -25,7 +27,7 @@ pub(super) enum Outside {
 /// Asks a policy engine about a request that the rules allow.
 pub(super) async fn allows(shared: &Shared, wanted: &Arc<ExtAuthz>, call: &Asked<'_>) -> Outside {
     let silent = |error: EngineError| match wanted.engine.on_failure {
-        OnFailure::Open if !error.may_be_the_callers_doing() => Outside::Allows,
+        OnFailure::Open if !error.may_be_the_callers_doing() => Outside::Unheard(error),
         OnFailure::Open | OnFailure::Closed => Outside::Silent(error),
     };
     let engine = match shared.engines.policy(wanted) {

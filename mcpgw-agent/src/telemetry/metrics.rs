@@ -177,6 +177,18 @@ impl Metrics {
             .build();
     }
 
+    pub(super) fn observe_readiness(&self, components: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static) {
+        self.meter
+            .u64_observable_gauge("mcpgw_ready")
+            .with_description("Whether a component of the agent is ready, as /readyz says.")
+            .with_callback(move |gauge| {
+                for (component, ready) in components() {
+                    gauge.observe(u64::from(ready), &[KeyValue::new("component", component)]);
+                }
+            })
+            .build();
+    }
+
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
     }

@@ -49,7 +49,7 @@ pub use record::{CallStart, DecidedBy, Outcome, Path, Record, Verdict};
 pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
 
 use crate::{
-    datapath::status::DatapathStatus,
+    datapath::{KernelRefusals, status::DatapathStatus},
     engines::Engines,
     identity::{Caller, jwt::Issuers},
     pins::Pins,
@@ -153,6 +153,11 @@ impl Telemetry {
         self.metrics.observe_configuration(errors);
     }
 
+    /// Exports which components are ready; call it once.
+    pub fn observe_readiness(&self, components: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static) {
+        self.metrics.observe_readiness(components);
+    }
+
     /// Opens the record of a request that was just decided.
     pub fn call(self: &Arc<Self>, start: CallStart<'_>) -> Record {
         Record::open(Arc::clone(self), start)
@@ -184,6 +189,11 @@ impl Telemetry {
     /// Counts that a server announced an update of a resource that is not its own, or that nobody has.
     pub fn strange_update(&self, server: &ObjectName) {
         self.metrics.strange_update(server);
+    }
+
+    /// Audits what the kernel refused; the datapath's metrics count it.
+    pub fn kernel_refused(&self, refusals: KernelRefusals) {
+        self.audit.kernel(refusals);
     }
 
     /// Audits what has become of a tool's definition.

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use http::Version;
+use opentelemetry::trace::TraceId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -102,11 +104,11 @@ impl Verdict {
     }
 }
 
-/// A service outside that had the last word on a call, by its field in the settings.
+/// A service outside that had the last word on a call, or should have had it, by its field in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecidedBy {
     pub(super) engine: &'static str,
-    /// Why it said nothing, where that is why the call was refused.
+    /// Why it said nothing, where it did not: the call was refused, or went on without its word.
     pub(super) error: Option<Box<str>>,
 }
 
@@ -242,6 +244,8 @@ pub struct Record {
     payload: Option<Payload>,
     /// What became of the list that was asked for.
     listed: Option<Arc<Listed>>,
+    /// The trace that its caller says it is part of, where we trace it not.
+    callers_trace: Option<TraceId>,
     /// Where it is traced.
     spans: Option<Box<CallSpans>>,
 }
@@ -307,6 +311,10 @@ impl Record {
                 decision_id: &decision_id,
             })
         });
+        let callers_trace = match spans {
+            Some(_) => None,
+            None => carried.trace_id(),
+        };
         Self {
             path,
             server: server.cloned(),
@@ -339,6 +347,7 @@ impl Record {
             arguments_hash,
             payload,
             listed: None,
+            callers_trace,
             spans,
             caller,
             telemetry,
@@ -383,8 +392,12 @@ impl Record {
         }
     }
 
-    /// The server has begun to answer: the time is the gateway's own again, until the head of its answer is made.
-    pub fn answered(&mut self) {
+    /// The server has begun to answer, in this version of HTTP: the time is the gateway's own again, until the head of
+    /// its answer is made.
+    pub fn answered(&mut self, version: Version) {
+        if let Some(spans) = &mut self.spans {
+            spans.answered_in(version);
+        }
         self.own_since = Some(Instant::now());
     }
 
@@ -419,7 +432,7 @@ impl Drop for Record {
             None => OTHER.into(),
         };
         let tool_label = (self.kind == Kind::Tool).then(label);
-        let trace_id = self.spans.as_ref().map(|spans| spans.trace_id());
+        let trace_id = self.spans.as_ref().map(|spans| spans.trace_id()).or(self.callers_trace);
         if let Some(spans) = self.spans.take() {
             spans.end(&Ended {
                 tool_label: tool_label.as_deref(),

@@ -31,6 +31,7 @@ fn caller() -> Arc<Caller> {
         process: Some(Process {
             pid: 42,
             executable: Some("/usr/bin/agent".into()),
+            container: Some("0a1b".to_owned()),
             command: "agent".to_owned(),
         }),
         token: None,
@@ -154,6 +155,9 @@ fn metrics_have_exactly_their_names() {
         who: Who::Caller(caller()),
     });
     bench.telemetry.observe_plan(|| 7);
+    bench
+        .telemetry
+        .observe_readiness(|| vec![("plan".to_owned(), true), ("audit".to_owned(), false)]);
     let workload = |state| WorkloadStatus {
         name: "agents/a".to_owned(),
         service_account: "ci".to_owned(),
@@ -185,6 +189,8 @@ fn metrics_have_exactly_their_names() {
     let text = bench.telemetry.render();
     for line in [
         r#"mcp_tool_calls_total{mcp_server_name="calc",mcp_server_namespace="tools",outcome="ok",path="redirected",source_namespace="agents",source_service_account="ci",status_code="200",tool_name="add"} 1"#,
+        r#"mcpgw_ready{component="plan"} 1"#,
+        r#"mcpgw_ready{component="audit"} 0"#,
         r#"mcp_tool_call_duration_seconds_count{mcp_server_name="calc",mcp_server_namespace="tools",tool_name="add"} 1"#,
         r#"mcp_server_operation_duration_seconds_bucket{gen_ai_tool_name="add",mcp_method_name="tools/call",le="300"} 1"#,
         r#"mcpgw_overhead_seconds_bucket{le="0.00001"} 1"#,

@@ -334,7 +334,7 @@ impl Dialled<'_> {
                 None
             }
             (Some(mut record), Transport::StreamableHttp) => {
-                record.answered();
+                record.answered(head.version);
                 let watch = Watch::new(record, AnswerObserver::new(id, &head.headers), head.status);
                 Some(match (&session, id) {
                     (Some(session), Some(id)) => watch.waiting_in(&self.shared.pending, session.key(), id),

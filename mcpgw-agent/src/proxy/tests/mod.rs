@@ -197,6 +197,7 @@ impl Proxied {
                     process: Some(Process {
                         pid: 1,
                         executable: None,
+                        container: None,
                         command: "test".to_owned(),
                     }),
                     token: None,

@@ -222,3 +222,23 @@ async fn a_list_in_a_batch_is_recorded_as_any_other() {
     let methods: Vec<&Value> = lines.iter().map(|line| &line["method"]).collect();
     assert_eq!(methods, ["tools/call", "tools/list"]);
 }
+
+#[tokio::test]
+async fn a_trace_that_only_the_caller_knows_is_named_in_the_line() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let upstream = Upstream::start().await;
+    let proxied = Proxied::start(upstream.address).await;
+    ask(
+        &proxied,
+        &format!("traceparent: {parent}\r\n"),
+        &call("add", &json!({})),
+    )
+    .await;
+    let params = json!({"name": "add", "_meta": {"traceparent": parent}});
+    ask(&proxied, "", &request("tools/call", params)).await;
+    ask(&proxied, "traceparent: 00-nonsense-1-01\r\n", &call("add", &json!({}))).await;
+    let lines = proxied.finish().await;
+    let traces: Vec<Option<&str>> = lines.iter().map(|line| line["traceId"].as_str()).collect();
+    assert_eq!(traces, [Some(TRACE), Some(TRACE), None]);
+}

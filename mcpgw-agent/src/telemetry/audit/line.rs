@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::{
     Payload,
     definition::{DefinitionChange, DefinitionLine},
+    kernel::{Kernel, KernelLine},
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
@@ -32,6 +33,7 @@ pub(super) enum Event {
     Refused(Refusal),
     StreamEnded(Refusal),
     Definition(DefinitionChange),
+    Kernel(Kernel),
 }
 
 /// A decided call, or other request, and what became of it.
@@ -111,6 +113,7 @@ pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_jso
         Event::ToolCall(call) => serde_json::to_writer(&mut *line, &ToolCallLine::new(node, call))?,
         Event::Refused(refusal) => serde_json::to_writer(&mut *line, &RefusedLine::new(node, refusal))?,
         Event::StreamEnded(ended) => serde_json::to_writer(&mut *line, &RefusedLine::of_stream(node, ended))?,
+        Event::Kernel(kernel) => serde_json::to_writer(&mut *line, &KernelLine::new(node, kernel))?,
         Event::Definition(change) => serde_json::to_writer(&mut *line, &DefinitionLine::new(node, change))?,
     }
     line.push(b'\n');
@@ -272,10 +275,12 @@ impl<'a> RefusedLine<'a> {
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Identity<'a> {
+pub(super) struct Identity<'a> {
     namespace: Option<&'a str>,
     service_account: Option<&'a str>,
     workload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Cow<'a, str>>,
     pid: Option<u32>,
     executable: Option<Cow<'a, str>>,
     command: Option<&'a str>,
@@ -300,6 +305,7 @@ impl<'a> Identity<'a> {
         };
         let text = |path: &std::path::PathBuf| Cow::Owned(bounded(&path.to_string_lossy()).into_owned());
         Self {
+            container: process.container.as_deref().map(bounded),
             pid: Some(process.pid),
             executable: process.executable.as_ref().map(text),
             command: Some(&process.command),
@@ -317,7 +323,7 @@ impl<'a> Identity<'a> {
         }
     }
 
-    fn of_workload(workload: &'a WorkloadIdentity) -> Self {
+    pub(super) fn of_workload(workload: &'a WorkloadIdentity) -> Self {
         Self {
             namespace: Some(&workload.workload.namespace),
             service_account: Some(&workload.service_account),

@@ -117,9 +117,15 @@ impl CallSpans {
             let builder = self.tracer.span_builder(self.method).with_kind(SpanKind::Client);
             let mut span = self.tracer.build_with_context(builder, &parent);
             span.set_attributes(self.common.drain(..));
-            span.set_attribute(KeyValue::new("network.protocol.version", "1.1"));
             span
         })
+    }
+
+    /// Notes in which version of HTTP the server answers.
+    pub(in crate::telemetry) fn answered_in(&mut self, version: Version) {
+        if let Some(client) = &mut self.client {
+            client.set_attribute(protocol_version(version));
+        }
     }
 
     /// Notes where it goes.
@@ -211,13 +217,8 @@ fn common(opened: &Opened<'_>) -> Vec<KeyValue> {
 
 /// What only the SERVER span says.
 fn of_server(opened: &Opened<'_>) -> Vec<KeyValue> {
-    let protocol = if opened.carried.version == Version::HTTP_2 {
-        "2"
-    } else {
-        "1.1"
-    };
     let mut attributes = vec![
-        KeyValue::new("network.protocol.version", protocol),
+        protocol_version(opened.carried.version),
         KeyValue::new("mcpgw.path", opened.path.name()),
         KeyValue::new("mcpgw.decision", opened.decision),
         KeyValue::new("mcpgw.decision_id", opened.decision_id.to_owned()),
@@ -231,6 +232,11 @@ fn of_server(opened: &Opened<'_>) -> Vec<KeyValue> {
         attributes.extend(address("client", client));
     }
     attributes
+}
+
+fn protocol_version(version: Version) -> KeyValue {
+    let version = if version == Version::HTTP_2 { "2" } else { "1.1" };
+    KeyValue::new("network.protocol.version", version)
 }
 
 fn address(whose: &'static str, address: SocketAddr) -> [KeyValue; 2] {

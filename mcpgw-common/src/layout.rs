@@ -6,7 +6,7 @@
 use crate::{Address, Endpoint, Reason};
 
 /// The version of these layouts: part of the pin path.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Names of the pinned maps, as the programs declare them.
 pub mod name {
@@ -31,9 +31,15 @@ pub mod name {
     pub const ORIGINS: &str = "ORIGINS";
     /// Until when the agent is taken to be alive, at index 0: nanoseconds since boot, suspended time included.
     pub const LEASE: &str = "LEASE";
+    /// Per workload slot, what was refused: [`Refusals`](super::Refusals). At [`NOBODY`](super::NOBODY) that of callers
+    /// who are no workload.
+    pub const REFUSED: &str = "REFUSED";
+    /// As much of [`REFUSED`] as the agent has told of: written by the agent alone, and there for the next one.
+    pub const REPORTED: &str = "REPORTED";
     /// The maps that are pinned (all of them).
-    pub const ALL: [&str; 10] = [
-        GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS, LEASE,
+    pub const ALL: [&str; 12] = [
+        GOVERNED, WORKLOADS, NETNS, SETTINGS, HANDOFFS, COMMITTED, ACCEPTED, COUNTERS, ORIGINS, LEASE, REFUSED,
+        REPORTED,
     ];
 }
 
@@ -141,6 +147,16 @@ pub struct Origin {
 /// Number of counters.
 pub const COUNTER_SLOTS: u32 = Reason::ALL.len() as u32;
 
+/// The place of callers who are no workload, behind the slots.
+pub const NOBODY: u32 = MAX_WORKLOADS;
+/// Entries of `REFUSED` and `REPORTED`.
+pub const REFUSAL_SLOTS: u32 = MAX_WORKLOADS + 1;
+
+/// How much of one workload was refused, by [`Reason`].
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refusals(pub [u64; COUNTER_SLOTS as usize]);
+
 #[cfg(feature = "user")]
 mod pod {
     // SAFETY: `repr(C)`, `Copy`, integers only, without padding, as asserted below.
@@ -155,6 +171,8 @@ mod pod {
     unsafe impl aya::Pod for super::Flow {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Origin {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Refusals {}
 }
 
 const _: () = {

@@ -41,11 +41,13 @@ pub enum Reason {
     GatewayOnly = 16,
     /// The workload is only observed, and cannot be taken to the proxy now: it dials as if there were none.
     Observed = 17,
+    /// Nobody listens where the connection would be sent: no agent runs.
+    NoAgent = 18,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotGoverned,
         Self::Agent,
         Self::ModeOff,
@@ -64,6 +66,7 @@ impl Reason {
         Self::NotCommitted,
         Self::GatewayOnly,
         Self::Observed,
+        Self::NoAgent,
     ];
 
     /// The name in metrics, status and logs.
@@ -87,6 +90,7 @@ impl Reason {
             Self::NotCommitted => "not_committed",
             Self::GatewayOnly => "gateway_only",
             Self::Observed => "observed",
+            Self::NoAgent => "no_agent",
         }
     }
 
@@ -96,6 +100,15 @@ impl Reason {
             Self::NotGoverned | Self::Agent | Self::ModeOff | Self::UnknownPassed | Self::Observed => "pass",
             Self::Governed => "redirect",
             _ => "refuse",
+        }
+    }
+
+    /// Where in the kernel it is decided: `connect`, `bind` or `sock_ops`.
+    pub const fn layer(self) -> &'static str {
+        match self {
+            Self::ListenerPortBound => "bind",
+            Self::NotCommitted => "sock_ops",
+            _ => "connect",
         }
     }
 }

@@ -5,7 +5,7 @@ use mcpgw_common::decide::{self, Verdict};
 
 use crate::{
     caller::Caller,
-    maps::{SETTINGS, count},
+    maps::{SETTINGS, count_refusal},
     sock_addr::{Family, endpoint, is_tcp},
 };
 
@@ -46,7 +46,13 @@ fn bind(ctx: &SockAddrContext, family: Family) -> i32 {
         caller.netns_enforced,
     ) {
         Verdict::Refuse(reason) => {
-            count(reason);
+            count_refusal(
+                reason,
+                match workload {
+                    Some(workload) => Some(workload.slot),
+                    None => None,
+                },
+            );
             STOP
         }
         _ => PROCEED,

@@ -18,7 +18,7 @@ use mcpgw_common::{
 
 use crate::{
     caller::Caller,
-    maps::{GOVERNED, ORIGINS, SETTINGS, count, waiting},
+    maps::{GOVERNED, ORIGINS, SETTINGS, count, count_refusal, waiting},
     served,
     sock_addr::{Family, endpoint, is_tcp, listener_for, set_endpoint, socket},
 };
@@ -83,6 +83,10 @@ fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     debug!(ctx, "connect to port {}: {}", destination.port, verdict.reason().name());
     match (verdict, caller.workload) {
         (Verdict::Redirect(reason), Some((cgroup, workload))) => {
+            // The loopback would refuse it as well; there nobody would count it.
+            if workload.mode != MODE_OBSERVE && !served::listens(ctx, &destination.address, settings.listener_port) {
+                return refuse(Reason::NoAgent, Some(workload.slot));
+            }
             match redirect(ctx, family, destination, settings.listener_port, cgroup, workload.slot) {
                 Ok(()) => {
                     count(reason);
@@ -92,7 +96,7 @@ fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
                     count(Reason::Observed);
                     pass(ctx)
                 }
-                Err(reason) => refuse(reason),
+                Err(reason) => refuse(reason, Some(workload.slot)),
             }
         }
         (Verdict::Pass(Reason::NotGoverned), _) => pass(ctx),
@@ -100,7 +104,8 @@ fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
             count(reason);
             pass(ctx)
         }
-        (verdict, _) => refuse(verdict.reason()),
+        (verdict, Some((_, workload))) => refuse(verdict.reason(), Some(workload.slot)),
+        (verdict, None) => refuse(verdict.reason(), None),
     }
 }
 
@@ -114,8 +119,8 @@ fn pass(ctx: &SockAddrContext) -> i32 {
 }
 
 #[inline(always)]
-fn refuse(reason: Reason) -> i32 {
-    count(reason);
+fn refuse(reason: Reason, slot: Option<u32>) -> i32 {
+    count_refusal(reason, slot);
     // SAFETY: a helper without preconditions. Should it fail the application gets EPERM: refused as well.
     unsafe { bpf_set_retval(-ECONNREFUSED) };
     STOP

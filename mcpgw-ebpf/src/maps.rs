@@ -9,7 +9,10 @@ use aya_ebpf::{
 };
 use mcpgw_common::{
     Endpoint, Reason,
-    layout::{COUNTER_SLOTS, Flow, MAX_GOVERNED, MAX_HANDOFFS, MAX_WORKLOADS, Origin, Settings, Workload},
+    layout::{
+        COUNTER_SLOTS, Flow, MAX_GOVERNED, MAX_HANDOFFS, MAX_WORKLOADS, NOBODY, Origin, REFUSAL_SLOTS, Refusals,
+        Settings, Workload,
+    },
 };
 
 /// Entries are allocated when they are inserted: the maps are sized for the worst case, not for the usual.
@@ -40,6 +43,13 @@ pub static ACCEPTED: Array<u64, { MAX_WORKLOADS as usize }> = Array::new();
 pub static COUNTERS: PerCpuArray<u64, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
 
 #[btf_map]
+pub static REFUSED: Array<Refusals, { REFUSAL_SLOTS as usize }> = Array::new();
+
+/// The agent's own: no program looks at it.
+#[btf_map]
+pub static REPORTED: Array<Refusals, { REFUSAL_SLOTS as usize }> = Array::new();
+
+#[btf_map]
 pub static LEASE: Array<u64, 1> = Array::new();
 
 #[btf_map]
@@ -51,6 +61,22 @@ pub fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: the pointer is to this CPU's own slot, and is not null.
         unsafe { *counter += 1 };
+    }
+}
+
+/// Counts one refusal, of the workload in `slot` or of nobody that is known.
+#[inline(always)]
+pub fn count_refusal(reason: Reason, slot: Option<u32>) {
+    count(reason);
+    let slot = match slot {
+        Some(slot) => slot,
+        None => NOBODY,
+    };
+    if let Some(refusals) = REFUSED.get_ptr_mut(slot) {
+        let counter = refusals.cast::<i64>().wrapping_add(reason as usize);
+        // SAFETY: the pointer is into the array map: aligned to 8 and valid for this program run, and every reason has
+        // its place in the value. All other writers in the kernel use the same instruction.
+        unsafe { atomic_xadd::<_, _, { AtomicOrdering::Relaxed }>(counter, 1_i64) };
     }
 }
 

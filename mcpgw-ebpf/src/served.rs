@@ -24,8 +24,9 @@ pub fn is_served(ctx: &SockAddrContext, destination: &Address, port: u32) -> boo
     LEASE.get(0).is_some_and(|until| now < *until) && listens(ctx, destination, port)
 }
 
+/// Whether somebody listens where connections to `destination` would be sent.
 #[inline(always)]
-fn listens(ctx: &SockAddrContext, destination: &Address, port: u32) -> bool {
+pub fn listens(ctx: &SockAddrContext, destination: &Address, port: u32) -> bool {
     let listener = listener_for(destination, port);
     let port = (port as u16).to_be();
     // From nowhere: only a listener is found, never a connection.

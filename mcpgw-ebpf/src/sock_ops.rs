@@ -21,7 +21,7 @@ use mcpgw_common::{
     layout::{Flow, Origin, QUOTA_CEILING},
 };
 
-use crate::maps::{HANDOFFS, NETNS, ORIGINS, SETTINGS, add_committed, count, waiting};
+use crate::maps::{HANDOFFS, NETNS, ORIGINS, SETTINGS, add_committed, count_refusal, waiting};
 
 const AF_INET: u32 = 2;
 
@@ -56,12 +56,12 @@ fn established(ctx: &SockOpsContext) {
         // On the loopback of a namespace that is not governed the port is anybody's.
         // SAFETY: only whether there is an entry is read.
         if unsafe { NETNS.get(flow.netns_cookie) }.is_some() {
-            count(Reason::NotCommitted);
+            count_refusal(Reason::NotCommitted, None);
         }
         return;
     };
     if waiting(origin.slot) >= QUOTA_CEILING {
-        count(Reason::NotCommitted);
+        count_refusal(Reason::NotCommitted, Some(origin.slot));
         return;
     }
     // SAFETY: the helper takes the hook's own context; the verifier checks the field access.
@@ -77,10 +77,10 @@ fn established(ctx: &SockOpsContext) {
             .is_err()
         {
             remove(&flow);
-            count(Reason::NotCommitted);
+            count_refusal(Reason::NotCommitted, Some(origin.slot));
         }
     } else {
-        count(Reason::NotCommitted);
+        count_refusal(Reason::NotCommitted, Some(origin.slot));
     }
     debug!(ctx, "handed over source port {}", flow.source.port);
 }

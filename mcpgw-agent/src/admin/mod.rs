@@ -5,6 +5,7 @@
 //! state    what is asked: watch channels and closures, so that nothing here knows the other modules
 //! status   the answers' types
 //! routes   path → answer
+//! openmetrics  the metrics in the other format that scrapers read
 //! server   connections, and their bounds
 //! listen   opens the TCP port and the Unix socket
 //! client   the CLI's side of the Unix socket
@@ -12,6 +13,7 @@
 
 mod client;
 mod listen;
+mod openmetrics;
 mod routes;
 mod server;
 mod state;
@@ -46,8 +48,7 @@ pub struct Admin {
 impl Admin {
     /// Serves `state` on the port and on a new socket. Must be called in a tokio runtime, by the holder of
     /// the node's lock: a socket file that is already there is taken for a dead agent's.
-    pub fn start(metrics: MetricsPort, socket: &Path, state: State) -> Result<Self, ListenError> {
-        let state = Arc::new(state);
+    pub fn start(metrics: MetricsPort, socket: &Path, state: Arc<State>) -> Result<Self, ListenError> {
         let (unix, socket) = listen::unix(socket)?;
         Ok(Self {
             _tcp: server::serve(metrics.listener, Surface::Metrics, state.clone()),

@@ -8,7 +8,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Serialize;
 
-use super::{server::MAX_BODY_BYTES, state::State};
+use super::{openmetrics, server::MAX_BODY_BYTES, state::State};
 use crate::{pins::Approve, resources::ObjectName};
 
 /// Which listener a request came in by.
@@ -83,6 +83,11 @@ fn look<B>(request: &Request<B>, surface: Surface, state: &State) -> Response<Fu
     }
     match path {
         "/healthz" => text(StatusCode::OK, PLAIN, "ok\n".to_owned()),
+        "/metrics" if openmetrics::is_wanted(request.headers()) => text(
+            StatusCode::OK,
+            openmetrics::MEDIA_TYPE,
+            openmetrics::of_text(&(state.metrics)()),
+        ),
         "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, (state.metrics)()),
         "/readyz" => {
             let readiness = state.readiness();

@@ -66,6 +66,12 @@ pub struct State {
 }
 
 impl State {
+    /// Which components are ready.
+    pub fn ready(&self) -> Vec<(String, bool)> {
+        let components = self.readiness().components.into_iter();
+        components.map(|(name, component)| (name, component.ready)).collect()
+    }
+
     pub(super) fn status(&self) -> Status {
         let desired = self.desired.borrow().clone();
         Status {

@@ -118,7 +118,7 @@ fn agent() -> Agent {
     };
     let port = MetricsPort::open("127.0.0.1:0".parse().unwrap()).unwrap();
     let metrics_address = port.address;
-    let admin = Admin::start(port, &socket, state).unwrap();
+    let admin = Admin::start(port, &socket, Arc::new(state)).unwrap();
     Agent {
         admin,
         metrics_address,
@@ -152,6 +152,13 @@ async fn health_and_metrics_are_served_over_tcp() {
     assert!(agent.get("/healthz").await.starts_with("HTTP/1.1 200 OK"));
     let metrics = agent.get("/metrics").await;
     assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nmcp_tool_calls_total 1\n"));
+    let open = agent
+        .send(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text\r\n\r\n")
+        .await;
+    assert!(
+        open.contains("application/openmetrics-text; version=1.0.0") && open.ends_with("# EOF\n"),
+        "{open}"
+    );
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ impl Agent {
         let (desired, source) = FileSource::watch(config, initial);
         let errors = source.clone();
         telemetry.observe_configuration(move || errors.borrow().errors.len() as u64);
-        let state = admin::State {
+        let state = Arc::new(admin::State {
             node: node.clone(),
             started,
             source,
@@ -197,7 +197,10 @@ impl Agent {
                     None => Err("the agent is stopping".to_owned()),
                 }
             }),
-        };
+        });
+        // The state knows the telemetry, and must not be kept by it.
+        let looked_at = Arc::downgrade(&state);
+        telemetry.observe_readiness(move || looked_at.upgrade().map(|state| state.ready()).unwrap_or_default());
         let address = port.address;
         let admin = match Admin::start(port, &socket, state) {
             Ok(admin) => admin,

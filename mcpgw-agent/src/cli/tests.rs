@@ -307,6 +307,16 @@ fn the_examples_are_valid() {
 }
 
 #[test]
+fn the_example_of_what_is_remembered_is_valid_and_its_redactions_add_up() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/telemetry");
+    let desired = FileSource::load(&examples).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(desired.settings.audit.exported && desired.settings.audit.payloads.is_none());
+    let plan = crate::policy::Plan::compile(&desired);
+    let payloads = plan.servers()[0].payloads.as_ref().unwrap();
+    assert_eq!((payloads.redact.len(), payloads.max_bytes), (4, 4096));
+}
+
+#[test]
 fn an_error_says_each_cause_once() {
     let cause = std::io::Error::other("no such thing");
     let error = anyhow::Error::new(cause)

@@ -14,6 +14,7 @@ use super::{
     Handoffs, PodListeners, Serve, ServeGuard, cgroup, destroy, listener,
     maps::HandoffMaps,
     netns::{NetNs, NetNsId},
+    refused::Counted,
     status::{State, WorkloadStatus},
 };
 use crate::{
@@ -76,6 +77,21 @@ impl Enrolment {
     /// The resource.
     pub fn spec(&self) -> &Arc<Workload> {
         &self.spec
+    }
+
+    /// Whose refusals its place counts.
+    pub(super) fn counted(&self) -> Counted {
+        Counted {
+            slot: self.slot,
+            identity: Some(self.identity()),
+        }
+    }
+
+    fn identity(&self) -> Arc<WorkloadIdentity> {
+        Arc::new(WorkloadIdentity {
+            workload: self.spec.name.clone(),
+            service_account: self.spec.service_account.clone(),
+        })
     }
 
     /// Its place in the maps of counters.
@@ -207,10 +223,6 @@ impl Enrolment {
             Err(error) => return State::Pending(format!("maps ({error})")),
         };
         let handoffs = Handoffs::new(maps, opened.netns_cookie, self.slot, self.spec.mode, missing.clone());
-        let identity = WorkloadIdentity {
-            workload: self.spec.name.clone(),
-            service_account: self.spec.service_account.clone(),
-        };
         let v6 = opened.v6.is_some();
         let listeners: Vec<_> = std::iter::once(opened.v4).chain(opened.v6).collect();
         let addresses = listeners
@@ -219,7 +231,7 @@ impl Enrolment {
             .map(|a| a.to_string())
             .collect();
         let guard = serve.serve(PodListeners {
-            identity: Arc::new(identity),
+            identity: self.identity(),
             listeners,
             handoffs: Arc::new(handoffs),
         });

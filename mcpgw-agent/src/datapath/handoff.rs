@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{maps::HandoffMaps, sockopt};
 use crate::{
-    identity::{Caller, Process, WorkloadIdentity, executable_of},
+    identity::{Caller, Process, Seen, WorkloadIdentity, seen},
     resources::Mode,
 };
 
@@ -77,13 +77,15 @@ impl Handoffs {
         let origin = self.take_origin(stream).inspect_err(|_| {
             self.missing.fetch_add(1, Ordering::Relaxed);
         })?;
+        let Seen { executable, container } = seen(origin.pid, origin.connected_at);
         Ok(Caller {
             workload: Some(identity.clone()),
             destination: unmapped(origin.destination.into()),
             client: stream.peer_addr().ok(),
             process: Some(Process {
                 pid: origin.pid,
-                executable: executable_of(origin.pid, origin.connected_at),
+                executable,
+                container,
                 command: command(&origin.comm),
             }),
             token: None,

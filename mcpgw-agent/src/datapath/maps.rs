@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use mcpgw_common::{
     Endpoint, Reason,
-    layout::{Flow, MAX_GOVERNED, MAX_HANDOFFS, MAX_WORKLOADS, Origin, Settings, Workload, name},
+    layout::{Flow, MAX_GOVERNED, MAX_HANDOFFS, MAX_WORKLOADS, Origin, Refusals, Settings, Workload, name},
 };
 
 use super::{
@@ -34,6 +34,10 @@ pub struct Maps {
     pub accepted: Array<MapData, u64>,
     /// Until when the agent is alive.
     pub lease: Array<MapData, u64>,
+    /// What was refused, by slot.
+    pub refused: Array<MapData, Refusals>,
+    /// How much of that was told of.
+    pub reported: Array<MapData, Refusals>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -77,6 +81,8 @@ impl Maps {
             committed: open(pins, name::COMMITTED, Map::Array)?,
             accepted: open(pins, name::ACCEPTED, Map::Array)?,
             lease: lease(pins)?,
+            refused: open(pins, name::REFUSED, Map::Array)?,
+            reported: open(pins, name::REPORTED, Map::Array)?,
             counters: open(pins, name::COUNTERS, Map::PerCpuArray)?,
         })
     }

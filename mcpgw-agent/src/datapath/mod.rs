@@ -17,6 +17,7 @@
 //! run        the loop around it
 //! watch      wakes the loop when a cgroup changes
 //! handoff    accepted connection → caller
+//! refused    what the kernel refused, told of once
 //! explain    what would happen if
 //! status     what is reported
 //! serve      the seam to the proxy
@@ -39,6 +40,7 @@ mod netns;
 mod node;
 mod preflight;
 mod reconcile;
+mod refused;
 mod run;
 mod serve;
 mod sockopt;
@@ -50,6 +52,7 @@ pub use error::DatapathError;
 pub use explain::Explanation;
 pub use handoff::{Handoffs, NoOrigin};
 pub use node::NodeOptions;
+pub use refused::KernelRefusals;
 pub use run::Datapath;
 pub use serve::{PodListeners, Serve, ServeGuard};
 

@@ -24,6 +24,7 @@ use super::{
     kernel::{self, Kernel},
     maps::Maps,
     netns::NetNsId,
+    refused::{self, Counted},
     status::DatapathStatus,
 };
 use crate::resources::{Backend, Capture, Desired, HostAddresses, Mode, ObjectName, UnknownWorkloads, captured};
@@ -49,6 +50,8 @@ pub struct Reconciler {
     missing: Arc<AtomicU64>,
     destroyed: u64,
     written: Option<(Instant, Content)>,
+    /// Whether it was told what was refused while no agent ran.
+    began: bool,
     /// Until when addresses may be those of hosts that are not found yet; `None` once all were found.
     hosts_awaited: Option<Instant>,
 }
@@ -130,6 +133,7 @@ impl Reconciler {
             missing: Arc::default(),
             destroyed: 0,
             written: None,
+            began: false,
             hosts_awaited: Some(Instant::now() + HOSTS_AWAITED),
         })
     }
@@ -148,7 +152,14 @@ impl Reconciler {
 
     /// Makes the kernel match `desired`, whose hosts are at these addresses, and reports what the kernel has then.
     pub fn reconcile(&mut self, desired: &Desired, hosts: &HostAddresses) -> DatapathStatus {
-        let error = self.apply(desired, hosts).err().map(|error| error.to_string());
+        // Of those that are about to go as well; a first time there are none yet.
+        let told = self.tell_refusals();
+        let applied = self.apply(desired, hosts);
+        if !self.began {
+            self.began = true;
+            self.missed_refusals();
+        }
+        let error = applied.and(told).err().map(|error| error.to_string());
         self.report(desired.generation, error)
     }
 
@@ -181,6 +192,31 @@ impl Reconciler {
         } else {
             self.kernel.detach()
         }
+    }
+
+    /// Tells of what was refused since the last time.
+    fn tell_refusals(&mut self) -> Result<(), DatapathError> {
+        if !self.began {
+            return Ok(());
+        }
+        self.tell(false)
+    }
+
+    /// Tells of what was refused while no agent ran.
+    fn missed_refusals(&mut self) {
+        if let Err(error) = self.tell(true) {
+            tracing::error!(%error, "what was refused while no agent ran is not known");
+        }
+    }
+
+    fn tell(&mut self, approximate: bool) -> Result<(), DatapathError> {
+        let counted = self.enrolments.values().map(Enrolment::counted);
+        let serve = &self.serve;
+        counted.chain([Counted::NOBODY]).try_for_each(|counted| {
+            refused::tell(&mut self.maps, &counted, approximate, |refusals| {
+                refusals.into_iter().for_each(|refusals| serve.refused(refusals));
+            })
+        })
     }
 
     /// Makes cgroups known that the kernel has not seen yet: it refuses them until their listeners are open,
@@ -254,7 +290,8 @@ impl Reconciler {
         self.maps
             .accepted
             .set(slot, committed, 0)
-            .map_err(DatapathError::map("write", name::ACCEPTED))
+            .map_err(DatapathError::map("write", name::ACCEPTED))?;
+        refused::forget(&mut self.maps, slot)
     }
 
     fn content(&self, desired: &Desired, governed: &HashMap<SocketAddr, u32>) -> Content {

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use super::handoff::Handoffs;
+use super::{handoff::Handoffs, refused::KernelRefusals};
 use crate::identity::WorkloadIdentity;
 
 /// The listeners of one enrolled workload, open in its network namespace. Non-blocking.
@@ -19,6 +19,9 @@ pub struct PodListeners {
 pub trait Serve: Send + Sync + 'static {
     /// Starts to accept, until the guard is dropped.
     fn serve(&self, listeners: PodListeners) -> ServeGuard;
+
+    /// Takes note of what the kernel refused.
+    fn refused(&self, refusals: KernelRefusals);
 }
 
 /// Keeps a workload served. When it is dropped the listeners close at once and the workload's open

@@ -29,7 +29,7 @@ fn question(requests: u32) -> Question {
             mode: None,
         },
     };
-    let limit = crate::policy::limits::Limit::compile("tools/fair", 0, &wanted, false, Asking::InLine);
+    let limit = crate::policy::limits::Limit::compile("tools/fair#limit-1", &wanted, false, Asking::InLine);
     let caller = crate::identity::Caller {
         workload: None,
         token: None,

@@ -9,7 +9,7 @@ pub mod jwt;
 mod process;
 mod token;
 
-pub use process::executable_of;
+pub use process::{Seen, seen};
 pub use token::{ServiceAccount, Token};
 
 /// The identity that an enrolled workload stands for.
@@ -123,6 +123,8 @@ pub struct Process {
     pub pid: u32,
     /// Its executable, where the process still lived when the connection was accepted.
     pub executable: Option<PathBuf>,
+    /// Its container, likewise: the last part of its cgroup's path.
+    pub container: Option<String>,
     /// The dialling thread's name, which the application chooses.
     pub command: String,
 }

@@ -1,15 +1,41 @@
-//! The executable behind a pid, unless the pid has been given to another process since.
+//! What is behind a pid, unless the pid has been given to another process since.
 
 use std::{fs, path::PathBuf, sync::OnceLock};
 
-/// The executable of process `pid`, provided that the process is not younger than `connected_at`
-/// (nanoseconds since boot): a younger one is another process under a reused pid.
-///
-/// `None` when the process is gone or not ours to see. The path is as the process sees it.
-pub fn executable_of(pid: u32, connected_at: u64) -> Option<PathBuf> {
-    let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    (started_at(&stat)? <= connected_at).then_some(executable)
+/// What a process is, as far as it can be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Its executable, as the process sees the path.
+    pub executable: Option<PathBuf>,
+    /// Its container: the last part of its cgroup's path, which container runtimes name by the container's id.
+    pub container: Option<String>,
+}
+
+/// What process `pid` is, provided that it is not younger than `connected_at` (nanoseconds since boot): a younger one
+/// is another process under a reused pid. Nothing where it is gone or not ours to see.
+pub fn seen(pid: u32, connected_at: u64) -> Seen {
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    // Last: what was read before was this process's own.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    match stat.and_then(|stat| started_at(&stat)) {
+        Some(started) if started <= connected_at => Seen {
+            executable,
+            container: cgroup.and_then(|text| container_in(&text)),
+        },
+        _ => Seen::default(),
+    }
+}
+
+/// The container in the text of `/proc/PID/cgroup`. systemd's name for it, `cri-containerd-<id>.scope`, is cut to the
+/// id.
+fn container_in(text: &str) -> Option<String> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let last = path.rsplit('/').next().filter(|last| !last.is_empty())?;
+    let id = last
+        .strip_suffix(".scope")
+        .map(|scope| scope.rsplit_once('-').map_or(scope, |(_, id)| id));
+    Some(id.unwrap_or(last).to_owned())
 }
 
 /// Nanoseconds since boot at which the process started: field 22 of `/proc/PID/stat`, in clock ticks.
@@ -35,12 +61,25 @@ mod tests {
     #[test]
     fn reads_the_executable_of_a_live_process() {
         let own = std::env::current_exe().unwrap();
-        assert_eq!(executable_of(std::process::id(), u64::MAX), Some(own));
+        assert_eq!(seen(std::process::id(), u64::MAX).executable, Some(own));
     }
 
     #[test]
     fn a_process_younger_than_the_connection_is_another_one() {
-        assert_eq!(executable_of(std::process::id(), 0), None);
+        assert_eq!(seen(std::process::id(), 0), Seen::default());
+    }
+
+    #[test]
+    fn a_container_is_the_last_part_of_the_cgroup_by_its_id() {
+        let of = |path: &str| container_in(&format!("1:name=systemd:/x\n0::{path}\n"));
+        assert_eq!(of("/kubepods/burstable/pod1-2/0a1b").as_deref(), Some("0a1b"));
+        assert_eq!(
+            of("/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-0a1b.scope").as_deref(),
+            Some("0a1b")
+        );
+        assert_eq!(of("/system.slice/agent.service").as_deref(), Some("agent.service"));
+        assert_eq!(of("/"), None);
+        assert_eq!(container_in("1:cpu:/a\n"), None);
     }
 
     #[test]

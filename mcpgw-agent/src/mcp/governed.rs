@@ -53,6 +53,20 @@ pub const METHODS: [(&str, &[Kind]); 10] = [
     ("tasks/update", &[Kind::Task]),
 ];
 
+/// The methods that list what can be asked for: not governed, as what they show is, and recorded.
+pub const LISTS: [&str; 4] = [
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+];
+
+/// The name of a method, where it is one that is recorded: another one is the caller's word, and no label.
+pub fn recorded(method: &str) -> Option<&'static str> {
+    let governed = METHODS.iter().map(|(name, _)| *name);
+    governed.chain(LISTS).find(|name| *name == method)
+}
+
 impl Kind {
     /// As messages and records call it.
     pub const fn as_str(self) -> &'static str {

@@ -65,7 +65,7 @@ fn element(scanner: &mut Scanner<'_>, key: &str) -> Result<Element, Fault> {
 }
 
 /// Leaves out the elements that `keep` does not want, each with its comma.
-pub fn retain(splice: &mut Splice<'_>, elements: &[Element], keep: impl Fn(&Element) -> bool) {
+pub fn retain(splice: &mut Splice<'_>, elements: &[Element], mut keep: impl FnMut(&Element) -> bool) {
     let mut kept = false;
     for (place, element) in elements.iter().enumerate() {
         if keep(element) {

@@ -16,7 +16,7 @@ use crate::{
     },
     resources::{
         self, Action, Asking, Catalog, DenialStatus, Desired, Enforcement, Expose, Gateway, HostAddresses, ObjectName,
-        Pin, Policy, Settings,
+        Payloads, Pin, Policy, PolicyAudit, Settings,
     },
 };
 
@@ -53,6 +53,8 @@ pub struct Server {
     limits: Vec<Limit>,
     /// Whether what a token says counts for something here.
     reads_token: bool,
+    /// What of calls' arguments the audit log has; `None`: nothing.
+    pub payloads: Option<Payloads>,
     /// Which HTTP status its denials get.
     pub denial_status: DenialStatus,
 }
@@ -65,7 +67,7 @@ impl Plan {
         let servers: Vec<Arc<Server>> = desired
             .servers
             .iter()
-            .map(|wanted| Arc::new(Server::compile(wanted, &desired.policies, mode)))
+            .map(|wanted| Arc::new(Server::compile(wanted, desired, mode)))
             .collect();
         let mut looks = Looks::default();
         for rule in servers.iter().flat_map(|server| server.enforced.iter()) {
@@ -162,6 +164,12 @@ impl Plan {
         if let (Decision::Allow { .. }, Some(all)) = (&judgement.decision, &server.with_trials) {
             let trial = all.decide(ask, &server.title, &self.default_deny);
             judgement.looked_at += trial.looked_at;
+            // The rules in force were looked at twice, and failed once.
+            for (rule, failure) in trial.failures {
+                if !judgement.failures.iter().any(|(known, _)| *known == rule) {
+                    judgement.failures.push((rule, failure));
+                }
+            }
             if let Decision::Deny { rule, .. } = trial.decision {
                 judgement.would_deny = Some(rule);
             }
@@ -192,8 +200,8 @@ impl Plan {
 }
 
 impl Server {
-    fn compile(wanted: &Arc<resources::Server>, policies: &[Arc<Policy>], mode: Asking) -> Self {
-        let governing = || policies.iter().filter(|policy| policy.governs(wanted));
+    fn compile(wanted: &Arc<resources::Server>, desired: &Desired, mode: Asking) -> Self {
+        let governing = || desired.policies.iter().filter(|policy| policy.governs(wanted));
         let is_enforced = |policy: &&Arc<Policy>| policy.enforcement == Enforcement::Enforce;
         let trusts = wanted.trust_annotations;
         let trials = !governing().all(|policy| is_enforced(&policy));
@@ -210,6 +218,7 @@ impl Server {
             enforced,
             with_trials,
             limits,
+            payloads: payloads(desired, governing().map(|policy| &policy.audit)),
             denial_status: governing()
                 .filter(is_enforced)
                 .map(|policy| policy.denial_status)
@@ -289,10 +298,28 @@ fn by_address(servers: &[Arc<Server>], hosts: &HostAddresses) -> HashMap<SocketA
     by_address
 }
 
+/// What settings and policies want of the arguments of calls, together: nothing, unless one asks for them, and then
+/// without all that any of them takes out, and no larger than the strictest of those who ask allows.
+fn payloads<'p>(desired: &'p Desired, policies: impl Iterator<Item = &'p PolicyAudit> + Clone) -> Option<Payloads> {
+    let settings = desired.settings.audit.payloads.iter().map(Arc::as_ref);
+    let asking = || {
+        settings
+            .clone()
+            .chain(policies.clone().filter_map(|audit| audit.payloads.as_ref()))
+    };
+    let max_bytes = asking().map(|payloads| payloads.max_bytes).min()?;
+    let named = asking().flat_map(|payloads| &payloads.redact);
+    let redact = named.chain(policies.clone().flat_map(|audit| &audit.redact));
+    Some(Payloads {
+        redact: redact.cloned().collect(),
+        max_bytes,
+    })
+}
+
 fn limits(policy: &Policy, mode: Asking) -> impl Iterator<Item = Limit> {
-    let (title, dry_run) = (policy.title(), policy.enforcement == Enforcement::DryRun);
+    let dry_run = policy.enforcement == Enforcement::DryRun;
     let limits = policy.limits.iter().enumerate();
-    limits.map(move |(index, wanted)| Limit::compile(&title, index, wanted, dry_run, mode))
+    limits.map(move |(index, wanted)| Limit::compile(policy.limit_title(index, wanted), wanted, dry_run, mode))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -87,6 +87,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         // Rare, and larger than all the rest of a request's state.
         match Box::pin(outside::allows(shared, wanted, asked)).await {
             Outside::Allows => {}
+            Outside::Unheard(error) => engine = Some(DecidedBy::EXT_AUTHZ.failing(&error)),
             Outside::Denies(why) => {
                 (verdict, rule, because) = (denied(asked.caller), Some(EXT_AUTHZ.into()), why);
                 engine = Some(DecidedBy::EXT_AUTHZ);
@@ -99,7 +100,11 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         }
     }
     if verdict != Verdict::Deny && asked.server.is_limited() {
-        match spend(shared, asked).await {
+        let (spending, unheard) = spend(shared, asked).await;
+        if let Some(error) = unheard {
+            engine.get_or_insert(DecidedBy::RATE_LIMIT_SERVICE.failing(&error));
+        }
+        match spending {
             Spending::Spent(taken) => spent = Some(taken),
             Spending::Tried(taken, limit) => {
                 spent = Some(taken);
@@ -120,7 +125,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
     let mut record = telemetry.call(CallStart {
         caller: Arc::clone(asked.caller),
         path: asked.path,
-        server: asked.server.name(),
+        server: Some(asked.server.name()),
         method: asked.governed.method,
         kind: asked.governed.kind,
         name: asked.governed.name,
@@ -132,10 +137,15 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         request_bytes: asked.request_bytes as u64,
         verdict,
         rule,
+        reason: None,
         engine,
         spent,
         carried: asked.carried,
-        payload: payload(plan, asked),
+        // Here, and not where the line is written: that would keep the bodies of all calls that wait there.
+        arguments_hash: asked
+            .arguments
+            .map(|arguments| shared.gateway.sealer.fingerprint(arguments.get().as_bytes())),
+        payload: payload(asked),
     });
     match limited {
         Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked, &mut record)),
@@ -179,28 +189,44 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
 }
 
 /// The refusal of what no server is known to have: the answer is that to a request that is denied, so that a caller
-/// cannot tell what exists from what does not. The audit log can.
-pub(super) fn unknown(telemetry: &Telemetry, governed: Governed<'_>, era: Era, denial_status: DenialStatus) -> Refused {
+/// cannot tell what exists from what does not. The audit log can. The request is recorded with it.
+pub(super) fn unknown(
+    telemetry: &Arc<Telemetry>,
+    governed: Governed<'_>,
+    era: Era,
+    denial_status: DenialStatus,
+    start: CallStart<'_>,
+) -> Refused {
     let (status, code, message) = absent(governed, governed.name, era, denial_status);
     let reason = match governed.kind {
         Kind::Tool => "unknown_tool",
         Kind::Other => "unknown_method",
         Kind::Prompt | Kind::Resource | Kind::Task => "unknown_name",
     };
-    let id = telemetry.decision_id();
+    let id = start.request_id;
+    let mut record = telemetry.call(CallStart {
+        kind: governed.kind,
+        name: governed.name,
+        called_as: governed.name,
+        verdict: Verdict::Deny,
+        reason: Some(reason),
+        ..start
+    });
     let data = DenialData {
-        decision_id: &id,
+        decision_id: record.decision_id(),
         reason: DENIED,
         retry_after_ms: None,
     };
     let data = serde_json::value::to_raw_value(&data).ok();
-    Refused::protocol(status, code, reason, message).with_data(data, id)
+    record.status(status.as_u16());
+    record.error_code(code);
+    record.add_response_bytes(error::body(id, code, &message, data.as_ref()).len() as u64);
+    Refused::protocol(status, code, reason, message).recorded(data).to(id)
 }
 
-/// What the audit log has of the arguments: nothing, and at no cost, unless settings ask for it.
-fn payload(plan: &Plan, asked: &Asked<'_>) -> Option<Payload> {
-    let settings = plan.settings.audit.payloads.as_ref()?;
-    Payload::of(asked.arguments, settings)
+/// What the audit log has of the arguments: nothing, and at no cost, unless settings or a policy ask for it.
+fn payload(asked: &Asked<'_>) -> Option<Payload> {
+    Payload::of(asked.arguments, asked.server.payloads.as_ref()?)
 }
 
 /// The word for a denial that says no more.

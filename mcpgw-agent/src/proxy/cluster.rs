@@ -36,8 +36,14 @@ impl Questions {
         (!self.in_line.is_empty() || !self.beside.is_empty()).then_some(self)
     }
 
-    /// What the rate limit service says of a call that this node would let pass.
-    pub(super) async fn ask(self, shared: &Shared, call: &Asked<'_>, spending: Spending) -> Spending {
+    /// What the rate limit service says of a call that this node would let pass; and why it says nothing, where that
+    /// lets it pass.
+    pub(super) async fn ask(
+        self,
+        shared: &Shared,
+        call: &Asked<'_>,
+        spending: Spending,
+    ) -> (Spending, Option<EngineError>) {
         let Self { in_line, beside } = self;
         let service = shared.engines.rate_limits();
         let asked: Vec<Question> = in_line.iter().map(|(question, ..)| question.clone()).collect();
@@ -51,6 +57,7 @@ impl Questions {
             }
             None => Err(EngineError::Missing),
         };
+        let mut unheard = None;
         let refused = match answer {
             Ok(None) => None,
             Ok(Some((index, wait))) => in_line.get(index).map(|(_, limit, policy)| {
@@ -63,10 +70,13 @@ impl Questions {
             }),
             Err(error) => match (shared.engines.on_rate_limit_failure(), in_line.first()) {
                 (OnFailure::Closed, Some((_, limit, _))) => Some(Spending::Unanswered(Arc::clone(limit), error)),
-                _ => None,
+                _ => {
+                    unheard = Some(error);
+                    None
+                }
             },
         };
-        match (refused, spending) {
+        let spending = match (refused, spending) {
             (Some(refused), Spending::Spent(taken) | Spending::Tried(taken, _)) => {
                 taken.give_back();
                 refused
@@ -78,6 +88,7 @@ impl Questions {
                 }
                 spending
             }
-        }
+        };
+        (spending, unheard)
     }
 }

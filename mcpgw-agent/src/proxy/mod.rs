@@ -80,7 +80,7 @@ use tokio_util::{
 };
 
 use crate::{
-    datapath::{PodListeners, Serve, ServeGuard},
+    datapath::{KernelRefusals, PodListeners, Serve, ServeGuard},
     discovery::Discovery,
     engines::Engines,
     identity::{Caller, jwt::Authenticator},
@@ -184,7 +184,6 @@ impl Shared {
     /// Counts and audits a connection that is refused.
     fn refuse(&self, reason: &'static str, caller: &Arc<Caller>) {
         self.telemetry.refused(Refusal {
-            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,
@@ -244,6 +243,10 @@ impl Proxy {
 }
 
 impl Serve for Proxy {
+    fn refused(&self, refusals: KernelRefusals) {
+        self.shared.telemetry.kernel_refused(refusals);
+    }
+
     fn serve(&self, pod: PodListeners) -> ServeGuard {
         let PodListeners {
             identity,

@@ -1,20 +1,23 @@
 //! A call about which somebody outside is asked: a policy engine, about what the rules allow. If its client leaves
 //! meanwhile, that is recorded too.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use super::{Shared, call::Asked};
 use crate::{
     engines::{Check, EngineError},
+    mcp::governed::Kind,
     policy::Because,
     resources::{ExtAuthz, OnFailure},
-    telemetry::{Refusal, Who},
+    telemetry::{CallStart, Verdict},
 };
 
 /// What a policy engine says.
 pub(super) enum Outside {
-    /// The request may go on, also where nothing is said and that is what the settings want then.
+    /// The request may go on.
     Allows,
+    /// Nothing, for this reason, and the request may go on: that is what the settings want then.
+    Unheard(EngineError),
     /// It may not.
     Denies(Because),
     /// Nothing.
@@ -24,7 +27,7 @@ pub(super) enum Outside {
 /// Asks a policy engine about a request that the rules allow.
 pub(super) async fn allows(shared: &Shared, wanted: &Arc<ExtAuthz>, call: &Asked<'_>) -> Outside {
     let silent = |error: EngineError| match wanted.engine.on_failure {
-        OnFailure::Open if !error.may_be_the_callers_doing() => Outside::Allows,
+        OnFailure::Open if !error.may_be_the_callers_doing() => Outside::Unheard(error),
         OnFailure::Open | OnFailure::Closed => Outside::Silent(error),
     };
     let engine = match shared.engines.policy(wanted) {
@@ -86,13 +89,24 @@ impl Drop for Undecided<'_> {
         let Some((shared, call)) = self.waiting.take() else {
             return;
         };
-        shared.telemetry.refused(Refusal {
-            time: SystemTime::now(),
-            reason: LEFT,
-            decision_id: None,
-            status: None,
-            path: call.path,
-            who: Who::Caller(call.caller.clone()),
-        });
+        drop(shared.telemetry.call(CallStart {
+            server: Some(call.server.name()),
+            kind: call.governed.kind,
+            name: call.governed.name,
+            called_as: call.called_as,
+            tool_is_named: call.governed.kind == Kind::Tool && call.server.names_tool(call.governed.name),
+            request_id: call.id,
+            read: call.read,
+            request_bytes: call.request_bytes as u64,
+            verdict: Verdict::Undecided,
+            reason: Some(LEFT),
+            ..CallStart::new(
+                Arc::clone(call.caller),
+                call.path,
+                call.governed.method,
+                call.received,
+                call.carried,
+            )
+        }));
     }
 }

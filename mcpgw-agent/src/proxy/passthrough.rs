@@ -22,7 +22,7 @@ use tokio_util::io::InspectReader;
 use super::{Shared, call};
 use crate::{
     identity::Caller,
-    mcp::{governed::Kind, params::Meta},
+    mcp::params::Meta,
     policy::{Decision, Plan, Server},
     resources::{ObjectName, Timeouts},
     telemetry::{CallStart, Carried, Outcome, Path, Record, Verdict},
@@ -86,30 +86,19 @@ fn record(
     verdict: Verdict,
     rule: Option<Arc<str>>,
 ) -> Record {
-    let now = Instant::now();
+    let (headers, meta) = (HeaderMap::new(), Meta::default());
+    let carried = Carried {
+        headers: &headers,
+        version: Version::HTTP_11,
+        meta: &meta,
+    };
     shared.telemetry.call(CallStart {
-        caller: Arc::clone(caller),
-        path: Path::Redirected,
-        server,
-        method: METHOD,
-        kind: Kind::Other,
+        server: Some(server),
         name,
         called_as: name,
-        tool_is_named: false,
-        request_id: None,
-        received: now,
-        read: now,
-        request_bytes: 0,
         verdict,
         rule,
-        engine: None,
-        spent: None,
-        payload: None,
-        carried: Carried {
-            headers: &HeaderMap::new(),
-            version: Version::HTTP_11,
-            meta: &Meta::default(),
-        },
+        ..CallStart::new(Arc::clone(caller), Path::Redirected, METHOD, Instant::now(), carried)
     })
 }
 

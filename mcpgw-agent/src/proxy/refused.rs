@@ -23,8 +23,8 @@ pub(super) struct Refused {
     pub(super) reason: &'static str,
     message: Cow<'static, str>,
     data: Option<Box<RawValue>>,
-    /// Finds it in the audit log, where the client is told.
-    decision_id: Option<String>,
+    /// Whether a record says all that there is to say of it.
+    is_recorded: bool,
     id: Option<Box<RawValue>>,
     closing: bool,
     /// What a client without a good token is told.
@@ -41,7 +41,7 @@ impl Refused {
             reason,
             message: message.into(),
             data: None,
-            decision_id: None,
+            is_recorded: false,
             id: None,
             closing: false,
             challenge: None,
@@ -176,11 +176,11 @@ impl Refused {
         }
     }
 
-    /// Says this beside the message; the id is in it, and in the audit log.
-    pub(super) fn with_data(self, data: Option<Box<RawValue>>, decision_id: String) -> Self {
+    /// Says this beside the message. The record of the request says what is to be reported.
+    pub(super) fn recorded(self, data: Option<Box<RawValue>>) -> Self {
         Self {
             data,
-            decision_id: Some(decision_id),
+            is_recorded: true,
             ..self
         }
     }
@@ -219,12 +219,14 @@ impl Refused {
 
     /// Counts and audits it.
     pub(super) fn report(&self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) {
+        if self.is_recorded {
+            return;
+        }
         let status = Some(self.status.as_u16());
         let who = Who::Caller(Arc::clone(caller));
         telemetry.refused(Refusal {
             time: SystemTime::now(),
             reason: self.reason,
-            decision_id: self.decision_id.clone(),
             status,
             path,
             who,

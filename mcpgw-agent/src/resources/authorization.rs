@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Demand, LabelRequirement, Labels, Limit, ObjectName, Pattern};
+use super::{Demand, LabelRequirement, Labels, Limit, ObjectName, Pattern, PolicyAudit};
 use crate::{expression::Expression, mcp::annotations::Hints};
+
+/// What stands before the number of a limit that has no name.
+pub(super) const UNNAMED_LIMIT: &str = "limit-";
 
 /// What callers may do at some servers (`MCPPolicy`, `ClusterMCPPolicy`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +24,8 @@ pub struct Policy {
     pub limits: Vec<Limit>,
     /// Its rules, in the order of the file. A policy with rules turns the default to deny.
     pub rules: Vec<Rule>,
+    /// What the audit log has of calls of its servers; of several policies all redactions apply.
+    pub audit: PolicyAudit,
     /// Whether its rules are in force.
     pub enforcement: Enforcement,
     /// How its servers' denials are told over HTTP; of several policies in force, one that asks for the HTTP status is
@@ -34,6 +39,15 @@ impl Policy {
         match &*self.name.namespace {
             "" => self.name.name.to_string(),
             _ => self.name.to_string(),
+        }
+    }
+
+    /// What one of its limits is called in records, answers and budgets: `title#name`, or for number `index` (from 0)
+    /// without a name `title#limit-1`. A rule is `title#1`.
+    pub fn limit_title(&self, index: usize, limit: &Limit) -> String {
+        match &limit.name {
+            Some(name) => format!("{}#{name}", self.title()),
+            None => format!("{}#{UNNAMED_LIMIT}{}", self.title(), index + 1),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
     Asking, Pattern,
+    authorization::UNNAMED_LIMIT,
     bounds::{MAX_CLAIM_DEPTH, MAX_KEY_PARTS, MAX_LIMITS, MAX_NAME_BYTES},
     document::Spot,
     engine,
@@ -263,6 +264,15 @@ fn name(field: &Field, sink: &mut Sink) -> Option<Arc<str>> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(allowed) {
         let reason = format!("a limit's name is 1 to {MAX_NAME_BYTES} letters, digits, \"-\", \"_\" and \".\"");
+        field.report(sink, reason);
+        return None;
+    }
+    let number = text.strip_prefix(UNNAMED_LIMIT).unwrap_or(text);
+    if number.bytes().all(|byte| byte.is_ascii_digit()) {
+        let reason = format!(
+            "{} is what a rule or a limit without a name is called: add a word",
+            quote(text)
+        );
         field.report(sink, reason);
         return None;
     }

@@ -1,7 +1,7 @@
-//! `ClusterMCPSettings.spec.audit.payloads`: what of calls' arguments is in the audit log.
+//! `ClusterMCPSettings.spec.audit.payloads`, and `spec.audit` of a policy: what of calls' arguments is in the audit log.
 
 use super::{
-    JsonPath, Payloads,
+    JsonPath, Payloads, PolicyAudit,
     bounds::{MAX_PAYLOAD_BYTES, MAX_REDACTIONS},
     fields::{Field, Schema, Sink},
     problem::quote,
@@ -15,6 +15,28 @@ const ARGUMENTS: Schema = Schema {
     known: &["redact", "maxBytes"],
     later: &[],
 };
+
+const OF_POLICY: Schema = Schema {
+    known: &["payloads", "redact"],
+    later: &[],
+};
+
+/// What a policy says of the arguments of its servers' calls.
+pub(super) fn of_policy(field: &Field, sink: &mut Sink) -> Option<PolicyAudit> {
+    let fields = field.fields(&OF_POLICY, sink)?;
+    let payloads = match fields.optional("payloads") {
+        Some(field) => Some(read(&field, sink)?),
+        None => None,
+    };
+    let redact = match fields.optional("redact") {
+        Some(field) => redactions(&field, sink)?,
+        None => Vec::new(),
+    };
+    if payloads.is_none() && redact.is_empty() {
+        field.report(sink, "must have payloads, redact, or both");
+    }
+    Some(PolicyAudit { payloads, redact })
+}
 
 pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Payloads> {
     let arguments = field.fields(&PAYLOADS, sink)?.required("arguments", sink)?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    DenialStatus, Enforcement, Labels, ObjectName, Policy, Selector, authentication,
+    DenialStatus, Enforcement, Labels, ObjectName, Policy, PolicyAudit, Selector, authentication,
     bounds::{MAX_RULES, MAX_SELECTED_NAMESPACES, MAX_TARGETS},
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
-    labels, limit, name,
+    labels, limit, name, payloads,
     problem::quote,
     requirement, rule,
 };
@@ -21,8 +21,9 @@ const SPEC: Schema = Schema {
         "rules",
         "enforcement",
         "denialStatus",
+        "audit",
     ],
-    later: &["audit"],
+    later: &[],
 };
 const CLUSTER_SPEC: Schema = Schema {
     known: &[
@@ -32,11 +33,12 @@ const CLUSTER_SPEC: Schema = Schema {
         "rules",
         "enforcement",
         "denialStatus",
+        "audit",
     ],
-    later: &["audit"],
+    later: &[],
 };
 /// Fields that mean something where there are no rules.
-const ENOUGH: [&str; 3] = ["authentication", "limits", "denialStatus"];
+const ENOUGH: [&str; 4] = ["authentication", "limits", "denialStatus", "audit"];
 const TARGET: Schema = Schema {
     known: &["kind", "name"],
     later: &[],
@@ -107,6 +109,14 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         let reason = "cannot be tried only: DryRun is about rules and limits; give it a policy of its own";
         sink.report(spot.at, &spot.path, reason);
     }
+    let audit = match spec.optional("audit") {
+        Some(field) => payloads::of_policy(&field, sink)?,
+        None => PolicyAudit::default(),
+    };
+    if let (Some(field), Some(Enforcement::DryRun)) = (spec.optional("audit"), enforcement) {
+        let reason = "cannot be tried only: DryRun is about rules and limits; give it a policy of its own";
+        field.report(sink, reason);
+    }
     let rules = rules(&spec, sink)?;
     Some(Parsed {
         policy: Policy {
@@ -116,6 +126,7 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
             authentication,
             limits,
             rules,
+            audit,
             enforcement: enforcement?,
             denial_status: denial_status?,
         },

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use opentelemetry::{
-    KeyValue,
+    KeyValue, Value,
     metrics::{Counter, Histogram, Meter, MeterProvider},
 };
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
@@ -16,7 +16,7 @@ use super::{
     labels::OTHER,
     record::{Finished, Outcome},
 };
-use crate::{mcp::governed::METHODS, resources::ObjectName};
+use crate::{mcp::governed::recorded, resources::ObjectName};
 
 /// Series of one call metric; calls beyond are counted in one series with the label `otel_metric_overflow`.
 const MAX_CALL_SERIES: usize = 20_000;
@@ -177,6 +177,18 @@ impl Metrics {
             .build();
     }
 
+    pub(super) fn observe_readiness(&self, components: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static) {
+        self.meter
+            .u64_observable_gauge("mcpgw_ready")
+            .with_description("Whether a component of the agent is ready, as /readyz says.")
+            .with_callback(move |gauge| {
+                for (component, ready) in components() {
+                    gauge.observe(u64::from(ready), &[KeyValue::new("component", component)]);
+                }
+            })
+            .build();
+    }
+
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
     }
@@ -212,31 +224,22 @@ impl Metrics {
     }
 
     pub(super) fn call(&self, call: &Finished<'_>) {
-        let none: Arc<str> = "".into();
-        let source = call.caller.workload.as_ref();
-        let (namespace, account) = source.map_or_else(
-            || (Arc::clone(&none), none),
-            |source| {
-                (
-                    Arc::clone(&source.workload.namespace),
-                    Arc::clone(&source.service_account),
-                )
-            },
-        );
+        let (source_namespace, source_account) = labels_of(call.caller.account());
+        let server = call.server.map(|server| (&server.namespace, &server.name));
+        let (server_namespace, server_name) = labels_of(server);
         let status = call
             .status
-            .map_or("none".into(), |status| opentelemetry::Value::from(i64::from(status)));
+            .map_or("none".into(), |status| Value::from(i64::from(status)));
         // A method that is nobody's is the caller's word, and no label.
-        let method = || METHODS.iter().find(|(known, _)| *known == call.method);
-        let method = method().map_or(OTHER, |(known, _)| known);
+        let method = recorded(call.method).unwrap_or(OTHER);
         self.operation(call, method);
         let about = match &call.tool_label {
             Some(tool) => KeyValue::new("tool_name", Arc::clone(tool)),
             None => KeyValue::new("mcp_method_name", method),
         };
         let server = [
-            KeyValue::new("mcp_server_namespace", Arc::clone(&call.server.namespace)),
-            KeyValue::new("mcp_server_name", Arc::clone(&call.server.name)),
+            KeyValue::new("mcp_server_namespace", server_namespace),
+            KeyValue::new("mcp_server_name", server_name),
             about,
         ];
         if call.tool_label.is_some() {
@@ -251,8 +254,8 @@ impl Metrics {
             KeyValue::new("status_code", status),
             KeyValue::new("outcome", call.outcome.name()),
             KeyValue::new("path", call.path.name()),
-            KeyValue::new("source_namespace", namespace),
-            KeyValue::new("source_service_account", account),
+            KeyValue::new("source_namespace", source_namespace),
+            KeyValue::new("source_service_account", source_account),
         ];
         match call.tool_label {
             Some(_) => self.calls.add(1, &labels),
@@ -280,6 +283,14 @@ impl Metrics {
         }
         text
     }
+}
+
+/// The labels for a namespace and a name in it; empty where there is none.
+fn labels_of(name: Option<(&Arc<str>, &Arc<str>)>) -> (Value, Value) {
+    let label = |text: &Arc<str>| Value::from(Arc::clone(text));
+    name.map_or(("".into(), "".into()), |(namespace, name)| {
+        (label(namespace), label(name))
+    })
 }
 
 fn bound_series(instrument: &Instrument) -> Option<Stream> {

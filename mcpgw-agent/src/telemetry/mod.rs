@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! record    the record of one call, from its decision to its end
+//! listed    … and how much of a list was shown
 //! metrics   the instruments, and their text for Prometheus
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
@@ -18,6 +19,7 @@ mod datapath;
 mod engines;
 mod issuers;
 mod labels;
+mod listed;
 mod metrics;
 mod otlp;
 mod pins;
@@ -40,13 +42,14 @@ pub use audit::{
     ROOM_TIMEOUT, Refusal, Who,
 };
 pub use labels::{MAX_TOOL_LABELS, OTHER};
+pub use listed::Listed;
 pub use metrics::MetricsError;
 pub use otlp::{ExportError, ExportSettings, ExportSettingsError};
 pub use record::{CallStart, DecidedBy, Outcome, Path, Record, Verdict};
 pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
 
 use crate::{
-    datapath::status::DatapathStatus,
+    datapath::{KernelRefusals, status::DatapathStatus},
     engines::Engines,
     identity::{Caller, jwt::Issuers},
     pins::Pins,
@@ -150,14 +153,14 @@ impl Telemetry {
         self.metrics.observe_configuration(errors);
     }
 
+    /// Exports which components are ready; call it once.
+    pub fn observe_readiness(&self, components: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static) {
+        self.metrics.observe_readiness(components);
+    }
+
     /// Opens the record of a request that was just decided.
     pub fn call(self: &Arc<Self>, start: CallStart<'_>) -> Record {
         Record::open(Arc::clone(self), start)
-    }
-
-    /// An id by which a decision is found in the audit log.
-    pub fn decision_id(&self) -> String {
-        self.decisions.next()
     }
 
     /// What stands for a tool where a caller must not be able to make up names; `proven` names stand for
@@ -188,6 +191,11 @@ impl Telemetry {
         self.metrics.strange_update(server);
     }
 
+    /// Audits what the kernel refused; the datapath's metrics count it.
+    pub fn kernel_refused(&self, refusals: KernelRefusals) {
+        self.audit.kernel(refusals);
+    }
+
     /// Audits what has become of a tool's definition.
     pub fn definition(&self, change: DefinitionChange) {
         self.audit.definition(change);
@@ -197,7 +205,6 @@ impl Telemetry {
     pub fn would_refuse(&self, reason: &'static str, caller: &Arc<Caller>, path: Path) {
         self.metrics.would_refuse(reason);
         self.audit.refused(Refusal {
-            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,
@@ -210,7 +217,6 @@ impl Telemetry {
     pub fn original_dst_missing(&self, who: Who, reason: &'static str) {
         self.metrics.original_dst_missing();
         self.audit.refused(Refusal {
-            decision_id: None,
             time: SystemTime::now(),
             reason,
             status: None,

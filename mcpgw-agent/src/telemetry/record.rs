@@ -7,15 +7,23 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use http::Version;
+use opentelemetry::trace::TraceId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Telemetry,
+    OTHER, Telemetry,
     audit::{Payload, ToolCall, bounded, bounded_id},
+    listed::Listed,
     traces::{CallSpans, Carried, Ended, Opened, Propagated},
 };
-use crate::{identity::Caller, mcp::governed::Kind, policy::limits::Taken, resources::ObjectName};
+use crate::{
+    identity::Caller,
+    mcp::{governed::Kind, seal::Fingerprint},
+    policy::limits::Taken,
+    resources::ObjectName,
+};
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -79,6 +87,8 @@ pub enum Verdict {
     Limit,
     /// It may not, and goes all the same: its caller is only observed, or the policy only tried.
     WouldDeny,
+    /// Its client did not wait for the decision. It reached no server.
+    Undecided,
 }
 
 impl Verdict {
@@ -89,15 +99,16 @@ impl Verdict {
             Self::Deny => "deny",
             Self::Limit => "limit",
             Self::WouldDeny => "would_deny",
+            Self::Undecided => "undecided",
         }
     }
 }
 
-/// A service outside that had the last word on a call, by its field in the settings.
+/// A service outside that had the last word on a call, or should have had it, by its field in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecidedBy {
     pub(super) engine: &'static str,
-    /// Why it said nothing, where that is why the call was refused.
+    /// Why it said nothing, where it did not: the call was refused, or went on without its word.
     pub(super) error: Option<Box<str>>,
 }
 
@@ -129,8 +140,8 @@ pub struct CallStart<'a> {
     pub caller: Arc<Caller>,
     /// How the call came here.
     pub path: Path,
-    /// The server that is called.
-    pub server: &'a ObjectName,
+    /// The server that is called; `None` where it is about several, or none is known to have what it is about.
+    pub server: Option<&'a ObjectName>,
     /// The JSON-RPC method.
     pub method: &'a str,
     /// What it is about.
@@ -153,14 +164,46 @@ pub struct CallStart<'a> {
     pub verdict: Verdict,
     /// The rule or limit that decided.
     pub rule: Option<Arc<str>>,
+    /// The word for why it goes nowhere, where neither rule nor limit says.
+    pub reason: Option<&'static str>,
     /// The service outside that decided, if it was one.
     pub engine: Option<DecidedBy>,
     /// What it spent of the limits that count it.
     pub spent: Option<Taken>,
     /// What came with it, and may say which trace it is part of.
     pub carried: Carried<'a>,
+    /// What stands for its arguments; `None` where it has none.
+    pub arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     pub payload: Option<Payload>,
+}
+
+impl<'a> CallStart<'a> {
+    /// A request without a server, that is about nothing in particular and may go on: to be completed.
+    pub fn new(caller: Arc<Caller>, path: Path, method: &'a str, received: Instant, carried: Carried<'a>) -> Self {
+        Self {
+            caller,
+            path,
+            server: None,
+            method,
+            kind: Kind::Other,
+            name: "",
+            called_as: "",
+            tool_is_named: false,
+            request_id: None,
+            received,
+            read: received,
+            request_bytes: 0,
+            verdict: Verdict::Allow,
+            rule: None,
+            reason: None,
+            engine: None,
+            spent: None,
+            carried,
+            arguments_hash: None,
+            payload: None,
+        }
+    }
 }
 
 /// The record of one call: open from the decision to the end of the answer, written once when it is dropped.
@@ -170,7 +213,7 @@ pub struct Record {
     telemetry: Arc<Telemetry>,
     caller: Arc<Caller>,
     path: Path,
-    server: ObjectName,
+    server: Option<ObjectName>,
     method: String,
     kind: Kind,
     name: String,
@@ -183,6 +226,7 @@ pub struct Record {
     response_bytes: u64,
     verdict: Verdict,
     rule: Option<Arc<str>>,
+    reason: Option<&'static str>,
     engine: Option<Box<DecidedBy>>,
     /// Its places among the calls in flight.
     _spent: Option<Taken>,
@@ -195,8 +239,13 @@ pub struct Record {
     is_error: Option<bool>,
     /// The code of the JSON-RPC error that the client gets.
     error_code: Option<i64>,
+    arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     payload: Option<Payload>,
+    /// What became of the list that was asked for.
+    listed: Option<Arc<Listed>>,
+    /// The trace that its caller says it is part of, where we trace it not.
+    callers_trace: Option<TraceId>,
     /// Where it is traced.
     spans: Option<Box<CallSpans>>,
 }
@@ -205,7 +254,7 @@ pub struct Record {
 pub(super) struct Finished<'a> {
     pub(super) caller: &'a Caller,
     pub(super) path: Path,
-    pub(super) server: &'a ObjectName,
+    pub(super) server: Option<&'a ObjectName>,
     pub(super) method: &'a str,
     /// `None` where no tool was called.
     pub(super) tool_label: Option<Arc<str>>,
@@ -232,12 +281,17 @@ impl Record {
             request_bytes,
             verdict,
             rule,
+            reason,
             engine,
             spent,
             carried,
+            arguments_hash,
             payload,
         } = start;
         telemetry.metrics.decision(verdict.name(), rule.clone());
+        if let Some(reason) = reason {
+            telemetry.metrics.refused(reason);
+        }
         let (method, name) = (bounded(method), bounded(name));
         let request_id = request_id.and_then(bounded_id);
         let decision_id = telemetry.decisions.next();
@@ -257,9 +311,13 @@ impl Record {
                 decision_id: &decision_id,
             })
         });
+        let callers_trace = match spans {
+            Some(_) => None,
+            None => carried.trace_id(),
+        };
         Self {
             path,
-            server: server.clone(),
+            server: server.cloned(),
             method: method.into_owned(),
             kind,
             name: name.into_owned(),
@@ -272,6 +330,7 @@ impl Record {
             response_bytes: 0,
             verdict,
             rule,
+            reason,
             engine: engine.map(Box::new),
             _spent: spent,
             decision_id,
@@ -281,11 +340,14 @@ impl Record {
             outcome: match verdict {
                 Verdict::Deny => Outcome::Denied,
                 Verdict::Limit => Outcome::Limited,
-                Verdict::Allow | Verdict::WouldDeny => Outcome::Cancelled,
+                Verdict::Allow | Verdict::WouldDeny | Verdict::Undecided => Outcome::Cancelled,
             },
             is_error: None,
             error_code: None,
+            arguments_hash,
             payload,
+            listed: None,
+            callers_trace,
             spans,
             caller,
             telemetry,
@@ -330,9 +392,18 @@ impl Record {
         }
     }
 
-    /// The server has begun to answer: the time is the gateway's own again, until the head of its answer is made.
-    pub fn answered(&mut self) {
+    /// The server has begun to answer, in this version of HTTP: the time is the gateway's own again, until the head of
+    /// its answer is made.
+    pub fn answered(&mut self, version: Version) {
+        if let Some(spans) = &mut self.spans {
+            spans.answered_in(version);
+        }
         self.own_since = Some(Instant::now());
+    }
+
+    /// It asks for a list, whose elements are counted there.
+    pub fn lists(&mut self) -> Arc<Listed> {
+        Arc::clone(self.listed.get_or_insert_default())
     }
 
     /// Adds to the size of what was asked, where that is not known when it is decided.
@@ -356,9 +427,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.received.elapsed();
         let proven = self.tool_is_named || self.is_error == Some(false);
-        let label = || self.telemetry.labels.label(&self.server, &self.name, proven);
+        let label = || match &self.server {
+            Some(server) => self.telemetry.labels.label(server, &self.name, proven),
+            None => OTHER.into(),
+        };
         let tool_label = (self.kind == Kind::Tool).then(label);
-        let trace_id = self.spans.as_ref().map(|spans| spans.trace_id());
+        let trace_id = self.spans.as_ref().map(|spans| spans.trace_id()).or(self.callers_trace);
         if let Some(spans) = self.spans.take() {
             spans.end(&Ended {
                 tool_label: tool_label.as_deref(),
@@ -369,7 +443,7 @@ impl Drop for Record {
         self.telemetry.metrics.call(&Finished {
             caller: &self.caller,
             path: self.path,
-            server: &self.server,
+            server: self.server.as_ref(),
             method: &self.method,
             tool_label,
             status: self.status,
@@ -381,7 +455,7 @@ impl Drop for Record {
             time: self.time,
             caller: Arc::clone(&self.caller),
             path: self.path,
-            server: self.server.clone(),
+            server: self.server.take(),
             method: std::mem::take(&mut self.method),
             kind: self.kind,
             name: std::mem::take(&mut self.name),
@@ -389,6 +463,7 @@ impl Drop for Record {
             request_id: self.request_id.take(),
             decision: self.verdict.name(),
             rule: self.rule.take(),
+            reason: self.reason,
             engine: self.engine.take(),
             decision_id: std::mem::take(&mut self.decision_id),
             outcome: self.outcome,
@@ -399,7 +474,9 @@ impl Drop for Record {
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             trace_id,
+            arguments_hash: self.arguments_hash,
             payload: self.payload.take(),
+            listed: self.listed.as_ref().and_then(|listed| listed.count()),
         });
     }
 }

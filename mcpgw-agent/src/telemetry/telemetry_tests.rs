@@ -31,6 +31,7 @@ fn caller() -> Arc<Caller> {
         process: Some(Process {
             pid: 42,
             executable: Some("/usr/bin/agent".into()),
+            container: Some("0a1b".to_owned()),
             command: "agent".to_owned(),
         }),
         token: None,
@@ -63,10 +64,12 @@ impl Bench {
         self.telemetry.call(CallStart {
             spent: None,
             engine: None,
+            reason: None,
+            arguments_hash: None,
             payload: None,
             path: Path::Redirected,
             caller: caller(),
-            server: &name("tools", "calc"),
+            server: Some(&name("tools", "calc")),
             method: "tools/call",
             kind: crate::mcp::governed::Kind::Tool,
             name: tool,
@@ -104,11 +107,47 @@ impl Bench {
 }
 
 #[test]
+fn a_caller_known_by_its_token_has_its_labels() {
+    let bench = Bench::new();
+    let token = crate::identity::Token {
+        issuer: "https://issuer.example".into(),
+        subject: "system:serviceaccount:apps:bot".into(),
+        groups: vec![],
+        claims: serde_json::Map::new(),
+        service_account: Some(crate::identity::ServiceAccount {
+            name: name("apps", "bot"),
+            pod: None,
+            pod_uid: None,
+        }),
+    };
+    let caller = Arc::new(Caller {
+        workload: None,
+        token: Some(Arc::new(token)),
+        ..(*caller()).clone()
+    });
+    let (headers, meta) = (http::HeaderMap::new(), crate::mcp::params::Meta::default());
+    let carried = Carried {
+        headers: &headers,
+        version: http::Version::HTTP_11,
+        meta: &meta,
+    };
+    let server = name("tools", "calc");
+    drop(bench.telemetry.call(CallStart {
+        server: Some(&server),
+        kind: crate::mcp::governed::Kind::Tool,
+        name: "add",
+        ..CallStart::new(caller, Path::Gateway, "tools/call", Instant::now(), carried)
+    }));
+    let text = bench.telemetry.render();
+    let labels = r#"source_namespace="apps",source_service_account="bot""#;
+    assert!(text.contains(labels), "{text}");
+}
+
+#[test]
 fn metrics_have_exactly_their_names() {
     let bench = Bench::new();
     bench.finish("add", Outcome::Ok);
     bench.telemetry.refused(Refusal {
-        decision_id: None,
         time: SystemTime::now(),
         path: Path::Redirected,
         reason: "tls",
@@ -116,6 +155,9 @@ fn metrics_have_exactly_their_names() {
         who: Who::Caller(caller()),
     });
     bench.telemetry.observe_plan(|| 7);
+    bench
+        .telemetry
+        .observe_readiness(|| vec![("plan".to_owned(), true), ("audit".to_owned(), false)]);
     let workload = |state| WorkloadStatus {
         name: "agents/a".to_owned(),
         service_account: "ci".to_owned(),
@@ -147,6 +189,8 @@ fn metrics_have_exactly_their_names() {
     let text = bench.telemetry.render();
     for line in [
         r#"mcp_tool_calls_total{mcp_server_name="calc",mcp_server_namespace="tools",outcome="ok",path="redirected",source_namespace="agents",source_service_account="ci",status_code="200",tool_name="add"} 1"#,
+        r#"mcpgw_ready{component="plan"} 1"#,
+        r#"mcpgw_ready{component="audit"} 0"#,
         r#"mcp_tool_call_duration_seconds_count{mcp_server_name="calc",mcp_server_namespace="tools",tool_name="add"} 1"#,
         r#"mcp_server_operation_duration_seconds_bucket{gen_ai_tool_name="add",mcp_method_name="tools/call",le="300"} 1"#,
         r#"mcpgw_overhead_seconds_bucket{le="0.00001"} 1"#,

@@ -28,6 +28,12 @@ fn an_allowed_call_is_redirected_and_a_denied_one_reaches_nobody_and_both_are_au
             .is_some_and(|path| path.ends_with("rmcp-client")),
         "{line}"
     );
+    let container = scene.pod.container().path();
+    assert_eq!(
+        line["identity"]["container"].as_str(),
+        container.file_name().and_then(|name| name.to_str()),
+        "{line}"
+    );
 
     let answer = client.call("delete_everything", json!({}))?;
     assert_eq!(answer.error_kind(), Some("rpc"), "{answer:?}");

@@ -14,6 +14,7 @@ mod observe;
 mod passed_sockets;
 mod pins;
 mod quota;
+mod remembered;
 mod rules;
 mod scene;
 mod stress;

@@ -77,6 +77,7 @@ fn both_protocols_and_ways(protocol: Protocol) -> Result<()> {
             (&server, "network.transport", "tcp"),
             (&server, "network.protocol.name", "http"),
             (&server, "network.protocol.version", "1.1"),
+            (&client, "network.protocol.version", "1.1"),
             (&server, "server.address", &*destination.ip().to_string()),
             (&server, "server.port", &*destination.port().to_string()),
             (&server, "mcpgw.path", way.word()),

@@ -7,6 +7,16 @@ use super::{
     measure::{Case, Path, Sample},
 };
 
+/// The most that a case may cost, in the floor's CPU per request.
+const TARGETS: [(Case, f64); 4] = [
+    (Case::Call, 2.0),
+    (Case::ListFederated, 5.0),
+    (Case::Args64k, 1.5),
+    (Case::CallFullPolicy, 2.75),
+];
+/// The most that rules and budgets may add to a call, whatever their number, in what it costs with few.
+const FLAT: f64 = 1.2;
+
 /// The medians of one case on one path.
 #[derive(Clone, Copy)]
 struct Medians {
@@ -23,6 +33,7 @@ pub fn print(samples: &[Sample], flat: &Flat, idle: f64, loaded: f64) {
         "case", "path", "req/s", "p50 µs", "p99 µs", "CPU µs/req", "CPU/floor", "p99/floor"
     );
     let mut summary = Map::new();
+    let mut verdicts = Vec::new();
     for case in Case::ALL {
         let floor = medians(samples, case, Path::Floor);
         for path in case.paths() {
@@ -56,6 +67,8 @@ pub fn print(samples: &[Sample], flat: &Flat, idle: f64, loaded: f64) {
                 "p99_ratio_to_floor": rounded(own.p99_us / floor.p99_us),
             });
             summary.insert(case.name().to_owned(), ratios);
+            let target = TARGETS.iter().find(|(of, _)| *of == case);
+            verdicts.extend(target.map(|(_, most)| verdict(case.name(), own.cpu_us / floor.cpu_us, *most)));
         }
     }
     println!("resident: {idle:.1} MB idle, {loaded:.1} MB after the load\n");
@@ -63,9 +76,17 @@ pub fn print(samples: &[Sample], flat: &Flat, idle: f64, loaded: f64) {
         flat.print(call.cpu_us);
         let ratio = json!({ "cpu_ratio_to_few": rounded(flat.of_a_call(call.cpu_us)) });
         summary.insert("call_many_rules_and_keys".to_owned(), ratio);
+        verdicts.push(verdict("call_many_rules_and_keys", flat.of_a_call(call.cpu_us), FLAT));
     }
+    verdicts.iter().for_each(|verdict| println!("{verdict}"));
     summary.insert("idle".to_owned(), json!({ "rss_mb": rounded(idle) }));
     println!("{}", Value::Object(summary));
+}
+
+/// Whether a target is met, in a line.
+fn verdict(what: &str, ratio: f64, most: f64) -> String {
+    let word = if ratio <= most { "met" } else { "MISSED" };
+    format!("{what:<26} {ratio:>6.2} of at most {most:.2}: {word}")
 }
 
 fn rounded(value: f64) -> f64 {

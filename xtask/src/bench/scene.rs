@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use mcpgw_tests::{Agent, Node, Pod, Process, resources, until};
+use mcpgw_tests::{Agent, AgentOptions, Node, Pod, Process, resources, until};
 
 use super::{measure::Case, peers::Peer};
 
@@ -129,7 +129,12 @@ impl Scene {
         documents.push(resources::mcp_server("streams", "streamed", &[streamed], "/mcp"));
         documents.push(STRICT.to_owned());
         node.configure("node.yaml", &documents)?;
-        let agent = node.agent()?;
+        // To a file, as the target for a call with everything says.
+        let audit = issuer.path().join("audit.jsonl").display().to_string();
+        let agent = node.agent_with(AgentOptions {
+            arguments: vec!["--audit".to_owned(), audit],
+            ..AgentOptions::default()
+        })?;
         until(UP, "all servers to be known", || {
             let status = agent.status().unwrap_or_default();
             let offers = status["offers"].as_array();

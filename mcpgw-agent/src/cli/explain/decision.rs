@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::super::terminal::on_one_line;
 use crate::{
     pins,
-    resources::{Claim, Desired, Pattern, Rule},
+    resources::{Claim, Desired, KeyPart, Limit, Pattern, Policy, Rule, Scope},
 };
 
 /// The line of the audit log about a decision.
@@ -71,8 +71,8 @@ pub(super) fn render(found: &Value, desired: &Desired) -> String {
         of("path"),
         of("outcome"),
     );
-    if let Some(rule) = found["rule"].as_str().and_then(|name| written(name, desired)) {
-        rendered += &format!("\nThe rule, as it is configured now:\n{rule}");
+    if let Some((kind, text)) = found["rule"].as_str().and_then(|name| written(name, desired)) {
+        rendered += &format!("\nThe {kind}, as it is configured now:\n{text}");
     }
     if found["rule"] == pins::RULE {
         rendered += "\nThe definition of the tool was not the approved one: see mcpgw pins\n";
@@ -80,12 +80,59 @@ pub(super) fn render(found: &Value, desired: &Desired) -> String {
     rendered
 }
 
-/// The rule of this name, `namespace/policy#n`.
-fn written(name: &str, desired: &Desired) -> Option<String> {
-    let (policy, number) = name.rsplit_once('#')?;
-    let index = number.parse::<usize>().ok()?.checked_sub(1)?;
-    let policy = desired.policies.iter().find(|known| known.title() == policy)?;
-    Some(describe(policy.rules.get(index)?))
+/// The rule or limit of this name, and which of both it is.
+fn written(name: &str, desired: &Desired) -> Option<(&'static str, String)> {
+    let (policy, own) = name.rsplit_once('#')?;
+    let policy: &Policy = desired.policies.iter().find(|known| known.title() == policy)?;
+    if let Ok(number) = own.parse::<usize>() {
+        return Some(("rule", describe(policy.rules.get(number.checked_sub(1)?)?)));
+    }
+    let mut limits = policy.limits.iter().enumerate();
+    let (_, limit) = limits.find(|(index, limit)| policy.limit_title(*index, limit) == name)?;
+    Some(("limit", describe_limit(limit)))
+}
+
+/// A limit in a few lines, with the fields that it has.
+fn describe_limit(limit: &Limit) -> String {
+    let Limit {
+        name: _,
+        counts,
+        tools,
+        rate,
+        concurrency,
+        key,
+        scope,
+    } = limit;
+    let globs = |patterns: &[Pattern]| patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ");
+    let mut lines = vec![format!("  counts: {}", globs(counts))];
+    if !tools.is_empty() {
+        lines.push(format!("  tools: {}", globs(tools)));
+    }
+    if let Some(rate) = rate {
+        let per = humantime::format_duration(rate.per);
+        lines.push(format!(
+            "  requests: {} per {per}, burst: {}",
+            rate.requests, rate.burst
+        ));
+    }
+    lines.extend(concurrency.map(|most| format!("  concurrency: {most}")));
+    let part = |part: &KeyPart| match part {
+        KeyPart::Identity => "identity".to_owned(),
+        KeyPart::Namespace => "namespace".to_owned(),
+        KeyPart::Server => "server".to_owned(),
+        KeyPart::Tool => "tool".to_owned(),
+        KeyPart::Claim(path) => format!("claim:{}", path.join(".")),
+    };
+    if !key.is_empty() {
+        let parts: Vec<String> = key.iter().map(part).collect();
+        lines.push(format!("  key: {}", parts.join(", ")));
+    }
+    let scope = match scope {
+        Scope::Node => "Node",
+        Scope::Cluster { .. } => "Cluster",
+    };
+    lines.push(format!("  scope: {scope}"));
+    lines.join("\n") + "\n"
 }
 
 /// A rule in a few lines, with the fields that it has.

@@ -153,6 +153,52 @@ fn a_decision_is_found_in_the_audit_log_with_its_rule() {
 }
 
 #[test]
+fn a_limit_is_told_from_the_rule_of_the_same_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(
+        config.join("limits.yaml"),
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPPolicy\nmetadata: {name: fair, namespace: tools}\nspec:\n  \
+         rules: [{action: Deny, tools: [x]}]\n  limits:\n  - {requests: 5, per: 1m, scope: Node, key: [identity, \
+         \"claim:team\"]}\n  - {name: burst, concurrency: 2, scope: Node, tools: [\"a*\"]}\n",
+    )
+    .unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let line = |id: &str, rule: &str| serde_json::json!({"decisionId": id, "rule": rule}).to_string();
+    let lines = [
+        line("a", "tools/fair#limit-1"),
+        line("b", "tools/fair#burst"),
+        line("c", "tools/fair#1"),
+        line("d", "tools/fair#limit-2"),
+    ];
+    fs::write(&audit, lines.join("\n")).unwrap();
+    let audit = audit.display().to_string();
+    let of = |id| explain(directory.path(), &["--decision", id, "--audit", &audit]).unwrap();
+    assert!(
+        of("a").ends_with(
+            "The limit, as it is configured now:\n  counts: tools/call\n  requests: 5 per 1m, burst: 5\n  \
+             key: identity, claim:team\n  scope: Node\n"
+        ),
+        "{}",
+        of("a")
+    );
+    assert!(
+        of("b").ends_with(
+            "limit, as it is configured now:\n  counts: tools/call\n  tools: a*\n  concurrency: 2\n  scope: Node\n"
+        ),
+        "{}",
+        of("b")
+    );
+    assert!(of("c").ends_with("The rule, as it is configured now:\n  action: Deny\n  tools: x\n"));
+    assert!(
+        !of("d").contains("as it is configured now"),
+        "the second one has a name: {}",
+        of("d")
+    );
+}
+
+#[test]
 fn what_a_server_says_of_a_tool_can_be_given() {
     let about = |flags: &[&str]| {
         let directory = tempfile::tempdir().unwrap();

@@ -17,6 +17,23 @@ pub struct Key {
     pub(super) cipher: LessSafeKey,
     /// Makes the nonces of stable tokens.
     pub(super) nonces: hmac::Key,
+    /// Makes the fingerprints.
+    fingerprints: hmac::Key,
+}
+
+/// What stands for bytes that are not to be told: the same for the same bytes under the same key, and without the key
+/// nobody can find the bytes by trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; Self::BYTES]);
+
+impl Fingerprint {
+    const BYTES: usize = 16;
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
 }
 
 /// Tells keys apart, and nothing else about them.
@@ -62,6 +79,7 @@ impl Key {
             id: KeyId(id),
             cipher: LessSafeKey::new(cipher.map_err(|_| InvalidKey)?),
             nonces: hmac::Key::new(hmac::HMAC_SHA256, derived("mcpgw seal nonces").as_ref()),
+            fingerprints: hmac::Key::new(hmac::HMAC_SHA256, derived("mcpgw fingerprints").as_ref()),
         })
     }
 
@@ -70,6 +88,13 @@ impl Key {
         let mut secret = [0; KEY_BYTES];
         rand::fill(&mut secret)?;
         Ok(secret)
+    }
+
+    /// The fingerprint of these bytes: HMAC-SHA256, cut to half.
+    pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
+        let whole = hmac::sign(&self.fingerprints, bytes);
+        // HMAC-SHA256 has 32 bytes.
+        Fingerprint(whole.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
     /// What tells it from other keys.

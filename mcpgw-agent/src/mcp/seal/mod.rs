@@ -25,7 +25,7 @@ mod sealer;
 mod token;
 mod tokens;
 
-pub use key::{InvalidKey, KEY_BYTES, Key, KeyId};
+pub use key::{Fingerprint, InvalidKey, KEY_BYTES, Key, KeyId};
 pub use memo::Memo;
 pub use sealer::{Keys, SealError, Sealer, Unsealed};
 pub use token::{Owner, Token, TokenError};

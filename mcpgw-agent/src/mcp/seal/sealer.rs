@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::{
     Purpose,
-    key::{Key, KeyId},
+    key::{Fingerprint, Key, KeyId},
 };
 
 /// The first byte of every token of this layout.
@@ -74,6 +74,11 @@ impl Sealer {
     /// The keys in force.
     pub fn keys(&self) -> Arc<Keys> {
         self.keys.load_full()
+    }
+
+    /// The fingerprint of these bytes, by the current key.
+    pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
+        self.keys.load().current.fingerprint(bytes)
     }
 
     /// Seals `content`. The token is visible ASCII of `[A-Za-z0-9_-]`.

@@ -10,8 +10,8 @@ use crate::resources::{self, Asking, KeyPart, Pattern, Scope, Unit};
 /// A limit with its name.
 #[derive(Debug)]
 pub struct Limit {
-    /// `namespace/policy#limit`, by its own name or its number from 1. What was spent of it is kept under this name
-    /// when the configuration changes.
+    /// As [`resources::Policy::limit_title`] has it. What was spent of it is kept under this name when the
+    /// configuration changes.
     pub name: Arc<str>,
     pub(super) key: Vec<KeyPart>,
     pub(super) rate: Option<Rate>,
@@ -44,13 +44,8 @@ pub(super) struct Rate {
 }
 
 impl Limit {
-    /// Compiles limit number `index` (from 0) of a policy; one that says nothing of it asks the rate limit service as
-    /// `mode` says.
-    pub fn compile(policy: &str, index: usize, wanted: &resources::Limit, dry_run: bool, mode: Asking) -> Self {
-        let name = match &wanted.name {
-            Some(name) => format!("{policy}#{name}"),
-            None => format!("{policy}#{}", index + 1),
-        };
+    /// Compiles the limit of this name; one that says nothing of it asks the rate limit service as `mode` says.
+    pub fn compile(name: impl Into<Arc<str>>, wanted: &resources::Limit, dry_run: bool, mode: Asking) -> Self {
         let rate = wanted.rate.map(|rate| Rate {
             // Shorter than a nanosecond is no interval; validation leaves none so short.
             quota: Quota::with_period((rate.per / rate.requests.get()).max(Duration::from_nanos(1)))

@@ -118,7 +118,9 @@ fn at_a_time(most: u32, key: &[KeyPart]) -> resources::Limit {
 }
 
 fn limit(number: usize, wanted: &resources::Limit) -> Limit {
-    Limit::compile("tools/fair", number, wanted, false, Asking::InLine)
+    let name = wanted.name.as_ref();
+    let name = name.map_or_else(|| format!("limit-{}", number + 1), ToString::to_string);
+    Limit::compile(format!("tools/fair#{name}"), wanted, false, Asking::InLine)
 }
 
 /// How many calls pass at this moment.
@@ -136,9 +138,9 @@ fn a_hundred_a_minute_are_a_hundred_and_then_one_each_600_ms() {
     assert_eq!(passing(&budgets, 0, &limit, &Call::of(&one)), 100);
     let refused = budgets.take_at(0, &[&limit], &Call::of(&one).spender()).unwrap_err();
     let expected = Limited {
-        limit: "tools/fair#1".into(),
+        limit: "tools/fair#limit-1".into(),
         wait: Duration::from_millis(600),
-        policy: "\"tools/fair#1\";q=100;w=60".to_owned(),
+        policy: "\"tools/fair#limit-1\";q=100;w=60".to_owned(),
         by_service: false,
     };
     assert_eq!(refused, expected);
@@ -238,7 +240,7 @@ fn a_call_that_one_limit_refuses_spends_nothing_of_the_others() {
     drop(budgets.take_at(0, &all, &call.spender()).unwrap());
     for _ in 0..50 {
         let refused = budgets.take_at(0, &all, &call.spender()).unwrap_err();
-        assert_eq!((&*refused.limit, refused.wait.as_secs()), ("tools/fair#2", 60));
+        assert_eq!((&*refused.limit, refused.wait.as_secs()), ("tools/fair#limit-2", 60));
     }
     assert_eq!(passing(&budgets, 0, &wide, &call), 9);
     let held: Vec<Taken> = (0..3)
@@ -255,7 +257,7 @@ fn calls_at_a_time_give_their_places_back_when_they_end() {
     let take = |caller| budgets.take_at(0, &[&limit], &Call::of(caller).spender());
     let (first, _second) = (take(&one).unwrap(), take(&one).unwrap());
     let refused = take(&one).unwrap_err();
-    assert_eq!(refused.policy, "\"tools/fair#1\";q=2;qu=\"concurrent-requests\"");
+    assert_eq!(refused.policy, "\"tools/fair#limit-1\";q=2;qu=\"concurrent-requests\"");
     let _others = take(&other).unwrap();
     drop(first);
     let _third = take(&one).unwrap();
@@ -274,8 +276,7 @@ fn a_changed_quota_gives_nobody_a_fresh_burst() {
     assert_eq!(passing(&budgets, 0, &after, &call), 0);
     assert_eq!(passing(&budgets, 10 * SECOND, &after, &call), 20);
     let renamed = Limit::compile(
-        "tools/fairer",
-        0,
+        "tools/fairer#limit-1",
         &wanted(60, 60, 60, &[KeyPart::Identity]),
         false,
         Asking::InLine,

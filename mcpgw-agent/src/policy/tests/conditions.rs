@@ -85,6 +85,25 @@ fn a_condition_that_fails_allows_nothing_and_denies() {
 }
 
 #[test]
+fn what_a_rule_that_is_only_tried_cannot_evaluate_is_told_once_with_what_the_others_cannot() {
+    let failing = |when_it: &str| WantedRule {
+        when: when(when_it),
+        ..WantedRule::new(Action::Allow)
+    };
+    let enforced = vec![failing("jwt.claims.role == 'admin'"), WantedRule::new(Action::Allow)];
+    let trial = Policy {
+        enforcement: Enforcement::DryRun,
+        ..(*policy("tools/trial", &[], vec![failing("jwt.claims.tier == 'gold'")])).clone()
+    };
+    let plan = plan(vec![policy("tools/p", &[], enforced), Arc::new(trial)]);
+    let judgement = judge(&plan, &caller("a", "b"), "tools/call", Kind::Tool, "add", None);
+    assert_eq!(judgement.decision, allow("tools/p#2"));
+    let mut failed: Vec<&str> = judgement.failures.iter().map(|(rule, _)| &**rule).collect();
+    failed.sort_unstable();
+    assert_eq!(failed, ["tools/p#1", "tools/trial#1"]);
+}
+
+#[test]
 fn arguments_are_read_only_for_a_rule_about_the_tool_that_looks_at_them() {
     let plan = plan(vec![policy(
         "tools/p",

@@ -66,7 +66,8 @@ pub(super) async fn request(
             return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
         }
         Some(asked) => {
-            let Found { seen, own, left_out } = find(call, asked).ok_or_else(|| call.unknown(asked).to(Some(id)))?;
+            let found = find(call, asked).ok_or_else(|| call.unknown(asked, id, envelope))?;
+            let Found { seen, own, left_out } = found;
             let own = own.unwrap_or(Cow::Borrowed(asked.name));
             match decided(
                 call,
@@ -95,7 +96,7 @@ pub(super) async fn request(
                 kind: Kind::Other,
                 name: text,
             };
-            call.unknown(asked).to(Some(id))
+            call.unknown(asked, id, envelope)
         })?,
     };
     let forwarded = Forwarded {

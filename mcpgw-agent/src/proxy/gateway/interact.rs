@@ -87,7 +87,7 @@ pub(super) async fn ask(
     };
     drop(share);
     if let Some(record) = &mut record {
-        record.answered();
+        record.answered(response.version());
     }
     let streams = is_events(response.headers());
     let talks = reads_events(call.head);

@@ -106,7 +106,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     };
     drop(share);
     if let Some(record) = &mut record {
-        record.answered();
+        record.answered(response.version());
     }
     let mut changes = Changes {
         places: None,

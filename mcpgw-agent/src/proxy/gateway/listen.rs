@@ -181,7 +181,7 @@ pub(super) async fn subscribe(
     let uri = envelope.subject().unwrap_or_default();
     let on = envelope.method.as_deref().map(Method::of) == Some(Method::Subscribe);
     let owner = call.view.owner_of(uri);
-    let Owner { seen, own } = owner.ok_or_else(|| refused(call.unknown(subscription(uri))))?;
+    let Owner { seen, own } = owner.ok_or_else(|| call.unknown(subscription(uri), id, envelope))?;
     let mut record = None;
     if on {
         match forward::decided(call, Some(id), seen, subscription(&own), uri, envelope, false).await {

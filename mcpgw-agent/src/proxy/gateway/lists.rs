@@ -19,9 +19,10 @@ use crate::{
         version::Era,
     },
     proxy::{now, refused::Refused},
+    telemetry::Outcome,
 };
 
-/// Answers a list request.
+/// Answers a list request, and records what its caller was shown.
 pub(super) fn answer(call: &Call<'_>, kind: Kind, id: &RawValue, envelope: &Envelope<'_>) -> Result<Bytes, Refused> {
     if call.view.is_of_a_thief() {
         // What it may have is listed, and what it may not have is not; that it tried is not kept quiet.
@@ -35,8 +36,9 @@ pub(super) fn answer(call: &Call<'_>, kind: Kind, id: &RawValue, envelope: &Enve
         Refused::protocol(StatusCode::OK, code::INVALID_PARAMS, "cursor", "Invalid cursor").to(Some(id))
     })?;
     let last = cursor.as_ref().map(|cursor| &*cursor.position);
-    let (items, next) = call.view.list(kind).page(last);
-    let next = next.map(|last| {
+    let listed = call.view.list(kind);
+    let part = listed.page(last);
+    let next = part.next.map(|last| {
         let cursor = Cursor {
             kind: kind.sealed(),
             catalog: call.catalog.map(ToOwned::to_owned),
@@ -53,16 +55,23 @@ pub(super) fn answer(call: &Call<'_>, kind: Kind, id: &RawValue, envelope: &Enve
         Era::Legacy => Form::Legacy,
         Era::Modern => Form::ModernList,
     };
-    Ok(answer::with_members(id, form, |result| {
-        result.reserve(items.len() + 256);
+    let list = answer::with_members(id, form, |result| {
+        result.reserve(part.items.len() + 256);
         result.put_u8(b'"');
         result.put_slice(kind.member().as_bytes());
         result.put_slice(b"\":[");
-        result.put_slice(&items);
+        result.put_slice(&part.items);
         result.put_u8(b']');
         if let Some(next) = next {
             result.put_slice(br#","nextCursor":"#);
             result.put_slice(&json_string(&next));
         }
-    }))
+    });
+    let method = envelope.method.as_deref().unwrap_or_default();
+    let mut record = call.shared.telemetry.call(call.start(method, id, envelope));
+    record.status(StatusCode::OK.as_u16());
+    record.lists().add(part.count, listed.denied);
+    record.add_response_bytes(list.len() as u64);
+    record.outcome(Outcome::Ok, None);
+    Ok(list)
 }

@@ -79,7 +79,7 @@ use super::{
 use crate::{
     identity::Caller,
     mcp::{
-        AnswerObserver,
+        AnswerObserver, Envelope,
         governed::Governed,
         headers,
         seal::{GatewaySession, Memo, Owner, Sealer},
@@ -87,7 +87,7 @@ use crate::{
     },
     policy::Plan,
     resources,
-    telemetry::Record,
+    telemetry::{CallStart, Carried, Path, Record},
     upstream::Behalf,
 };
 use session::{Ended, Session, Sessions};
@@ -155,14 +155,31 @@ impl Call<'_> {
         session
     }
 
-    /// The refusal of what nobody is known to have: where it could be a server's that wants to know more of its
-    /// callers, that is what they are told.
-    fn unknown(&self, asked: Governed<'_>) -> Refused {
+    /// The refusal of what nobody is known to have, which is recorded: where it could be a server's that wants to know
+    /// more of its callers, that is what they are told.
+    fn unknown(&self, asked: Governed<'_>, id: &RawValue, envelope: &Envelope<'_>) -> Refused {
         if let Some(lacks) = self.view.lacks(asked.kind, asked.name) {
             let path = self.catalog.map_or("/mcp".into(), |catalog| format!("/mcp/{catalog}"));
-            return authenticate::lacking(&self.plan, &path, lacks);
+            return authenticate::lacking(&self.plan, &path, lacks).to(Some(id));
         }
-        unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status)
+        let start = self.start(asked.method, id, envelope);
+        unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status, start)
+    }
+
+    /// What the record of a request begins with, where no one server is concerned.
+    fn start<'e>(&'e self, method: &'e str, id: &'e RawValue, envelope: &'e Envelope<'_>) -> CallStart<'e> {
+        let carried = Carried {
+            headers: &self.head.headers,
+            version: self.head.version,
+            meta: &envelope.params.meta,
+        };
+        let caller = Arc::clone(self.caller);
+        CallStart {
+            request_id: Some(id),
+            read: self.read,
+            request_bytes: self.body.len() as u64,
+            ..CallStart::new(caller, Path::Gateway, method, self.received, carried)
+        }
     }
 
     /// On whose behalf servers are asked, where there is one that wants to know.

@@ -65,7 +65,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     drop(share);
     let (head, body) = response.into_parts();
     let watch = record.map(|mut record| {
-        record.answered();
+        record.answered(head.version);
         Watch::new(record, AnswerObserver::new(Some(id), &head.headers), head.status)
     });
     let has_tasks = seen.catalogue.extensions.contains_key(EXTENSION);

@@ -107,6 +107,8 @@ pub(super) struct List {
     by_name: HashMap<Arc<str>, usize>,
     /// Those that are there, and not for this caller.
     hidden: HashMap<Arc<str>, Hidden>,
+    /// How many of these a rule hides, or are not approved.
+    pub(super) denied: usize,
     pages: Vec<Page>,
 }
 
@@ -161,6 +163,17 @@ pub(super) struct Entry {
     pub(super) seen: usize,
     /// Which of the server's items it is.
     pub(super) item: usize,
+}
+
+/// What one answer has of a list.
+#[derive(Debug, Default)]
+pub(super) struct Part<'a> {
+    /// The items, separated by commas.
+    pub(super) items: Bytes,
+    /// How many they are.
+    pub(super) count: usize,
+    /// The name to go on behind, where there is more.
+    pub(super) next: Option<&'a str>,
 }
 
 /// One page of a list, ready to be sent: the items, separated by commas.
@@ -398,6 +411,7 @@ impl List {
                     list.entries.push(Entry { name, own, seen, item });
                 } else {
                     let left_out = shown == Shown::LeftOut;
+                    list.denied += usize::from(!left_out);
                     list.hidden.insert(name, Hidden { seen, own, left_out });
                 }
             }
@@ -451,17 +465,20 @@ impl List {
         self.by_name.get(name).map(|place| &self.entries[*place])
     }
 
-    /// The page with the items behind `last`, and the name to go on behind, where there is more.
-    pub(super) fn page(&self, last: Option<&str>) -> (Bytes, Option<&str>) {
+    /// The page with the items behind `last`.
+    pub(super) fn page(&self, last: Option<&str>) -> Part<'_> {
         let from = last.map_or(0, |last| self.entries.partition_point(|entry| *entry.name <= *last));
         // A page begins where the one before it ended, unless the list has changed in between: then the rest of
         // the page that holds the place would be a page of its own, so the items before it are sent again.
         let index = self.pages.partition_point(|page| page.entries.end <= from);
         let Some(page) = self.pages.get(index) else {
-            return (Bytes::new(), None);
+            return Part::default();
         };
         let more = index + 1 < self.pages.len();
-        let next = more.then(|| &*self.entries[page.entries.end - 1].name);
-        (page.items.clone(), next)
+        Part {
+            items: page.items.clone(),
+            count: page.entries.len(),
+            next: more.then(|| &*self.entries[page.entries.end - 1].name),
+        }
     }
 }

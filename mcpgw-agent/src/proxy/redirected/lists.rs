@@ -26,6 +26,7 @@ use crate::{
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
     resources::{ObjectName, Pin},
+    telemetry::Listed,
     upstream::Endpoint,
 };
 
@@ -46,6 +47,8 @@ pub(super) struct Filter {
     server: ObjectName,
     /// One list, where it is known which one is asked for; else all.
     lists: &'static [List],
+    /// Where what passes and what does not is counted.
+    counted: Option<Arc<Listed>>,
 }
 
 impl Dialled<'_> {
@@ -67,6 +70,7 @@ impl Dialled<'_> {
             caller: Arc::clone(self.caller),
             server: self.server.name().clone(),
             lists,
+            counted: None,
         })
     }
 
@@ -94,6 +98,11 @@ impl Dialled<'_> {
 }
 
 impl Filter {
+    /// Counts there what passes and what does not.
+    pub(super) fn counts_in(&mut self, listed: Arc<Listed>) {
+        self.counted = Some(listed);
+    }
+
     /// Filters an answer with this head, which is changed as it must be. An answer that is no message, such as the
     /// page of an HTTP error, passes.
     pub(super) fn answer(self, status: StatusCode, headers: &mut HeaderMap) -> Result<Option<Rewriter>, Refused> {
@@ -155,17 +164,23 @@ impl Filter {
             return Some(Rewritten::Keep);
         };
         let mut splice = Splice::new(message);
+        let (mut shown, mut hidden) = (0, 0);
         for (member, key, kind) in self.lists {
             for elements in lists(result.whole, member, key).ok()? {
                 retain(&mut splice, &elements, |element| {
                     let name = element.name.as_deref();
-                    name.is_some_and(|name| {
+                    let passes = name.is_some_and(|name| {
                         let annotations = annotations(&self.shared, server, *kind, name);
                         plan.shows(server, &self.caller, *kind, name, annotations)
                             && (*kind != Kind::Tool || self.approves(server, name, &message[element.span.clone()]))
-                    })
+                    });
+                    *(if passes { &mut shown } else { &mut hidden }) += 1;
+                    passes
                 });
             }
+        }
+        if let Some(counted) = &self.counted {
+            counted.add(shown, hidden);
         }
         Some(match splice.is_empty() {
             true => Rewritten::Keep,

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::{Dialled, batch, lists::Filter, session::Opened};
 use crate::{
     mcp::{
-        AnswerObserver, Envelope, EnvelopeError,
-        governed::{Governed, Kind, governed, subscriptions},
+        AnswerObserver, Envelope, EnvelopeError, Kind as Message,
+        governed::{Governed, Kind, LISTS, governed, subscriptions},
         headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         method::Method,
         modern,
@@ -26,7 +26,7 @@ use crate::{
         relay::{Relay, Watch},
     },
     resources::{DenialStatus, Transport},
-    telemetry::{Carried, Outcome, Path, Propagated, Record},
+    telemetry::{CallStart, Carried, Outcome, Path, Propagated, Record},
     upstream::UpstreamBody,
 };
 
@@ -126,7 +126,8 @@ impl Dialled<'_> {
                 .map(|()| Judged { envelope, record: None }));
         }
         let Some(governed) = governed(&envelope) else {
-            return Ok(Ok(Judged { envelope, record: None }));
+            let record = self.listing(&envelope, body.len());
+            return Ok(Ok(Judged { envelope, record }));
         };
         Ok(match self.decided(governed, &envelope, body, denial_status).await {
             Decided::Allowed(record) => Ok(Judged {
@@ -159,6 +160,30 @@ impl Dialled<'_> {
         Ok(Ok(()))
     }
 
+    /// The record of a request for a list, which nobody decides: what it shows is cut to what the caller may have.
+    fn listing(&self, envelope: &Envelope<'_>, request_bytes: usize) -> Option<Record> {
+        let method = envelope.method.as_deref()?;
+        let is_one = envelope.kind == Message::Request && LISTS.contains(&method);
+        is_one.then(|| {
+            let caller = Arc::clone(self.caller);
+            self.shared.telemetry.call(CallStart {
+                server: Some(self.server.name()),
+                request_id: envelope.id,
+                read: self.read,
+                request_bytes: request_bytes as u64,
+                ..CallStart::new(caller, Path::Redirected, method, self.received, self.carried(envelope))
+            })
+        })
+    }
+
+    fn carried<'c>(&'c self, envelope: &'c Envelope<'_>) -> Carried<'c> {
+        Carried {
+            headers: &self.head.headers,
+            version: self.head.version,
+            meta: &envelope.params.meta,
+        }
+    }
+
     async fn decided(
         &self,
         governed: Governed<'_>,
@@ -181,11 +206,7 @@ impl Dialled<'_> {
             http_path: &self.path,
             left_out: false,
             denial_status,
-            carried: Carried {
-                headers: &self.head.headers,
-                version: self.head.version,
-                meta: &envelope.params.meta,
-            },
+            carried: self.carried(envelope),
         };
         decide(self.shared, self.plan, &asked).await
     }
@@ -246,7 +267,10 @@ impl Dialled<'_> {
         if method == Method::Listen && self.server.wanted.transport == Transport::StreamableHttp {
             return self.listen(response, &envelope, session.as_ref());
         }
-        let filter = self.filter(Some(method));
+        let mut filter = self.filter(Some(method));
+        if let (Some(filter), Some(record)) = (&mut filter, &mut record) {
+            filter.counts_in(record.lists());
+        }
         self.answer(response, read, record, envelope.id, session, filter)
     }
 
@@ -335,7 +359,7 @@ impl Dialled<'_> {
                 None
             }
             (Some(mut record), Transport::StreamableHttp) => {
-                record.answered();
+                record.answered(head.version);
                 let watch = Watch::new(record, AnswerObserver::new(id, &head.headers), head.status);
                 Some(match (&session, id) {
                     (Some(session), Some(id)) => watch.waiting_in(&self.shared.pending, session.key(), id),

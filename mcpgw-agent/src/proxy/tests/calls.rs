@@ -112,11 +112,11 @@ async fn outcomes_are_read_from_the_answer() {
 }
 
 #[tokio::test]
-async fn other_methods_and_verbs_pass_without_a_record() {
+async fn other_verbs_and_methods_that_list_nothing_pass_without_a_record() {
     let upstream = Upstream::start().await;
     let proxied = Proxied::start(upstream.address).await;
-    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-    assert_eq!(Answer::of(&proxied.exchange(post("", list)).await).status, 200);
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    assert_eq!(Answer::of(&proxied.exchange(post("", ping)).await).status, 200);
     for (verb, path, status) in [
         ("GET", "/mcp", 200),
         ("DELETE", "/mcp/", 204),
@@ -192,8 +192,8 @@ async fn a_dead_server_is_a_502_that_names_it() {
         (&"error".into(), &502.into())
     );
     assert_eq!(
-        (&lines[1]["event"], &lines[1]["reason"]),
-        (&"refused".into(), &"upstream_unreachable".into())
+        (&lines[1]["event"], &lines[1]["method"], &lines[1]["outcome"]),
+        (&"mcp_request".into(), &"tools/list".into(), &"error".into())
     );
 }
 

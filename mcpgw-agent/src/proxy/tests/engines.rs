@@ -76,12 +76,18 @@ async fn an_engine_that_is_not_there_lets_pass_what_it_should_and_one_that_canno
         assert_eq!(upstream.requests(), usize::from(passes));
         if !passes {
             assert_eq!(answer.code(), Some(5030), "{answer:?}");
-            let line = proxied.finish().await.remove(0);
-            assert_eq!(
-                (&line["decision"], &line["engine"]),
-                (&"deny".into(), &"extAuthz".into())
-            );
         }
+        // Also what passes without the engine's word says so.
+        let line = proxied.finish().await.remove(0);
+        let decision = if passes { "allow" } else { "deny" };
+        assert_eq!(
+            (&line["decision"], &line["engine"]),
+            (&decision.into(), &"extAuthz".into())
+        );
+        assert!(
+            line["engineError"].as_str().is_some_and(|error| !error.is_empty()),
+            "{line}"
+        );
     }
 }
 

@@ -150,10 +150,10 @@ async fn a_denied_tool_is_neither_listed_nor_callable_and_looks_like_none() {
     assert!(a.called().is_empty());
     let lines = proxied.finish().await;
     assert_eq!(
-        (&lines[0]["outcome"], &lines[0]["rule"]),
+        (&lines[1]["outcome"], &lines[1]["rule"]),
         (&"denied".into(), &"tools/p#2".into())
     );
-    assert_eq!(lines[1]["reason"], "unknown_tool");
+    assert_eq!(lines[2]["reason"], "unknown_tool");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod observed;
 mod payloads;
 mod pins;
 mod promises;
+mod records;
 mod refusals;
 mod reload;
 mod resumption;
@@ -198,6 +199,7 @@ impl Proxied {
                     process: Some(Process {
                         pid: 1,
                         executable: None,
+                        container: None,
                         command: "test".to_owned(),
                     }),
                     token: None,

@@ -144,8 +144,8 @@ async fn what_is_denied_and_what_is_not_there_are_told_apart_in_the_log_and_nowh
         )
     );
     assert_eq!(
-        (&unknown["event"], &unknown["reason"]),
-        (&json!("refused"), &json!("unknown_tool"))
+        (&unknown["event"], &unknown["reason"], &unknown["tool"]),
+        (&json!("tool_call"), &json!("unknown_tool"), &json!("a_bog"))
     );
 }
 

@@ -370,7 +370,7 @@ async fn a_dry_run_records_what_it_would_deny_and_changes_nothing() {
         assert!(big.body["result"].is_object(), "{big:?}");
         let lines = proxied.finish().await;
         assert_eq!(
-            (&lines[0]["decision"], &lines[0]["rule"], &lines[0]["outcome"]),
+            (&lines[1]["decision"], &lines[1]["rule"], &lines[1]["outcome"]),
             (&"would_deny".into(), &"default-deny".into(), &"ok".into())
         );
     }

@@ -321,7 +321,7 @@ async fn a_token_of_another_pod_is_stolen_and_the_audit_log_says_so() {
     assert_eq!(lines[0]["identity"]["workload"], "pod-1");
     assert_eq!(lines[0]["identity"]["subject"], "system:serviceaccount:agents:ci");
     assert_eq!(
-        (&lines[1]["reason"], &lines[2]["reason"]),
+        (&lines[3]["reason"], &lines[4]["reason"]),
         (&"no_token".into(), &"not_attested".into())
     );
 }

@@ -73,6 +73,15 @@ impl Default for Payloads {
     }
 }
 
+/// What a policy wants of the arguments of its servers' calls in the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyAudit {
+    /// What it asks for; `None`: nothing, though settings or other policies may.
+    pub payloads: Option<Payloads>,
+    /// What is taken out, whoever asks for them.
+    pub redact: Vec<JsonPath>,
+}
+
 /// What becomes of an audit line for which there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {

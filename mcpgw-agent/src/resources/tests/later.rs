@@ -4,7 +4,6 @@ use super::*;
 
 #[test]
 fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
-    let policy = "{rules: [{action: Deny}], LATER: 1}";
     let table: &[(&str, &str, &str, &[&str])] = &[
         (
             "MCPServer",
@@ -43,8 +42,6 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "spec.gateway.tls",
             &["secretRef"],
         ),
-        ("MCPPolicy", policy, "spec", &["audit"]),
-        ("ClusterMCPPolicy", policy, "spec", &["audit"]),
         (
             "ClusterMCPSettings",
             "{LATER: 1}",

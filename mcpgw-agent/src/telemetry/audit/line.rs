@@ -14,12 +14,13 @@ use serde_json::value::RawValue;
 use super::{
     Payload,
     definition::{DefinitionChange, DefinitionLine},
+    kernel::{Kernel, KernelLine},
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
-    mcp::governed::Kind,
+    mcp::{governed::Kind, seal::Fingerprint},
     resources::ObjectName,
-    telemetry::{DecidedBy, Outcome, Path},
+    telemetry::{DecidedBy, Outcome, Path, listed::ListCount},
 };
 
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
@@ -32,6 +33,7 @@ pub(super) enum Event {
     Refused(Refusal),
     StreamEnded(Refusal),
     Definition(DefinitionChange),
+    Kernel(Kernel),
 }
 
 /// A decided call, or other request, and what became of it.
@@ -39,7 +41,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) time: SystemTime,
     pub(in crate::telemetry) caller: Arc<Caller>,
     pub(in crate::telemetry) path: Path,
-    pub(in crate::telemetry) server: ObjectName,
+    pub(in crate::telemetry) server: Option<ObjectName>,
     pub(in crate::telemetry) method: String,
     pub(in crate::telemetry) kind: Kind,
     pub(in crate::telemetry) name: String,
@@ -47,6 +49,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) request_id: Option<Box<RawValue>>,
     pub(in crate::telemetry) decision: &'static str,
     pub(in crate::telemetry) rule: Option<Arc<str>>,
+    pub(in crate::telemetry) reason: Option<&'static str>,
     pub(in crate::telemetry) engine: Option<Box<DecidedBy>>,
     pub(in crate::telemetry) decision_id: String,
     pub(in crate::telemetry) outcome: Outcome,
@@ -58,8 +61,12 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) response_bytes: u64,
     /// Of a call that is traced.
     pub(in crate::telemetry) trace_id: Option<TraceId>,
+    /// What stands for its arguments.
+    pub(in crate::telemetry) arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     pub(in crate::telemetry) payload: Option<Payload>,
+    /// Of a list: what of it was shown.
+    pub(in crate::telemetry) listed: Option<ListCount>,
 }
 
 /// A request or connection that was refused before any decision about a tool.
@@ -72,8 +79,6 @@ pub struct Refusal {
     pub status: Option<u16>,
     /// How it came here.
     pub path: Path,
-    /// Finds it in this log, where its caller was told how.
-    pub decision_id: Option<String>,
     /// Whose it was.
     pub who: Who,
 }
@@ -108,6 +113,7 @@ pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_jso
         Event::ToolCall(call) => serde_json::to_writer(&mut *line, &ToolCallLine::new(node, call))?,
         Event::Refused(refusal) => serde_json::to_writer(&mut *line, &RefusedLine::new(node, refusal))?,
         Event::StreamEnded(ended) => serde_json::to_writer(&mut *line, &RefusedLine::of_stream(node, ended))?,
+        Event::Kernel(kernel) => serde_json::to_writer(&mut *line, &KernelLine::new(node, kernel))?,
         Event::Definition(change) => serde_json::to_writer(&mut *line, &DefinitionLine::new(node, change))?,
     }
     line.push(b'\n');
@@ -124,6 +130,8 @@ struct ToolCallLine<'a> {
     path: &'static str,
     decision: &'static str,
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// The service outside that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     engine: Option<&'a str>,
@@ -134,7 +142,8 @@ struct ToolCallLine<'a> {
     outcome: Outcome,
     status: Option<u16>,
     identity: Identity<'a>,
-    server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +157,12 @@ struct ToolCallLine<'a> {
     method: &'a str,
     request_id: Option<&'a RawValue>,
     is_error: Option<bool>,
+    /// Elements of a list that its caller was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shown: Option<usize>,
+    /// … and those that rules or pins hide from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden: Option<usize>,
     duration_ms: f64,
     overhead_us: u64,
     request_bytes: u64,
@@ -155,6 +170,9 @@ struct ToolCallLine<'a> {
     destination: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+    /// Of the arguments as they were written: equal where these are, as long as the key is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a RawValue>,
     /// Why they are not there.
@@ -180,13 +198,14 @@ impl<'a> ToolCallLine<'a> {
             path: call.path.name(),
             decision: call.decision,
             rule: call.rule.as_deref(),
+            reason: call.reason,
             engine: call.engine.as_ref().map(|decided| decided.engine),
             engine_error: call.engine.as_ref().and_then(|decided| decided.error.as_deref()),
             decision_id: &call.decision_id,
             outcome: call.outcome,
             status: call.status,
             identity: Identity::of(&call.caller),
-            server: call.server.to_string(),
+            server: call.server.as_ref().map(ToString::to_string),
             tool: name(Kind::Tool),
             prompt: name(Kind::Prompt),
             resource: name(Kind::Resource),
@@ -195,12 +214,15 @@ impl<'a> ToolCallLine<'a> {
             method: &call.method,
             request_id: call.request_id.as_deref(),
             is_error: call.is_error,
+            shown: call.listed.map(|listed| listed.shown),
+            hidden: call.listed.map(|listed| listed.hidden),
             duration_ms: call.duration.as_micros() as f64 / 1000.0,
             overhead_us: call.overhead.as_micros() as u64,
             request_bytes: call.request_bytes,
             response_bytes: call.response_bytes,
             destination: call.caller.destination,
             trace_id: call.trace_id.map(|id| id.to_string()),
+            arguments_hash: call.arguments_hash.map(|hash| hash.to_string()),
             arguments,
             arguments_omitted,
         }
@@ -216,8 +238,6 @@ struct RefusedLine<'a> {
     node: &'a str,
     path: &'static str,
     reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision_id: Option<&'a str>,
     status: Option<u16>,
     identity: Identity<'a>,
     destination: Option<SocketAddr>,
@@ -238,7 +258,6 @@ impl<'a> RefusedLine<'a> {
             node,
             path: refusal.path.name(),
             reason: refusal.reason,
-            decision_id: refusal.decision_id.as_deref(),
             status: refusal.status,
             identity,
             destination,
@@ -256,10 +275,12 @@ impl<'a> RefusedLine<'a> {
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Identity<'a> {
+pub(super) struct Identity<'a> {
     namespace: Option<&'a str>,
     service_account: Option<&'a str>,
     workload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Cow<'a, str>>,
     pid: Option<u32>,
     executable: Option<Cow<'a, str>>,
     command: Option<&'a str>,
@@ -284,6 +305,7 @@ impl<'a> Identity<'a> {
         };
         let text = |path: &std::path::PathBuf| Cow::Owned(bounded(&path.to_string_lossy()).into_owned());
         Self {
+            container: process.container.as_deref().map(bounded),
             pid: Some(process.pid),
             executable: process.executable.as_ref().map(text),
             command: Some(&process.command),
@@ -301,7 +323,7 @@ impl<'a> Identity<'a> {
         }
     }
 
-    fn of_workload(workload: &'a WorkloadIdentity) -> Self {
+    pub(super) fn of_workload(workload: &'a WorkloadIdentity) -> Self {
         Self {
             namespace: Some(&workload.workload.namespace),
             service_account: Some(&workload.service_account),

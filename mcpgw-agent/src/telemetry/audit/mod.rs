@@ -4,6 +4,7 @@
 //! ```text
 //! line      what a line says
 //! definition  … about a tool's definition
+//! kernel    … about what the kernel refused
 //! payload   what of a call's arguments it may say
 //! queue     the lines that wait, and what becomes of those for which there is no room
 //! writer    the thread that writes them
@@ -15,6 +16,7 @@
 
 mod definition;
 mod exported;
+mod kernel;
 mod line;
 mod payload;
 mod queue;
@@ -28,7 +30,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -41,13 +43,17 @@ pub use queue::ROOM_TIMEOUT;
 pub use writer::{FLUSH_INTERVAL, FLUSH_TIMEOUT};
 
 use exported::{Exported, Nowhere};
+use kernel::Kernel;
 use line::Event;
 use queue::Queue;
 use sink::{Rotated, Rotation, Sink, Stdout};
 use writer::Writer;
 
 use super::otlp::ExportSettings;
-use crate::resources::{AuditSettings, OnFull};
+use crate::{
+    datapath::KernelRefusals,
+    resources::{AuditSettings, OnFull},
+};
 
 /// Where the audit log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +199,13 @@ impl Audit {
 
     pub(super) fn definition(&self, change: DefinitionChange) {
         self.push(Event::Definition(change));
+    }
+
+    pub(super) fn kernel(&self, refusals: KernelRefusals) {
+        self.push(Event::Kernel(Kernel {
+            time: SystemTime::now(),
+            refusals,
+        }));
     }
 
     fn push(&self, event: Event) {

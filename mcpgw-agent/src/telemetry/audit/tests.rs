@@ -26,7 +26,6 @@ fn refusal() -> Refusal {
     }));
     Refusal {
         time: SystemTime::UNIX_EPOCH,
-        decision_id: None,
         path: CallPath::Redirected,
         reason: "tls",
         status: None,
@@ -46,10 +45,13 @@ fn call(number: usize) -> ToolCall {
             observed: false,
         }),
         path: CallPath::Gateway,
-        server: ObjectName {
+        server: Some(ObjectName {
             namespace: "tools".into(),
             name: "calc".into(),
-        },
+        }),
+        reason: None,
+        listed: None,
+        arguments_hash: None,
         method: "tools/call".to_owned(),
         kind: crate::mcp::governed::Kind::Tool,
         name: number.to_string(),

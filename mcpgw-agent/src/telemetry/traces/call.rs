@@ -20,7 +20,7 @@ use super::context::{Carried, Propagated};
 use crate::{
     identity::Caller,
     mcp::{
-        governed::{Kind, METHODS},
+        governed::{Kind, recorded},
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         params::MetaKey,
         version::Revision,
@@ -37,7 +37,8 @@ pub(in crate::telemetry) struct Opened<'a> {
     pub(in crate::telemetry) carried: Carried<'a>,
     pub(in crate::telemetry) caller: &'a Caller,
     pub(in crate::telemetry) path: Path,
-    pub(in crate::telemetry) server: &'a ObjectName,
+    /// `None` where it is about several, or none is known to have what it is about.
+    pub(in crate::telemetry) server: Option<&'a ObjectName>,
     pub(in crate::telemetry) method: &'a str,
     pub(in crate::telemetry) kind: Kind,
     /// The name of what it is about, cut to what is recorded of it.
@@ -80,8 +81,7 @@ impl CallSpans {
         let parent = carried.parent();
         let parent = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
         // A method that is nobody's is the caller's word, and no name.
-        let known = METHODS.iter().find(|(known, _)| *known == opened.method);
-        let method = known.map_or(OTHER, |(known, _)| known);
+        let method = recorded(opened.method).unwrap_or(OTHER);
         let builder = tracer
             .span_builder(method)
             .with_kind(SpanKind::Server)
@@ -117,9 +117,15 @@ impl CallSpans {
             let builder = self.tracer.span_builder(self.method).with_kind(SpanKind::Client);
             let mut span = self.tracer.build_with_context(builder, &parent);
             span.set_attributes(self.common.drain(..));
-            span.set_attribute(KeyValue::new("network.protocol.version", "1.1"));
             span
         })
+    }
+
+    /// Notes in which version of HTTP the server answers.
+    pub(in crate::telemetry) fn answered_in(&mut self, version: Version) {
+        if let Some(client) = &mut self.client {
+            client.set_attribute(protocol_version(version));
+        }
     }
 
     /// Notes where it goes.
@@ -163,10 +169,12 @@ impl CallSpans {
 fn common(opened: &Opened<'_>) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("mcp.method.name", opened.method.to_owned()),
-        KeyValue::new("mcpgw.server", opened.server.to_string()),
         KeyValue::new("network.transport", "tcp"),
         KeyValue::new("network.protocol.name", "http"),
     ];
+    if let Some(server) = opened.server {
+        attributes.push(KeyValue::new("mcpgw.server", server.to_string()));
+    }
     let name = || opened.name.to_owned();
     match opened.kind {
         Kind::Tool => {
@@ -209,13 +217,8 @@ fn common(opened: &Opened<'_>) -> Vec<KeyValue> {
 
 /// What only the SERVER span says.
 fn of_server(opened: &Opened<'_>) -> Vec<KeyValue> {
-    let protocol = if opened.carried.version == Version::HTTP_2 {
-        "2"
-    } else {
-        "1.1"
-    };
     let mut attributes = vec![
-        KeyValue::new("network.protocol.version", protocol),
+        protocol_version(opened.carried.version),
         KeyValue::new("mcpgw.path", opened.path.name()),
         KeyValue::new("mcpgw.decision", opened.decision),
         KeyValue::new("mcpgw.decision_id", opened.decision_id.to_owned()),
@@ -229,6 +232,11 @@ fn of_server(opened: &Opened<'_>) -> Vec<KeyValue> {
         attributes.extend(address("client", client));
     }
     attributes
+}
+
+fn protocol_version(version: Version) -> KeyValue {
+    let version = if version == Version::HTTP_2 { "2" } else { "1.1" };
+    KeyValue::new("network.protocol.version", version)
 }
 
 fn address(whose: &'static str, address: SocketAddr) -> [KeyValue; 2] {

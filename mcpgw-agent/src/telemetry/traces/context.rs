@@ -38,6 +38,11 @@ impl Carried<'_> {
         self.of_meta().or_else(|| self.of_headers())
     }
 
+    /// The trace that the caller says it is part of.
+    pub(in crate::telemetry) fn trace_id(&self) -> Option<TraceId> {
+        self.parent().map(|parent| parent.trace_id())
+    }
+
     fn of_meta(&self) -> Option<SpanContext> {
         let state = self.said(MetaKey::Tracestate);
         parse(&self.said(MetaKey::Traceparent)?, state.as_deref())

@@ -39,10 +39,10 @@ fn open(traces: &Traces, observed: bool) -> Option<Box<CallSpans>> {
         },
         caller: &caller(observed),
         path: Path::Redirected,
-        server: &ObjectName {
+        server: Some(&ObjectName {
             namespace: "tools".into(),
             name: "calc".into(),
-        },
+        }),
         method: "tools/call",
         kind: Kind::Tool,
         name: "add",

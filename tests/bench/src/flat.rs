@@ -250,6 +250,7 @@ fn caller(n: usize) -> Caller {
             groups: vec![format!("group_{n}").into()],
             claims: claims.into_iter().collect(),
             service_account: None,
+            ends: u64::MAX,
         })),
         destination: ([10, 0, 0, 1], 80).into(),
         client: None,

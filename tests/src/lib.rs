@@ -58,5 +58,5 @@ pub use node::Node;
 pub use pod::{Pod, PodBuilder, Qos};
 pub use probe::{Dialled, run as run_probe};
 pub use process::{Lines, Process};
-pub use server::{McpPeer, Server, echo_request};
+pub use server::{CERTIFICATE, KEY, McpPeer, Server, echo_request};
 pub use wait::{eventually, until};

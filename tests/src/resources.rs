@@ -21,6 +21,13 @@ pub fn sse_server(namespace: &str, name: &str, addresses: &[SocketAddr], path: &
     document
 }
 
+/// As [`mcp_server`], for a server that is spoken to in HTTP/2 without TLS.
+pub fn http2_server(namespace: &str, name: &str, addresses: &[SocketAddr], path: &str) -> String {
+    let mut document = mcp_server(namespace, name, addresses, path);
+    document.push_str("    appProtocol: kubernetes.io/h2c\n");
+    document
+}
+
 /// As [`mcp_server`] with one address, for a server whose names the gateway leaves as they are.
 pub fn unprefixed_server(namespace: &str, name: &str, address: SocketAddr, path: &str) -> String {
     let mut document = mcp_server(namespace, name, &[address], path);

@@ -14,6 +14,10 @@ use crate::{PacketCounter, Pod, PodBuilder, Process, binary, http, tools, wait};
 
 /// The port that servers listen on, each in its own network namespace.
 const PORT: u16 = 3001;
+/// The certificate of servers with TLS, among the files that pods share; a test makes it.
+pub const CERTIFICATE: &str = "server.crt";
+/// Its key.
+pub const KEY: &str = "server.key";
 /// For a server to come up.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -35,6 +39,10 @@ pub enum McpPeer {
     FastMcp,
     /// Version 2 of the TypeScript SDK, both eras; `cargo xtask setup` installs it.
     TypeScript,
+    /// The same, in HTTP/2 alone, without TLS.
+    TypeScriptHttp2,
+    /// The same, in HTTP/2 as TLS agrees, with [`CERTIFICATE`] and [`KEY`] of its pod's shared directory.
+    TypeScriptTls,
     /// npm's `server-everything` with the HTTP+SSE transport of 2024-11-05.
     EverythingSse,
     /// The Python SDK's `MCPServer` with that transport.
@@ -76,6 +84,11 @@ impl Server {
     /// Whether it has the HTTP+SSE transport.
     pub fn is_sse(&self) -> bool {
         matches!(self.peer, McpPeer::EverythingSse | McpPeer::PythonSse)
+    }
+
+    /// Whether it speaks HTTP/2 alone.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.peer, McpPeer::TypeScriptHttp2 | McpPeer::TypeScriptTls)
     }
 
     /// The path of its endpoint, or of its stream.
@@ -205,12 +218,18 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.arg(script).arg(transport).env("PORT", &port);
             command
         }
-        McpPeer::TypeScript => {
+        McpPeer::TypeScript | McpPeer::TypeScriptHttp2 | McpPeer::TypeScriptTls => {
             let mut command = pod.command("node")?;
             command
                 .arg(tools::peer_script("npm/server.mjs"))
                 .arg(&port)
                 .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
+            command.args((peer != McpPeer::TypeScript).then_some("--http2"));
+            if peer == McpPeer::TypeScriptTls {
+                command
+                    .arg("--tls")
+                    .args([CERTIFICATE, KEY].map(|name| pod.shared_path(name)));
+            }
             command
         }
         McpPeer::Python | McpPeer::PythonSse | McpPeer::FastMcp => {

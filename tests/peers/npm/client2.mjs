@@ -2,6 +2,7 @@
 // prints what each step gave.
 import { createRequire } from 'node:module';
 
+import { fetch } from './http2.mjs';
 import { elicited, rooted, sampled, takeAll } from './steps.mjs';
 
 // Packages lie in the tools cache, not beside this script.
@@ -35,7 +36,7 @@ const sdk = {
   },
 };
 
-const transport = new StreamableHTTPClientTransport(new URL(url));
+const transport = new StreamableHTTPClientTransport(new URL(url), { fetch });
 await client.connect(transport);
 console.log(JSON.stringify(await takeAll(client, sdk, JSON.parse(text))));
 if (!modern) await transport.terminateSession();

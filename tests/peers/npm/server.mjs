@@ -1,5 +1,8 @@
-// An MCP server as version 2 of the TypeScript SDK makes it, in both eras. Takes a port.
+// An MCP server as version 2 of the TypeScript SDK makes it, in both eras. Takes a port, and `--http2` to speak HTTP/2
+// alone: without TLS, or with `--tls CERTIFICATE KEY` as TLS agrees.
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import http2 from 'node:http2';
 import { createRequire } from 'node:module';
 import { Readable } from 'node:stream';
 
@@ -51,18 +54,31 @@ function make() {
 
 const handler = createMcpHandler(make);
 
-createServer(async (incoming, outgoing) => {
+const [port, version, , certificate, key] = process.argv.slice(2);
+
+async function serve(incoming, outgoing) {
   const gone = new AbortController();
   outgoing.on('close', () => gone.abort());
-  const { method, headers } = incoming;
+  const { method } = incoming;
+  // HTTP/2 has some of a request among its headers, by names that headers cannot have.
+  const pairs = Object.entries(incoming.headers).filter(([name]) => !name.startsWith(':'));
+  const host = incoming.headers[':authority'] ?? incoming.headers.host;
   const body = method === 'POST' ? Readable.toWeb(incoming) : undefined;
-  const url = `http://${headers.host}${incoming.url}`;
-  const pairs = Object.entries(headers).map(([name, value]) => [name, `${value}`]);
   const answer = await handler.fetch(
-    new Request(url, { method, headers: pairs, body, duplex: 'half', signal: gone.signal }),
+    new Request(`http://${host}${incoming.url}`, {
+      method, headers: pairs.map(([name, value]) => [name, `${value}`]), body, duplex: 'half', signal: gone.signal,
+    }),
   );
   outgoing.writeHead(answer.status, Object.fromEntries(answer.headers));
   outgoing.flushHeaders();
   if (answer.body) Readable.fromWeb(answer.body).on('error', () => outgoing.destroy()).pipe(outgoing);
   else outgoing.end();
-}).listen(Number(process.argv[2]), '0.0.0.0');
+}
+
+function server() {
+  if (version !== '--http2') return createServer(serve);
+  if (!certificate) return http2.createServer(serve);
+  return http2.createSecureServer({ cert: readFileSync(certificate), key: readFileSync(key) }, serve);
+}
+
+server().listen(Number(port), '0.0.0.0');

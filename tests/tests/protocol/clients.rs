@@ -1,6 +1,6 @@
 //! Clients of several SDKs, as programs that take the same steps.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{Pod, Process, binary, tools};
@@ -35,6 +35,17 @@ pub enum Era {
     HttpSse,
 }
 
+/// In which version of HTTP a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire<'a> {
+    /// As it does by itself.
+    Http1,
+    /// HTTP/2 alone, with prior knowledge; Node's clients only.
+    Http2,
+    /// HTTP/2 alone, as TLS agrees, with a certificate of this name that is in this file; Node's clients only.
+    Tls(&'a str, &'a Path),
+}
+
 impl Client {
     /// All of them.
     pub const ALL: [Self; 5] = [
@@ -58,8 +69,17 @@ impl Client {
         matches!(self, Self::TypeScript | Self::Python)
     }
 
+    /// Whether it can speak HTTP/2 as well.
+    pub fn speaks_http2(self) -> bool {
+        matches!(self, Self::TypeScript | Self::TypeScript2)
+    }
+
     /// Takes the steps in a pod; what each of them gave.
-    pub fn run(self, pod: &Pod, url: &str, era: Era, steps: &Value) -> Result<Vec<Value>> {
+    pub fn run(self, pod: &Pod, url: &str, era: Era, wire: Wire, steps: &Value) -> Result<Vec<Value>> {
+        ensure!(
+            wire == Wire::Http1 || self.speaks_http2(),
+            "{self:?} speaks HTTP/1.1 only"
+        );
         let node = |script: &str| -> Result<Command> {
             let mut command = pod.command("node")?;
             command
@@ -81,6 +101,14 @@ impl Client {
             Self::FastMcp => python("python/fast_client.py")?,
             Self::Rmcp => pod.command(binary("rmcp-steps")?)?,
         };
+        if wire != Wire::Http1 {
+            command.env("MCPGW_HTTP2", "1");
+        }
+        if let Wire::Tls(name, certificate) = wire {
+            command
+                .env("MCPGW_SERVER_NAME", name)
+                .env("NODE_EXTRA_CA_CERTS", certificate);
+        }
         let era = format!("{era:?}").to_lowercase();
         command.args([url, &era, &steps.to_string()]);
         output(command)

@@ -2,6 +2,7 @@
 
 mod clients;
 mod conformance;
+mod http2;
 mod matrix;
 mod replicas;
 mod scene;

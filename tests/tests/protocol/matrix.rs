@@ -7,7 +7,7 @@ use mcpgw_tests::McpPeer;
 use serde_json::{Value, json};
 
 use crate::{
-    clients::{Client, Era},
+    clients::{Client, Era, Wire},
     scene::{Scene, Way, prefix},
 };
 
@@ -181,8 +181,10 @@ struct Row {
     differences: Vec<String>,
 }
 
-fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
+/// `wire`: how the client speaks to mcpgw. Directly it speaks as the server does.
+fn row(scene: &Scene, client: Client, era: Era, wire: Wire<'static>, index: usize) -> Result<Row> {
     let (name, server) = &scene.servers[index];
+    let servers_own = if server.is_http2() { Wire::Http2 } else { Wire::Http1 };
     let mut steps = steps(name, era, server.is_sse());
     if let ("everything", Client::TypeScript, Some(steps)) = (*name, client, steps.as_array_mut()) {
         // The one pair that has tasks as revision 2025-11-25 made them.
@@ -191,7 +193,10 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
     }
     let asked = steps.as_array().cloned().unwrap_or_default();
     let mut row = Row {
-        name: format!("{client:?} {era:?} → {name}").to_lowercase(),
+        name: match wire {
+            Wire::Http1 => format!("{client:?} {era:?} → {name}").to_lowercase(),
+            _ => format!("{client:?} {era:?} {wire:?} → {name}").to_lowercase(),
+        },
         marks: Vec::new(),
         differences: Vec::new(),
     };
@@ -206,7 +211,7 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
         _ => (client, Era::Modern),
     };
     row.marks.push(if is_pair { "yes" } else { "no" });
-    let expected = of_client.run(&scene.free, &server.url(), of_era, &steps)?;
+    let expected = of_client.run(&scene.free, &server.url(), of_era, servers_own, &steps)?;
     let failed = asked
         .iter()
         .zip(&expected)
@@ -218,7 +223,9 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
             .push(format!("direct: {} steps were taken", expected.len()));
     }
     for way in Way::ALL {
-        if !is_pair && way != Way::Gateway {
+        // What is only observed is passed on as it is, and so goes together where it does directly.
+        let is_apart = way == Way::Observed && wire != servers_own;
+        if (!is_pair && way != Way::Gateway) || is_apart {
             row.marks.push("no");
             continue;
         }
@@ -228,6 +235,7 @@ fn row(scene: &Scene, client: Client, era: Era, index: usize) -> Result<Row> {
                 way,
                 client,
                 era,
+                wire,
                 of_client,
                 index,
             };
@@ -273,6 +281,7 @@ struct Through {
     way: Way,
     client: Client,
     era: Era,
+    wire: Wire<'static>,
     /// Whose steps it is compared with.
     of_client: Client,
     index: usize,
@@ -294,7 +303,7 @@ impl Through {
         let url = scene.url(self.way, server);
         let gave = match self
             .client
-            .run(scene.pod(self.way), &url, spoken, &prefixed(steps, &prefix))
+            .run(scene.pod(self.way), &url, spoken, self.wire, &prefixed(steps, &prefix))
         {
             Ok(gave) => gave,
             Err(error) => return vec![(Value::Null, format!("{path}: {error:#}"))],
@@ -326,11 +335,24 @@ fn rows(scene: &Scene, index: usize) -> Result<Vec<Row>> {
         let own = (is_sse && client.has_http_sse()).then_some(Era::HttpSse);
         client.eras().iter().copied().chain(own).map(move |era| (client, era))
     });
-    eras.map(|(client, era)| row(scene, client, era, index)).collect()
+    eras.map(|(client, era)| row(scene, client, era, Wire::Http1, index))
+        .collect()
+}
+
+/// As [`rows`], of those clients that speak HTTP/2, where they or the server do.
+fn rows_of_http2(scene: &Scene, index: usize) -> Result<Vec<Row>> {
+    let is_http2 = scene.servers[index].1.is_http2();
+    let clients = Client::ALL.into_iter().filter(|client| client.speaks_http2());
+    let wires = std::iter::once(Wire::Http2).chain(is_http2.then_some(Wire::Http1));
+    let all = clients
+        .flat_map(|client| client.eras().iter().map(move |era| (client, *era)))
+        .flat_map(|(client, era)| wires.clone().map(move |wire| (client, era, wire)));
+    all.map(|(client, era, wire)| row(scene, client, era, wire, index))
+        .collect()
 }
 
 /// Prints the table of these servers, and fails with what differs.
-fn run(peers: &[(&'static str, McpPeer)]) -> Result<()> {
+fn run(peers: &[(&'static str, McpPeer)], rows: fn(&Scene, usize) -> Result<Vec<Row>>) -> Result<()> {
     let scene = Scene::new(peers)?;
     let rows: Vec<Row> = thread::scope(|scope| {
         let of_servers: Vec<_> = (0..peers.len())
@@ -375,17 +397,33 @@ fn run(peers: &[(&'static str, McpPeer)]) -> Result<()> {
 
 #[test]
 fn what_a_client_gets_through_mcpgw_is_what_it_gets_without() -> Result<()> {
-    run(&PEERS)
+    run(&PEERS, rows)
 }
 
 /// Alone on its node: it has the names and URIs of another.
 #[test]
 fn legacy_clients_use_a_server_that_speaks_the_modern_era_only() -> Result<()> {
-    run(&[("modern", McpPeer::Modern)])
+    run(&[("modern", McpPeer::Modern)], rows)
 }
 
 /// Clients of that transport reach them directly; all others through the gateway.
 #[test]
 fn servers_of_the_http_sse_transport_are_servers_like_any_other() -> Result<()> {
-    run(&[("everything", McpPeer::EverythingSse), ("python", McpPeer::PythonSse)])
+    run(
+        &[("everything", McpPeer::EverythingSse), ("python", McpPeer::PythonSse)],
+        rows,
+    )
+}
+
+/// Clients and servers of HTTP/2, by Node's implementation of it, each with those of HTTP/1.1 too.
+#[test]
+fn clients_and_servers_of_http2_are_like_any_other() -> Result<()> {
+    run(
+        &[
+            ("everything", McpPeer::Everything),
+            ("typescript", McpPeer::TypeScriptHttp2),
+            ("rmcp", McpPeer::Conformance),
+        ],
+        rows_of_http2,
+    )
 }

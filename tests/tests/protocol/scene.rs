@@ -56,10 +56,10 @@ impl Scene {
     /// With these servers, each under a prefix.
     pub fn new(peers: &[(&'static str, McpPeer)]) -> Result<Self> {
         Self::with(peers, |name, server| {
-            let document = if server.is_sse() {
-                resources::sse_server
-            } else {
-                resources::mcp_server
+            let document = match server {
+                server if server.is_sse() => resources::sse_server,
+                server if server.is_http2() => resources::http2_server,
+                _ => resources::mcp_server,
             };
             document("tools", name, &[server.address()], server.path())
         })

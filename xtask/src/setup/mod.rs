@@ -49,7 +49,7 @@ struct Item {
 
 const WITHOUT_BPF: &str = "`cargo xtask bpf` cannot build; the lint suite checks the committed object by digest only";
 
-const ITEMS: [Item; 17] = [
+const ITEMS: [Item; 18] = [
     Item {
         name: "C compiler",
         without: "nothing links",
@@ -153,6 +153,13 @@ const ITEMS: [Item; 17] = [
         required: true,
         check: |_| Ok(command::find("redis-server").map(|path| path.display().to_string())),
         install: |versions| debian::install_programs(versions, &["redis-server"]),
+    },
+    Item {
+        name: "curl",
+        without: "the test of HTTP/2 by curl fails",
+        required: true,
+        check: |_| Ok(command::find("curl").map(|path| path.display().to_string())),
+        install: |versions| debian::install_programs(versions, &["curl"]),
     },
     Item {
         name: "promtool",

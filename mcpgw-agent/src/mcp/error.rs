@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::version::Revision;
 
-/// Error codes. Those of JSON-RPC and MCP, and our own: an HTTP status times ten, outside of the range that
-/// JSON-RPC reserves.
+/// Error codes. Those of JSON-RPC and MCP, and our own, outside of the range that JSON-RPC reserves: four digits, of
+/// which the first three are the HTTP status that comes closest. What has no code of its own has five.
 pub mod code {
     /// JSON-RPC: not JSON.
     pub const PARSE_ERROR: i64 = -32700;
@@ -42,9 +42,9 @@ pub mod code {
     /// Ours: a service that must be asked about the request does not answer.
     pub const ENGINE_UNAVAILABLE: i64 = 5030;
 
-    /// Our code for an HTTP status.
+    /// Our code for what an HTTP status says alone, for example 40300. None of it is one of ours with four digits.
     pub const fn of_status(status: u16) -> i64 {
-        status as i64 * 10
+        status as i64 * 100
     }
 }
 
@@ -194,8 +194,22 @@ mod tests {
     fn without_an_id_it_is_null() {
         assert_eq!(
             body::<()>(None, code::of_status(413), "too large", None),
-            r#"{"jsonrpc":"2.0","id":null,"error":{"code":4130,"message":"too large"}}"#
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":41300,"message":"too large"}}"#
         );
+    }
+
+    #[test]
+    fn what_an_http_status_says_alone_is_never_taken_for_something_that_has_a_code_of_its_own() {
+        let own = [
+            code::ARGUMENTS_DENIED,
+            code::NOT_APPROVED,
+            code::PATH_CLOSED,
+            code::INPUT_REQUIRED,
+            code::LIMITED,
+            code::ENGINE_UNAVAILABLE,
+        ];
+        assert!((100..1_000).all(|status| !own.contains(&code::of_status(status))));
+        assert_eq!(code::of_status(403), 40300);
     }
 
     #[test]

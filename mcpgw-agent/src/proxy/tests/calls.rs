@@ -178,7 +178,7 @@ async fn a_dead_server_is_a_502_that_names_it() {
     let answer = proxied.call("add").await;
     assert_eq!(
         (answer.status, answer.code(), &answer.body["id"]),
-        (502, Some(5020), &"r1".into())
+        (502, Some(50200), &"r1".into())
     );
     let message = answer.body["error"]["message"].as_str().unwrap();
     assert!(message.starts_with("MCP server tools/calc at 127.0.0.1:"), "{message}");
@@ -204,7 +204,7 @@ async fn a_server_that_breaks_off_before_its_answer_is_a_502() {
     let (answer, ()) = join!(proxied.call("add"), async { drop(server.asked().await) });
     assert_eq!(
         (answer.status, answer.code(), &answer.body["id"]),
-        (502, Some(5020), &"r1".into())
+        (502, Some(50200), &"r1".into())
     );
     assert_eq!(proxied.finish().await[0]["outcome"], "error");
 }

@@ -114,6 +114,6 @@ async fn a_body_that_does_not_come_is_a_408() {
     let proxied = Proxied::start(dead().await).await;
     let request = post("", &call("add"));
     let answer = super::Answer::of(&proxied.exchange(&request[..request.len() - 1]).await);
-    assert_eq!((answer.status, answer.code()), (408, Some(4080)));
+    assert_eq!((answer.status, answer.code()), (408, Some(40800)));
     assert_eq!(proxied.finish().await[0]["reason"], "body_timeout");
 }

@@ -91,11 +91,11 @@ async fn headers_that_do_not_fit_the_body() {
         (
             post("Content-Encoding: gzip\r\n", &call("add")),
             415,
-            4150,
+            41500,
             "content_encoding",
         ),
-        (plain, 415, 4150, "content_type"),
-        (post("Host: other\r\n", &call("add")), 400, 4000, "ambiguous_host"),
+        (plain, 415, 41500, "content_type"),
+        (post("Host: other\r\n", &call("add")), 400, 40000, "ambiguous_host"),
     ])
     .await;
 }
@@ -104,18 +104,23 @@ async fn headers_that_do_not_fit_the_body() {
 async fn paths_and_verbs_that_are_not_served() {
     let to = |request: String, target: &str| request.replace("POST /mcp", target);
     refuses(&[
-        (to(post("", &call("add")), "POST /m%2563p"), 400, 4000, "ambiguous_path"),
-        (to(post("", &call("add")), "POST /mcp;x"), 400, 4000, "ambiguous_path"),
+        (
+            to(post("", &call("add")), "POST /m%2563p"),
+            400,
+            40000,
+            "ambiguous_path",
+        ),
+        (to(post("", &call("add")), "POST /mcp;x"), 400, 40000, "ambiguous_path"),
         (to(post("", &call("add")), "POST /%61dmin"), 403, 4032, "path"),
         (to(post("", &call("add")), "POST /admin"), 403, 4032, "path"),
         (to(post("", ""), "GET /healthz"), 403, 4032, "path"),
-        (to(post("", &call("add")), "PUT /mcp"), 405, 4050, "method"),
-        (to(post("", ""), "CONNECT a:80"), 405, 4050, "method"),
-        (post("Upgrade: websocket\r\n", &call("add")), 405, 4050, "upgrade"),
+        (to(post("", &call("add")), "PUT /mcp"), 405, 40500, "method"),
+        (to(post("", ""), "CONNECT a:80"), 405, 40500, "method"),
+        (post("Upgrade: websocket\r\n", &call("add")), 405, 40500, "upgrade"),
         (
             post("", &call("add")).replace("HTTP/1.1", "HTTP/1.0"),
             505,
-            5050,
+            50500,
             "http_version",
         ),
     ])
@@ -127,23 +132,23 @@ async fn oversize_bodies_and_headers_get_an_answer_that_arrives() {
     let large = "x".repeat(MAX_BODY + 1);
     let chunked = post("", "").replace("Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n");
     refuses(&[
-        (post("", &large), 413, 4130, "body_too_large"),
+        (post("", &large), 413, 41300, "body_too_large"),
         (
             format!("{chunked}{:x}\r\n{large}\r\n0\r\n\r\n", large.len()),
             413,
-            4130,
+            41300,
             "body_too_large",
         ),
         (
             post(&format!("X: {}\r\n", "y".repeat(MAX_HEADER_BYTES)), &call("add")),
             431,
-            4310,
+            43100,
             "headers_too_large",
         ),
         (
             post(&"X: y\r\n".repeat(MAX_HEADERS + 1), &call("add")),
             431,
-            4310,
+            43100,
             "headers_too_large",
         ),
     ])
@@ -169,7 +174,7 @@ async fn an_address_that_no_plan_knows_is_no_longer_governed() {
     let address = dead().await;
     let proxied = Proxied::start_with(crate::resources::Desired::default(), Some(address)).await;
     let answer = proxied.call("add").await;
-    assert_eq!((answer.status, answer.code()), (502, Some(5020)));
+    assert_eq!((answer.status, answer.code()), (502, Some(50200)));
     assert_eq!(proxied.finish().await[0]["reason"], "not_governed");
 }
 

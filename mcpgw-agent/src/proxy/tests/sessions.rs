@@ -31,7 +31,7 @@ async fn the_client_never_sees_the_servers_own_session_id() {
     assert!(!session.contains("own-"), "{session}");
     assert_eq!(Answer::of(&proxied.exchange(within(&session, LIST)).await).status, 200);
     let forged = Answer::of(&proxied.exchange(within("own-1", LIST)).await);
-    assert_eq!((forged.status, forged.code()), (404, Some(4040)));
+    assert_eq!((forged.status, forged.code()), (404, Some(40400)));
     let lines = proxied.finish().await;
     assert_eq!(lines[1]["reason"], "no_session");
 }

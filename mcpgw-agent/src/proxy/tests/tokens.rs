@@ -171,7 +171,7 @@ async fn without_a_token_a_client_is_told_which_one_it_needs() {
     let world = World::new();
     let (proxied, _server) = gateway(&world, Authentication::Token, None).await;
     let answer = list(&proxied, "").await;
-    assert_eq!((answer.status, answer.code()), (401, Some(4010)));
+    assert_eq!((answer.status, answer.code()), (401, Some(40100)));
     assert_eq!(
         answer.header("www-authenticate"),
         Some(
@@ -209,7 +209,7 @@ async fn a_bad_token_is_refused_with_the_reason_and_one_without_its_scope_with_4
     unscoped["aud"] = PUBLIC.into();
     unscoped["scope"] = "openid".into();
     let unscoped = list(&proxied, &world.with(unscoped)).await;
-    assert_eq!((unscoped.status, unscoped.code()), (403, Some(4030)));
+    assert_eq!((unscoped.status, unscoped.code()), (403, Some(40300)));
     let challenge = unscoped.header("www-authenticate").unwrap();
     assert!(challenge.contains(r#"error="insufficient_scope""#), "{challenge}");
     assert!(challenge.contains(r#"scope="mcp""#), "{challenge}");

@@ -99,6 +99,7 @@ fn name(event: &str) -> &'static str {
         "tool_call" => "mcpgw.tool_call",
         "mcp_request" => "mcpgw.mcp_request",
         "tool_definition" => "mcpgw.tool_definition",
+        "lines_lost" => "mcpgw.lines_lost",
         "would_deny" => "mcpgw.would_deny",
         _ => "mcpgw.refused",
     }

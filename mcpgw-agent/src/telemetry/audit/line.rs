@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::{
     Payload,
     definition::{DefinitionChange, DefinitionLine},
+    escape,
     kernel::{Kernel, KernelLine},
 };
 use crate::{
@@ -110,14 +111,37 @@ pub(in crate::telemetry) fn bounded_id(id: &RawValue) -> Option<Box<RawValue>> {
 /// Writes one line, with its line end.
 pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_json::Result<()> {
     match event {
-        Event::ToolCall(call) => serde_json::to_writer(&mut *line, &ToolCallLine::new(node, call))?,
-        Event::Refused(refusal) => serde_json::to_writer(&mut *line, &RefusedLine::new(node, refusal))?,
-        Event::StreamEnded(ended) => serde_json::to_writer(&mut *line, &RefusedLine::of_stream(node, ended))?,
-        Event::Kernel(kernel) => serde_json::to_writer(&mut *line, &KernelLine::new(node, kernel))?,
-        Event::Definition(change) => serde_json::to_writer(&mut *line, &DefinitionLine::new(node, change))?,
+        Event::ToolCall(call) => escape::to_writer(line, &ToolCallLine::new(node, call))?,
+        Event::Refused(refusal) => escape::to_writer(line, &RefusedLine::new(node, refusal))?,
+        Event::StreamEnded(ended) => escape::to_writer(line, &RefusedLine::of_stream(node, ended))?,
+        Event::Kernel(kernel) => escape::to_writer(line, &KernelLine::new(node, kernel))?,
+        Event::Definition(change) => escape::to_writer(line, &DefinitionLine::new(node, change))?,
     }
     line.push(b'\n');
     Ok(())
+}
+
+/// Writes the line that stands for so many others, which are lost.
+pub(super) fn encode_lost(node: &str, lines: u64, line: &mut Vec<u8>) -> serde_json::Result<()> {
+    let lost = LostLine {
+        time: SystemTime::now(),
+        event: "lines_lost",
+        node,
+        lines,
+    };
+    escape::to_writer(line, &lost)?;
+    line.push(b'\n');
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct LostLine<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    event: &'static str,
+    node: &'a str,
+    /// Since this was last said.
+    lines: u64,
 }
 
 #[derive(Serialize)]

@@ -1,10 +1,12 @@
 //! The audit log: one JSON line per decision. A thread of its own writes it, so that a slow sink delays no
-//! call; what it cannot keep up with is counted, or makes new requests wait, never lost in silence.
+//! call; what it cannot keep up with is counted, or makes new requests wait, never lost in silence: a line
+//! (`lines_lost`) says how many others are missing before it.
 //!
 //! ```text
 //! line      what a line says
 //! definition  … about a tool's definition
 //! kernel    … about what the kernel refused
+//! escape    … in JSON that may be read on a terminal
 //! payload   what of a call's arguments it may say
 //! queue     the lines that wait, and what becomes of those for which there is no room
 //! writer    the thread that writes them
@@ -15,6 +17,7 @@
 //! A crash costs at most the lines of the last [`FLUSH_INTERVAL`].
 
 mod definition;
+mod escape;
 mod exported;
 mod kernel;
 mod line;

@@ -38,6 +38,8 @@ pub(super) struct State {
     waiting: AtomicUsize,
     refusals: AtomicUsize,
     lost: Arc<AtomicU64>,
+    /// Of the lines that are lost, those of which no line says so yet.
+    unsaid: AtomicU64,
     blocks: AtomicBool,
     closed: AtomicBool,
     room: Notify,
@@ -160,6 +162,17 @@ impl State {
 
     pub(super) fn lose(&self, lines: usize) {
         self.lost.fetch_add(lines as u64, Ordering::Relaxed);
+        self.leave_unsaid(lines as u64);
+    }
+
+    /// How many lines are lost of which no line says so yet; to be said by whoever asks.
+    pub(super) fn to_say(&self) -> u64 {
+        self.unsaid.swap(0, Ordering::Relaxed)
+    }
+
+    /// The line that should have said so is lost itself.
+    pub(super) fn leave_unsaid(&self, lines: u64) {
+        self.unsaid.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// Whether lines that cannot be written now are kept and tried again.

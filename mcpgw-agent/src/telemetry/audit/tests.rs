@@ -111,7 +111,10 @@ fn a_full_queue_is_counted_and_what_was_queued_is_written_at_shutdown() {
     assert_eq!(audit.health().waiting, QUEUE);
     drop(release);
     assert!(audit.shutdown());
-    assert_eq!(began.iter().map(|batch| lines(&batch)).sum::<usize>(), QUEUE - 1);
+    let written: Vec<Vec<u8>> = began.iter().collect();
+    // One says what became of the others.
+    assert_eq!(written.iter().map(|batch| lines(batch)).sum::<usize>(), QUEUE - 1 + 1);
+    assert_eq!(said_lost(&written), [3]);
     audit.tool_call(call(0));
     assert_eq!(
         audit.health(),
@@ -121,6 +124,67 @@ fn a_full_queue_is_counted_and_what_was_queued_is_written_at_shutdown() {
             error: None
         }
     );
+}
+
+/// What lines say of others that are lost.
+fn said_lost(batches: &[Vec<u8>]) -> Vec<u64> {
+    let text = String::from_utf8(batches.concat()).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines
+        .filter(|line| line["event"] == "lines_lost")
+        .map(|line| line["lines"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn refusals_that_are_lost_in_a_flood_are_said_in_the_log_also_where_calls_wait_for_room() {
+    let (audit, began, release) = stuck();
+    audit.set(&AuditSettings {
+        on_full: OnFull::Block,
+        ..AuditSettings::default()
+    });
+    for _ in 0..REFUSALS + 5 {
+        audit.refused(refusal());
+    }
+    drop(release);
+    until(|| audit.health().waiting == 0);
+    for _ in 0..2 {
+        audit.refused(refusal());
+    }
+    assert!(audit.shutdown());
+    let written: Vec<Vec<u8>> = began.iter().collect();
+    assert_eq!(said_lost(&written), [5], "once");
+    let said = written.concat();
+    let said = String::from_utf8_lossy(&said);
+    let last = said.lines().last().unwrap();
+    assert!(!last.contains("lines_lost"), "before what came later: {last}");
+}
+
+#[test]
+fn that_lines_are_lost_is_said_when_the_log_can_be_written_to_again() {
+    struct Flaky(Sender<Vec<u8>>, Arc<AtomicBool>);
+    impl Sink for Flaky {
+        fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.send(lines.to_vec()).map_err(io::Error::other)
+        }
+    }
+    let (sender, written) = channel();
+    let full = Arc::new(AtomicBool::new(true));
+    let audit = Audit::over("n", Box::new(Flaky(sender, Arc::clone(&full))), Arc::default()).unwrap();
+    for number in 1..=2 {
+        audit.tool_call(call(number));
+        until(|| audit.health().lost == number as u64);
+    }
+    full.store(false, Ordering::Relaxed);
+    audit.tool_call(call(3));
+    assert!(audit.shutdown());
+    let written: Vec<Vec<u8>> = written.try_iter().collect();
+    assert_eq!(said_lost(&written), [2]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     AuditError,
-    line::{Event, encode},
+    line::{Event, encode, encode_lost},
     queue::State,
     sink::Sink,
 };
@@ -89,6 +89,11 @@ impl Write {
                 self.write(&batch);
             }
         }
+        // What was lost last of all, when nothing came behind it.
+        self.gather(None, &mut batch);
+        if !batch.bytes.is_empty() {
+            self.write(&batch);
+        }
     }
 
     /// Fills a batch, from this line on; the line that had no room in it.
@@ -116,7 +121,24 @@ impl Write {
                 break;
             }
         }
+        self.say_what_is_lost(batch);
         next
+    }
+
+    fn say_what_is_lost(&self, batch: &mut Batch) {
+        let lost = self.state.to_say();
+        if lost == 0 {
+            return;
+        }
+        let whole = batch.bytes.len();
+        match encode_lost(&self.node, lost, &mut batch.bytes) {
+            Ok(()) => batch.said = lost,
+            Err(error) => {
+                tracing::error!(%error, "an audit line cannot be written");
+                batch.bytes.truncate(whole);
+                self.state.leave_unsaid(lost);
+            }
+        }
     }
 
     /// Writes a batch. Where requests wait for room it is tried until it succeeds, or no more requests come.
@@ -141,6 +163,7 @@ impl Write {
             }
             if !waits {
                 self.state.lose(batch.lines);
+                self.state.leave_unsaid(batch.said);
                 break;
             }
             thread::park_timeout(FLUSH_INTERVAL);
@@ -157,4 +180,6 @@ struct Batch {
     lines: usize,
     /// How many were taken from the queue for it.
     taken: usize,
+    /// How many others it says are lost.
+    said: u64,
 }

@@ -81,9 +81,12 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
     let mut spent = None;
     let mut engine = None;
     let mut unanswered = false;
-    if verdict != Verdict::Deny
-        && let Some(wanted) = &plan.settings.ext_authz
-    {
+    let engine_wanted = plan.settings.ext_authz.as_ref().filter(|_| verdict != Verdict::Deny);
+    let over = match engine_wanted.is_some() && asked.server.is_limited() {
+        true => limit::over(shared, asked),
+        false => None,
+    };
+    if let Some(wanted) = engine_wanted.filter(|_| over.is_none()) {
         // Rare, and larger than all the rest of a request's state.
         match Box::pin(outside::allows(shared, wanted, asked)).await {
             Outside::Allows => {}
@@ -100,7 +103,10 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         }
     }
     if verdict != Verdict::Deny && asked.server.is_limited() {
-        let (spending, unheard) = spend(shared, asked).await;
+        let (spending, unheard) = match over {
+            Some(over) => (over, None),
+            None => spend(shared, asked).await,
+        };
         if let Some(error) = unheard {
             engine.get_or_insert(DecidedBy::RATE_LIMIT_SERVICE.failing(&error));
         }

@@ -44,20 +44,45 @@ pub(super) async fn spend(shared: &Shared, asked: &Asked<'_>) -> (Spending, Opti
     Box::pin(questions.ask(shared, asked, spending)).await
 }
 
-/// What this node says, and what is to be asked besides.
-fn spend_here(shared: &Shared, asked: &Asked<'_>) -> (Spending, Option<Questions>) {
-    let governed = asked.governed;
-    let tool = (governed.kind == Kind::Tool).then_some(governed.name);
+/// What refuses a request on this node as it stands, before anybody outside is asked about it: whoever is over a limit
+/// keeps no policy engine busy. Spends nothing, as what others refuse must not.
+pub(super) fn over(shared: &Shared, asked: &Asked<'_>) -> Option<Spending> {
+    let tool_key = tool_key(shared, asked);
+    let spender = spender(asked, tool_key.as_deref());
+    let (in_force, _) = asked.server.limits(&spender);
+    let limited = shared.budgets.look(&in_force, &spender).err()?;
+    Some(match asked.caller.observed {
+        true => Spending::Tried(Taken::nothing(&shared.budgets), limited.limit),
+        false => Spending::Refused(limited),
+    })
+}
+
+/// What stands for the tool where a caller must not be able to make up names.
+fn tool_key(shared: &Shared, asked: &Asked<'_>) -> Option<Arc<str>> {
+    let tool = tool(asked)?;
     // At the gateway only tools that a server offers come so far.
-    let proven = asked.path == Path::Gateway || tool.is_some_and(|tool| asked.server.names_tool(tool));
-    let tool_key = tool.map(|tool| shared.telemetry.tool_key(asked.server.name(), tool, proven));
-    let spender = Spender {
+    let proven = asked.path == Path::Gateway || asked.server.names_tool(tool);
+    Some(shared.telemetry.tool_key(asked.server.name(), tool, proven))
+}
+
+fn tool<'a>(asked: &Asked<'a>) -> Option<&'a str> {
+    (asked.governed.kind == Kind::Tool).then_some(asked.governed.name)
+}
+
+fn spender<'a>(asked: &'a Asked<'_>, tool_key: Option<&'a str>) -> Spender<'a> {
+    Spender {
         caller: asked.caller,
         server: asked.server.name(),
-        method: governed.method,
-        tool,
-        tool_key: tool_key.as_deref().unwrap_or_default(),
-    };
+        method: asked.governed.method,
+        tool: tool(asked),
+        tool_key: tool_key.unwrap_or_default(),
+    }
+}
+
+/// What this node says, and what is to be asked besides.
+fn spend_here(shared: &Shared, asked: &Asked<'_>) -> (Spending, Option<Questions>) {
+    let tool_key = tool_key(shared, asked);
+    let spender = spender(asked, tool_key.as_deref());
     let observed = asked.caller.observed;
     let (in_force, tried) = asked.server.limits(&spender);
     let mut questions = Questions::default();

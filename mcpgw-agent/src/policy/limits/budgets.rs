@@ -115,12 +115,18 @@ impl Budgets {
         self.take_at(self.now(), limits, spender)
     }
 
-    pub(super) fn take_at(
-        self: &Arc<Self>,
-        now: u64,
-        limits: &[&Limit],
-        spender: &Spender<'_>,
-    ) -> Result<Taken, Limited> {
+    /// Whether [`Budgets::take`] would refuse a call now. Spends nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look(&self, limits: &[&Limit], spender: &Spender<'_>) -> Result<(), Limited> {
+        let now = self.now();
+        let (mut held, keys) = self.hold(now, limits, spender);
+        held.after_one_more(limits, &keys, now).map(drop)
+    }
+
+    /// The shards of a call's budgets, locked, and the budgets.
+    fn hold(&self, now: u64, limits: &[&Limit], spender: &Spender<'_>) -> (Held<'_>, Vec<Key>) {
         let mut keys: Vec<Key> = limits.iter().map(|limit| self.keys.of(limit, spender)).collect();
         let mut held = Held::lock(&self.shards, &keys);
         if !held.have_room_for(&keys, self.max_per_shard, now) {
@@ -132,20 +138,17 @@ impl Budgets {
             drop(held);
             held = Held::lock(&self.shards, &keys);
         }
-        let mut entries = Vec::with_capacity(keys.len());
-        let mut refused: Option<Limited> = None;
-        for (limit, key) in limits.iter().zip(&keys) {
-            match held.entry(*key).spend(limit, now) {
-                Ok(entry) => entries.push(entry),
-                Err(limited) if refused.as_ref().is_none_or(|other| other.wait < limited.wait) => {
-                    refused = Some(limited)
-                }
-                Err(_) => {}
-            }
-        }
-        if let Some(limited) = refused {
-            return Err(limited);
-        }
+        (held, keys)
+    }
+
+    pub(super) fn take_at(
+        self: &Arc<Self>,
+        now: u64,
+        limits: &[&Limit],
+        spender: &Spender<'_>,
+    ) -> Result<Taken, Limited> {
+        let (mut held, keys) = self.hold(now, limits, spender);
+        let entries = held.after_one_more(limits, &keys, now)?;
         for (key, entry) in keys.iter().zip(entries) {
             held.shard(*key).entries.insert(*key, entry);
         }
@@ -296,6 +299,22 @@ impl<'a> Held<'a> {
 
     fn have_room_for(&mut self, keys: &[Key], max: usize, now: u64) -> bool {
         keys.iter().all(|key| self.shard(*key).has_room_for(*key, max, now))
+    }
+
+    /// What a call's budgets are after it; or the limit that refuses it, with the longest wait where several do.
+    fn after_one_more(&mut self, limits: &[&Limit], keys: &[Key], now: u64) -> Result<Vec<Entry>, Limited> {
+        let mut entries = Vec::with_capacity(keys.len());
+        let mut refused: Option<Limited> = None;
+        for (limit, key) in limits.iter().zip(keys) {
+            match self.entry(*key).spend(limit, now) {
+                Ok(entry) => entries.push(entry),
+                Err(limited) if refused.as_ref().is_none_or(|other| other.wait < limited.wait) => {
+                    refused = Some(limited)
+                }
+                Err(_) => {}
+            }
+        }
+        refused.map_or(Ok(entries), Err)
     }
 
     fn entry(&mut self, key: Key) -> Entry {

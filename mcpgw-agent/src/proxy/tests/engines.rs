@@ -1,6 +1,14 @@
 //! What a policy engine that does not answer cannot be made to let pass.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Response;
@@ -10,23 +18,32 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 use super::{
-    Answer, Proxied, desired, post,
+    Answer, Proxied, desired, limits, post,
     upstreams::{Upstream, dead},
 };
-use crate::resources::{Engine, ExtAuthz, OnFailure};
+use crate::resources::{Engine, ExtAuthz, KeyPart, Limit, OnFailure, Policy};
 
 /// An engine that answers every question with this status of gRPC, and nothing else.
 async fn engine(grpc_status: &'static str) -> SocketAddr {
+    counting_engine(grpc_status, Arc::default()).await
+}
+
+/// The same, counting the questions.
+async fn counting_engine(grpc_status: &'static str, questions: Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let service = service_fn(move |_| async move {
-                let response = Response::builder()
-                    .header("content-type", "application/grpc")
-                    .header("grpc-status", grpc_status);
-                Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+            let questions = Arc::clone(&questions);
+            let service = service_fn(move |_| {
+                questions.fetch_add(1, Relaxed);
+                async move {
+                    let response = Response::builder()
+                        .header("content-type", "application/grpc")
+                        .header("grpc-status", grpc_status);
+                    Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+                }
             });
             let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
             tokio::spawn(connection);
@@ -51,8 +68,18 @@ pub(super) fn ext_authz(engine: SocketAddr, on_failure: OnFailure) -> Arc<ExtAut
 
 /// A server that no rules govern, whose callers this engine is asked about.
 async fn asking(upstream: &Upstream, engine: SocketAddr, on_failure: OnFailure) -> Proxied {
+    asking_with(upstream, engine, on_failure, Vec::new()).await
+}
+
+/// The same, whose policies are these.
+async fn asking_with(
+    upstream: &Upstream,
+    engine: SocketAddr,
+    on_failure: OnFailure,
+    policies: Vec<Arc<Policy>>,
+) -> Proxied {
     let mut desired = desired(upstream.address);
-    desired.policies.clear();
+    desired.policies = policies;
     desired.settings.ext_authz = Some(ext_authz(engine, on_failure));
     Proxied::start_with(desired, Some(upstream.address)).await
 }
@@ -100,4 +127,33 @@ async fn an_engine_is_asked_about_subscriptions_also_where_no_rules_govern_a_ser
     let answer = Answer::of(&proxied.exchange(post(headers, body)).await);
     assert_eq!(answer.code(), Some(5030), "{answer:?}");
     assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_engine_is_not_asked_about_callers_that_are_over_a_limit_and_what_it_refuses_spends_nothing() {
+    const INTERNAL: &str = "13";
+    const UNAVAILABLE: &str = "14";
+    for (status, codes) in [
+        // It lets pass, so the second call is over the limit.
+        (UNAVAILABLE, [None, Some(4290), Some(4290)]),
+        (INTERNAL, [Some(5030); 3]),
+    ] {
+        let questions = Arc::<AtomicUsize>::default();
+        let engine = counting_engine(status, Arc::clone(&questions)).await;
+        let upstream = Upstream::start().await;
+        let limit = Limit {
+            key: vec![KeyPart::Identity],
+            ..limits::an_hour(1)
+        };
+        let policies = vec![Arc::new(limits::policy(limit))];
+        let proxied = asking_with(&upstream, engine, OnFailure::Open, policies).await;
+        for (number, code) in codes.into_iter().enumerate() {
+            let answer = proxied.call("add").await;
+            assert_eq!(answer.code(), code, "{number}: {answer:?}");
+        }
+        let passed = codes.iter().filter(|code| code.is_none()).count();
+        let limited = codes.iter().filter(|code| **code == Some(4290)).count();
+        assert_eq!(upstream.requests(), passed);
+        assert_eq!(questions.load(Relaxed), codes.len() - limited);
+    }
 }

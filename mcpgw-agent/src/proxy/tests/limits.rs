@@ -33,7 +33,7 @@ pub(super) fn an_hour(requests: u32) -> Limit {
     }
 }
 
-fn policy(limit: Limit) -> Policy {
+pub(super) fn policy(limit: Limit) -> Policy {
     Policy {
         name: name("tools", "limits"),
         limits: vec![limit],

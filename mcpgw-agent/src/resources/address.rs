@@ -57,7 +57,7 @@ fn why_not(text: &str) -> String {
 /// What an address is that no server may have: where a name resolves to one, it is not dialled. `None` for
 /// every other address.
 pub fn not_allowed(ip: IpAddr) -> Option<&'static str> {
-    let ip = embedded(ip.to_canonical());
+    let ip = leads_to(ip);
     if ip.is_loopback() {
         return Some("a loopback address");
     }
@@ -71,8 +71,10 @@ pub fn not_allowed(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address that an IPv6 address leads to, by NAT64 (RFC 6052, RFC 8215) or by 6to4; every other address as it is.
-fn embedded(ip: IpAddr) -> IpAddr {
+/// The IPv4 address that an IPv6 address leads to: one that is mapped, or by NAT64 (RFC 6052, RFC 8215) or 6to4; every
+/// other address as it is.
+pub fn leads_to(ip: IpAddr) -> IpAddr {
+    let ip = ip.to_canonical();
     let IpAddr::V6(v6) = ip else { return ip };
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());

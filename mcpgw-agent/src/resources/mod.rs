@@ -68,7 +68,7 @@ mod yaml;
 
 use std::sync::Arc;
 
-pub use address::not_allowed;
+pub use address::{leads_to, not_allowed};
 pub use authorization::*;
 pub use captured::{Captured, captured};
 pub use credential::{Credential, TokenEndpoint};

@@ -1,7 +1,10 @@
 //! By what addresses callers may know a host: a client keeps for a time what DNS told it, and must not get round us by
 //! dialling where the host was a moment ago.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use tokio::time::Instant;
 
@@ -24,6 +27,11 @@ impl Lingering {
             };
             self.0.remove(&oldest);
         }
+    }
+
+    /// Lets those go that are not allowed any more.
+    pub(super) fn keep(&mut self, is_allowed: impl Fn(IpAddr) -> bool) {
+        self.0.retain(|address, _| is_allowed(address.ip()));
     }
 
     /// All of them, ordered.
@@ -55,6 +63,8 @@ mod tests {
         assert_eq!(known.addresses(), [at(1), at(2), at(3)]);
         known.given(&[at(3)], start + HOST_GRACE);
         assert_eq!(known.addresses(), [at(2), at(3)]);
+        known.keep(|ip| ip != at(2).ip());
+        assert_eq!(known.addresses(), [at(3)]);
         known.given(&[], start + HOST_GRACE * 3);
         assert_eq!(known.addresses(), []);
     }

@@ -9,6 +9,7 @@
 //! secure    TLS on it
 //! lingering  where they were a moment ago
 //! resolve   where servers with names are
+//! reserved  … and cannot be
 //! credential  what a server is shown in place of what the caller showed
 //! shares    how much of a server's room each caller has
 //! http_sse  servers of the transport of 2024-11-05, spoken to like all others
@@ -29,6 +30,7 @@ pub mod limits;
 mod lingering;
 mod multiplex;
 mod pool;
+mod reserved;
 mod resolve;
 mod secure;
 mod server;
@@ -42,7 +44,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hickory_resolver::TokioResolver;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -51,6 +52,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use lingering::Lingering;
+use resolve::Names;
 
 pub use body::{BodyError, UpstreamBody};
 pub(crate) use connect::{Stream, open};
@@ -99,7 +101,7 @@ pub struct Upstreams {
     /// For itself.
     this: Weak<Self>,
     runtime: Handle,
-    resolver: Option<TokioResolver>,
+    names: Option<Names>,
     /// What is known of hosts, and the tasks that keep it current.
     resolving: Mutex<HashMap<Host, Resolving>>,
     in_force: ArcSwap<Servers>,
@@ -114,17 +116,17 @@ impl Upstreams {
     /// No servers yet. Everything runs on `runtime`, whose threads must be in the node's network namespace: the
     /// servers are dialled from there.
     pub fn new(runtime: Handle) -> Arc<Self> {
-        let resolver = resolve::of_system();
-        if let Err(error) = &resolver {
+        let names = resolve::of_system();
+        if let Err(error) = &names {
             tracing::warn!(%error, "servers with names cannot be found: the system's resolver is not set up");
         }
-        Self::resolving_by(resolver.ok(), runtime)
+        Self::resolving_by(names.ok(), runtime)
     }
 
-    fn resolving_by(resolver: Option<TokioResolver>, runtime: Handle) -> Arc<Self> {
+    fn resolving_by(names: Option<Names>, runtime: Handle) -> Arc<Self> {
         let upstreams = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
-            resolver,
+            names,
             resolving: Mutex::default(),
             runtime,
             in_force: ArcSwap::default(),
@@ -186,8 +188,8 @@ impl Upstreams {
         });
         for host in wanted {
             resolving.entry(host).or_insert_with_key(|host| {
-                let task = self.resolver.clone().map(|resolver| {
-                    let task = resolve::follow(Weak::clone(&self.this), host.clone(), resolver);
+                let task = self.names.clone().map(|names| {
+                    let task = resolve::follow(Weak::clone(&self.this), host.clone(), names);
                     AbortOnDropHandle::new(self.runtime.spawn(task))
                 });
                 let error = task
@@ -212,6 +214,10 @@ impl Upstreams {
         let Some(known) = resolving.get_mut(host) else { return };
         known.known = resolution.clone();
         known.lingering.given(&resolution.addresses, Instant::now());
+        // What was somebody else's may be the node's own by now.
+        if let Some(Ok(reserved)) = self.names.as_ref().map(|names| names.reserved.now()) {
+            known.lingering.keep(|ip| reserved.what(ip).is_none());
+        }
         let lingering = known.lingering.addresses();
         drop(resolving);
         for upstream in self.in_force.load().values() {

@@ -2,22 +2,23 @@
 
 use std::{
     net::SocketAddr,
-    sync::Weak,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use hickory_resolver::{
     TokioResolver,
     config::{LookupIpStrategy, ResolverOpts},
-    net::NetError,
+    net::{NetError, runtime::TokioRuntimeProvider},
+    system_conf::read_system_conf,
 };
 use tokio::time::sleep;
 
 use super::{
     Host, Upstreams,
     limits::{DNS_MAX_TTL, DNS_MIN_TTL, DNS_RETRY, MAX_ADDRESSES_PER_HOST},
+    reserved::Reserved,
 };
-use crate::resources::not_allowed;
 
 /// What is known of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,11 +30,24 @@ pub struct Resolution {
     pub error: Option<String>,
 }
 
+/// Who is asked for names, and where none may lead.
+#[derive(Clone)]
+pub(super) struct Names {
+    pub(super) resolver: TokioResolver,
+    pub(super) reserved: Arc<Reserved>,
+}
+
 /// The resolver of this system: `/etc/resolv.conf`, `/etc/hosts`.
-pub(super) fn of_system() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio()?;
+pub(super) fn of_system() -> Result<Names, NetError> {
+    let (config, options) = read_system_conf()?;
+    let reserved = Reserved::of_system(config.name_servers().iter().map(|server| server.ip));
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
     configure(builder.options_mut());
-    builder.build()
+    Ok(Names {
+        resolver: builder.build()?,
+        reserved: Arc::new(reserved),
+    })
 }
 
 pub(super) fn configure(options: &mut ResolverOpts) {
@@ -44,10 +58,10 @@ pub(super) fn configure(options: &mut ResolverOpts) {
 }
 
 /// Keeps what is known of a host current, until the servers have gone.
-pub(super) async fn follow(upstreams: Weak<Upstreams>, host: Host, resolver: TokioResolver) {
+pub(super) async fn follow(upstreams: Weak<Upstreams>, host: Host, names: Names) {
     let mut last = Resolution::default();
     loop {
-        let (resolution, pause) = ask(&host, &resolver, &last).await;
+        let (resolution, pause) = ask(&host, &names, &last).await;
         let Some(upstreams) = upstreams.upgrade() else { return };
         if resolution != last {
             match &resolution.error {
@@ -64,21 +78,32 @@ pub(super) async fn follow(upstreams: Weak<Upstreams>, host: Host, resolver: Tok
 }
 
 /// What DNS says now, and when to ask again.
-async fn ask((name, port): &Host, resolver: &TokioResolver, last: &Resolution) -> (Resolution, Duration) {
-    let found = match resolver.lookup_ip(&**name).await {
-        Ok(found) => found,
+async fn ask((name, port): &Host, names: &Names, last: &Resolution) -> (Resolution, Duration) {
+    let kept = |addresses: Vec<SocketAddr>, error| {
+        (
+            Resolution {
+                addresses,
+                error: Some(error),
+            },
+            DNS_RETRY,
+        )
+    };
+    let answer = names.resolver.lookup_ip(&**name).await;
+    // The node may have got addresses since.
+    let reserved = match names.reserved.now() {
+        Ok(reserved) => reserved,
         Err(error) => {
-            let kept = Resolution {
-                addresses: last.addresses.clone(),
-                error: Some(format!("DNS: {error}")),
-            };
-            return (kept, DNS_RETRY);
+            let error = format!("DNS: {name} may lead to the node itself, whose addresses cannot be listed: {error}");
+            return kept(Vec::new(), error);
         }
+    };
+    let found = match answer {
+        Ok(found) => found,
+        Err(error) => return kept(reserved.allowed(&last.addresses), format!("DNS: {error}")),
     };
     let mut resolution = Resolution::default();
     for ip in found.iter() {
-        match not_allowed(ip) {
-            // Whoever answers for the name must not choose which of our own doors is knocked at.
+        match reserved.what(ip) {
             Some(what) => resolution.error = Some(format!("AddressNotAllowed: {name} is {ip}, {what}")),
             None => resolution.addresses.push(SocketAddr::new(ip.to_canonical(), *port)),
         }

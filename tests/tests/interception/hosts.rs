@@ -25,6 +25,11 @@ struct Named {
 impl Named {
     /// The name is the first server's to begin with. `more`: of the server's spec.
     fn new(more: &str) -> Result<Self> {
+        Self::with(more, false)
+    }
+
+    /// The same, where the second server's address may be that of the Kubernetes API server.
+    fn with(more: &str, second_is_api_server: bool) -> Result<Self> {
         let node = Node::new()?;
         let (first, second) = (
             node.server("first", McpPeer::Rmcp)?,
@@ -50,6 +55,10 @@ impl Named {
         )?;
         let agent = node.agent_with(AgentOptions {
             name_server: Some(NameServer::ADDRESS),
+            environment: second_is_api_server
+                .then(|| ("KUBERNETES_SERVICE_HOST".to_owned(), second.pod().ipv4().to_string()))
+                .into_iter()
+                .collect(),
             ..AgentOptions::default()
         })?;
         await_state(&agent, "agents/agent", "enforced")?;
@@ -154,5 +163,39 @@ fn a_host_behind_the_gateway_is_dialled_by_nobody_who_is_governed() -> Result<()
         })?;
     }
     assert_eq!(scene.first.direct_from(&scene.pod), 0);
+    Ok(())
+}
+
+/// Whoever answers for a name in DNS must choose neither what the agent dials nor what others may not dial.
+#[test]
+fn a_name_leads_nobody_to_the_node_itself_nor_to_its_api_server() -> Result<()> {
+    let scene = Named::with("capture: GatewayOnly", true)?;
+    let (node, api_server) = (scene.pod.gateway_ipv4(), scene.second.pod().ipv4());
+    let port = scene.first.address().port();
+    for (refused, what) in [
+        (node, "the node itself"),
+        (api_server, "API server"),
+        (Ipv4Addr::LOCALHOST, "loopback"),
+        (Ipv4Addr::new(169, 254, 1, 1), "link-local"),
+    ] {
+        scene.names.say(NAME, &[refused, scene.first.pod().ipv4()]);
+        let told = format!("AddressNotAllowed: {NAME} is {refused}");
+        until(ASKED_AGAIN, "the address to be refused", || {
+            let problems = scene.server().unwrap_or_default()["problems"].to_string();
+            problems.contains(&told) && problems.contains(what)
+        })?;
+        // What else it is, it stays.
+        scene.found(&[scene.first.pod().ipv4()], 1)?;
+    }
+    scene.names.say(NAME, &[node, api_server]);
+    scene.found(&[], 1)?;
+    // Nobody listens there on the node; and the kernel has no word in either.
+    assert!(scene.pod.connect((api_server, port).into(), &[])?.connected);
+    assert!(scene.second.direct_from(&scene.pod) > 0);
+    let refused = [("decision", "refuse")];
+    let before = scene.agent.metric("mcpgw_connects_total", &refused)?;
+    let _ = scene.pod.connect((node, port).into(), &[])?;
+    assert_eq!(scene.agent.metric("mcpgw_connects_total", &refused)?, before);
+    assert_eq!(scene.second.from_node(), 0, "the agent has not dialled it");
     Ok(())
 }

@@ -21,14 +21,17 @@ use tokio::{net::UdpSocket, runtime::Handle, time::sleep};
 use super::name;
 use crate::{
     resources::{Backend, Server},
-    upstream::{Resolution, UpstreamError, Upstreams},
+    upstream::{
+        Resolution, UpstreamError, Upstreams,
+        resolve::{Names, configure},
+    },
 };
 
 /// What the server says of every name: addresses, or that it has failed.
 type Said = Arc<Mutex<Option<Vec<Ipv4Addr>>>>;
 
 /// A DNS server, and a resolver that asks it.
-async fn dns(said: Said) -> TokioResolver {
+async fn dns(said: Said) -> Names {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
@@ -45,8 +48,11 @@ async fn dns(said: Said) -> TokioResolver {
     let server = NameServerConfig::new(address.ip(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![server]);
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    super::super::resolve::configure(builder.options_mut());
-    builder.build().unwrap()
+    configure(builder.options_mut());
+    Names {
+        resolver: builder.build().unwrap(),
+        reserved: Arc::default(),
+    }
 }
 
 fn answer(asked: &Message, said: Option<&[Ipv4Addr]>) -> Message {

@@ -26,8 +26,8 @@ const DATAGRAM: usize = 32 * 1024;
 /// # Errors
 ///
 /// EOPNOTSUPP from a kernel without `CONFIG_INET_DIAG_DESTROY`; what netlink says else.
-pub fn connections(netns: &NetNs, is_direct: impl Fn(SocketAddr) -> bool + Send + Sync) -> io::Result<u64> {
-    netns.run(|| {
+pub fn connections(netns: &NetNs, is_direct: impl Fn(SocketAddr) -> bool + Send + 'static) -> io::Result<u64> {
+    netns.run(move || {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         let mut destroyed = 0;

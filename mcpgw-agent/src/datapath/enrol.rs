@@ -13,7 +13,7 @@ use mcpgw_common::layout::{self, MAX_CGROUP_DEPTH, MODE_ENFORCE, MODE_OBSERVE, M
 use super::{
     Handoffs, PodListeners, Serve, ServeGuard, cgroup, destroy, listener,
     maps::HandoffMaps,
-    netns::{NetNs, NetNsId},
+    netns::{NetNs, NetNsId, Place, Process},
     refused::Counted,
     status::{State, WorkloadStatus},
 };
@@ -175,34 +175,20 @@ impl Enrolment {
     fn find_netns(&self, node: &NodeFacts, cgroup: &Path) -> Result<Found, State> {
         let held = self.served.as_ref().map(|served| served.netns.id());
         let netns = match &self.spec.network_namespace {
-            NetworkNamespace::Path(path) => match NetNsId::of(path) {
-                Ok(id) if Some(id) == held => return Ok(Found::Held),
-                Ok(_) => NetNs::open(path).map_err(|e| State::Pending(format!("network-namespace ({e})")))?,
+            NetworkNamespace::Path(path) => match Place::find(path) {
+                Ok(place) if Some(place.id()) == held => return Ok(Found::Held),
+                Ok(place) => place
+                    .open()
+                    .map_err(|e| State::Pending(format!("network-namespace ({e})")))?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Err(State::Pending("network-namespace-missing".into()));
                 }
                 Err(error) => return Err(State::Refused(format!("network-namespace ({error})"))),
             },
-            NetworkNamespace::OfCgroup => {
-                let mut found: Option<(NetNsId, PathBuf)> = None;
-                let mut several = false;
-                for pid in cgroup::processes(cgroup) {
-                    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-                    match (NetNsId::of(&path), &found) {
-                        // A process may have gone into a namespace of its own: the workload's stays the workload's.
-                        (Ok(id), _) if Some(id) == held => return Ok(Found::Held),
-                        (Ok(id), None) => found = Some((id, path)),
-                        (Ok(id), Some((first, _))) => several |= id != *first,
-                        // It has ended since.
-                        (Err(_), _) => {}
-                    }
-                }
-                match found {
-                    None => return Err(State::Pending("no-process".into())),
-                    Some(_) if several => return Err(State::Refused("several-network-namespaces".into())),
-                    Some((_, path)) => NetNs::open(&path).map_err(|_| State::Pending("no-process".into()))?,
-                }
-            }
+            NetworkNamespace::OfCgroup => match of_processes(cgroup, held)? {
+                None => return Ok(Found::Held),
+                Some(netns) => netns,
+            },
         };
         if netns.id() == node.node_netns {
             return Err(State::Refused("host-network".into()));
@@ -256,7 +242,7 @@ impl Enrolment {
 
     /// Ends the connections to governed addresses that were open before those were governed, and tells how
     /// many. To be called when the kernel has the entries, so that no new ones come up.
-    pub fn end_direct_connections(&mut self, governed: &HashMap<SocketAddr, u32>) -> u64 {
+    pub fn end_direct_connections(&mut self, governed: &Arc<HashMap<SocketAddr, u32>>) -> u64 {
         // What is only observed keeps what it has.
         let enforced = self.spec.mode == Mode::Enforce;
         let Some(served) = self.served.as_mut().filter(|_| enforced) else {
@@ -267,7 +253,8 @@ impl Enrolment {
         if !governed.keys().any(due) {
             return 0;
         }
-        match destroy::connections(&served.netns, |remote| governed.contains_key(&remote)) {
+        let direct = Arc::clone(governed);
+        match destroy::connections(&served.netns, move |remote| direct.contains_key(&remote)) {
             Ok(ended) => {
                 for address in governed.keys() {
                     let passes = served.passes.entry(*address).or_default();
@@ -321,6 +308,35 @@ impl Enrolment {
                 .unwrap_or_default(),
         }
     }
+}
+
+/// The network namespace of the processes in a cgroup; `None` if it is the one that is held.
+fn of_processes(cgroup: &Path, held: Option<NetNsId>) -> Result<Option<NetNs>, State> {
+    let mut found: Option<(u32, Process, Place)> = None;
+    let mut several = false;
+    for pid in cgroup::processes(cgroup) {
+        // Those that have ended since are passed over.
+        let Ok(process) = Process::find(pid) else { continue };
+        let Ok(place) = process.netns() else { continue };
+        // A process may have gone into a namespace of its own: the workload's stays the workload's.
+        if Some(place.id()) == held {
+            return Ok(None);
+        }
+        match &found {
+            None => found = Some((pid, process, place)),
+            Some((_, _, first)) => several |= place.id() != first.id(),
+        }
+    }
+    let pending = || State::Pending("no-process".into());
+    let (pid, process, place) = found.ok_or_else(pending)?;
+    if several {
+        return Err(State::Refused("several-network-namespaces".into()));
+    }
+    // The process of that number may have been another's by the time it was looked at.
+    if !cgroup::processes(cgroup).contains(&pid) || !process.is_alive() {
+        return Err(pending());
+    }
+    place.open().map(Some).map_err(|_| pending())
 }
 
 /// What looking for a workload's network namespace found.

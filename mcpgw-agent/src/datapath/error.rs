@@ -66,6 +66,16 @@ pub enum DatapathError {
         /// Why not.
         source: MapError,
     },
+    /// A map has no room for all that is wanted.
+    #[error(
+        "MapFull: {map} has no room for the {wanted} entries that it should have, and what has no entry is not governed; name fewer servers, hosts or workloads on this node"
+    )]
+    MapFull {
+        /// The map.
+        map: &'static str,
+        /// The entries that it should have.
+        wanted: usize,
+    },
     /// More workloads than there are slots for.
     #[error("more than {0} workloads are enrolled on this node")]
     TooManyWorkloads(u32),

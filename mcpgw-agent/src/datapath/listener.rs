@@ -42,7 +42,7 @@ pub enum ListenError {
 
 /// Opens the listeners on `port` in the namespace.
 pub fn open(netns: &NetNs, port: u16) -> Result<Listeners, ListenError> {
-    netns.run(|| open_here(port))?
+    netns.run(move || open_here(port))?
 }
 
 fn open_here(port: u16) -> Result<Listeners, ListenError> {

@@ -6,8 +6,10 @@
 //! kernel     programs and links: load, attach, take over, remove
 //! sys        bpf(2) commands on links
 //! maps       the pinned maps, typed
+//! fill       … made to hold what is wanted
 //! cgroup     cgroup v2: mount, ids, processes
 //! netns      a network namespace handle
+//! overdue    work that may take too long
 //! sockopt    socket options that no library has
 //! listener   the listeners in a namespace
 //! destroy    ends connections that are older than their governance
@@ -15,6 +17,7 @@
 //! lease      how the kernel knows that the agent is alive
 //! reconcile  Desired + what is there → kernel
 //! run        the loop around it
+//! pace       how often it goes round
 //! watch      wakes the loop when a cgroup changes
 //! handoff    accepted connection → caller
 //! refused    what the kernel refused, told of once
@@ -31,6 +34,7 @@ mod destroy;
 mod enrol;
 mod error;
 mod explain;
+mod fill;
 mod handoff;
 mod kernel;
 mod lease;
@@ -38,6 +42,8 @@ mod listener;
 mod maps;
 mod netns;
 mod node;
+mod overdue;
+mod pace;
 mod preflight;
 mod reconcile;
 mod refused;
@@ -69,8 +75,7 @@ use status::DatapathStatus;
 pub fn uninstall(options: &NodeOptions) -> Result<Vec<String>, DatapathError> {
     let lock = NodeLock::take(&options.state())?;
     let mut removed = kernel::remove_pins(&options.node_pins());
-    drop(lock);
-    remove_state(&options.state(), &mut removed);
+    remove_state(&options.state(), lock, &mut removed);
     Ok(removed)
 }
 
@@ -103,7 +108,7 @@ pub fn read_kernel(options: &NodeOptions) -> Result<DatapathStatus, DatapathErro
     })
 }
 
-fn remove_state(state: &Path, removed: &mut Vec<String>) {
+fn remove_state(state: &Path, lock: NodeLock, removed: &mut Vec<String>) {
     for (what, file) in [("socket", "admin.sock"), ("session keys", "session-keys")] {
         let path = state.join(file);
         if std::fs::remove_file(&path).is_ok() {
@@ -111,6 +116,6 @@ fn remove_state(state: &Path, removed: &mut Vec<String>) {
         }
     }
     // The lock is of this very command; the directory goes only if nothing else lies there.
-    let _ = std::fs::remove_file(state.join("lock"));
+    lock.remove();
     let _ = std::fs::remove_dir(state);
 }

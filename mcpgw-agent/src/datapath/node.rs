@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::{Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -64,7 +64,8 @@ fn directory_name(node: &str) -> String {
 /// Held while an agent (or an uninstall) works on the node. The kernel releases it when the process ends.
 #[derive(Debug)]
 pub struct NodeLock {
-    _file: Flock<fs::File>,
+    file: Flock<fs::File>,
+    path: PathBuf,
 }
 
 impl NodeLock {
@@ -77,24 +78,59 @@ impl NodeLock {
             source,
         };
         fs::create_dir_all(state).map_err(io)?;
+        loop {
+            let mut lock = Self::lock(&path)?;
+            // An uninstall may have removed the file between our opening and our locking it: nobody else would see
+            // this lock.
+            if lock.is_in_place() {
+                lock.sign().map_err(io)?;
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn lock(path: &Path) -> Result<Self, DatapathError> {
+        let io = |source: io::Error| DatapathError::Io {
+            action: "open the lock",
+            path: path.to_owned(),
+            source,
+        };
         let mut file = fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)
+            .open(path)
             .map_err(io)?;
         let mut holder = String::new();
         file.read_to_string(&mut holder).map_err(io)?;
-        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| DatapathError::Locked {
-            path: path.clone(),
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| DatapathError::Locked {
+            path: path.to_owned(),
             holder: holder.trim().to_owned(),
         })?;
-        file.rewind().map_err(io)?;
-        file.set_len(0).map_err(io)?;
-        write!(&mut *file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { _file: file })
+        let path = path.to_owned();
+        Ok(Self { file, path })
+    }
+
+    /// Whether the file that is locked is the one that others would lock.
+    fn is_in_place(&self) -> bool {
+        let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let (ours, there) = (self.file.metadata().map(file), fs::metadata(&self.path).map(file));
+        matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+    }
+
+    /// Says whose it is.
+    fn sign(&mut self) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        write!(&mut *self.file, "{}", std::process::id())
+    }
+
+    /// Removes the file, while it is locked.
+    pub fn remove(self) {
+        // It says no more than that nobody works on the node.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -117,5 +153,19 @@ mod tests {
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(held);
         NodeLock::take(state.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_an_uninstall_removes_is_no_lock_for_who_had_opened_it_before() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("lock");
+        NodeLock::take(state.path()).unwrap().remove();
+        assert!(!path.exists());
+        let stale = NodeLock::lock(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!stale.is_in_place());
+        let taken = NodeLock::take(state.path()).unwrap();
+        assert!(taken.is_in_place());
+        assert!(NodeLock::take(state.path()).is_err(), "one at a time");
     }
 }

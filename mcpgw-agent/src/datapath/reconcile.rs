@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    hash::Hash,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
@@ -12,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, MapError};
 use mcpgw_common::{
     Endpoint,
     layout::{self, GOVERNED_GATEWAY, GOVERNED_REDIRECT, GOVERNED_REFUSE, MAX_WORKLOADS, Settings, name},
@@ -21,6 +19,7 @@ use mcpgw_common::{
 use super::{
     DatapathError, NodeOptions, Serve, cgroup,
     enrol::{Enrolment, NodeFacts, below},
+    fill::Fill,
     kernel::{self, Kernel},
     maps::Maps,
     netns::NetNsId,
@@ -178,20 +177,21 @@ impl Reconciler {
                 taken.extend(enrolment.netns());
             }
         }
-        let governed = governed(desired, hosts);
+        let governed = Arc::new(governed(desired, hosts));
         if self.hosts_awaited.is_some_and(|until| until <= Instant::now()) || all_found(desired, hosts) {
             self.hosts_awaited = None;
         }
-        self.write_maps(desired, &governed)?;
+        // Where not everything could be written, the rest is governed all the same.
+        let written = self.write_maps(desired, &governed);
         if desired.workloads.iter().any(|workload| workload.mode != Mode::Off) {
             let root = below(&self.node.cgroup_mount, &self.node.attached_at);
             let id = cgroup::id(&root).unwrap_or(0);
             self.kernel.attach(&root, id)?;
             self.end_direct_connections(&governed);
-            Ok(())
         } else {
-            self.kernel.detach()
+            self.kernel.detach()?;
         }
+        written
     }
 
     /// Tells of what was refused since the last time.
@@ -222,19 +222,15 @@ impl Reconciler {
     /// Makes cgroups known that the kernel has not seen yet: it refuses them until their listeners are open,
     /// however long that takes. Entries that are there stay as they are.
     fn announce(&mut self) -> Result<(), DatapathError> {
-        for (id, entry) in self.enrolments.values().filter_map(Enrolment::entry) {
-            if self.maps.workloads.get(&id, 0).is_err() {
-                self.maps
-                    .workloads
-                    .insert(id, entry, 0)
-                    .map_err(DatapathError::map("write", name::WORKLOADS))?;
-            }
-        }
-        Ok(())
+        let wanted: HashMap<u64, layout::Workload> = self.enrolments.values().filter_map(Enrolment::entry).collect();
+        let known = &self.maps.workloads;
+        let unseen = wanted.iter().filter(|(id, _)| known.get(id, 0).is_err());
+        let unseen = unseen.map(|(id, entry)| (*id, *entry)).collect();
+        Fill::new(&mut self.maps.workloads, name::WORKLOADS).add(&unseen, &wanted)
     }
 
     /// Connections that are older than their governance would go on past it.
-    fn end_direct_connections(&mut self, governed: &HashMap<SocketAddr, u32>) {
+    fn end_direct_connections(&mut self, governed: &Arc<HashMap<SocketAddr, u32>>) {
         let ended: u64 = self
             .enrolments
             .values_mut()
@@ -327,21 +323,23 @@ impl Reconciler {
             return Ok(());
         }
         self.written = None;
-        let at = |map| DatapathError::map("write", map);
         if self.maps.settings.get(&0, 0).ok() != Some(content.settings) {
             self.maps
                 .settings
                 .set(0, content.settings, 0)
-                .map_err(at(name::SETTINGS))?;
+                .map_err(DatapathError::map("write", name::SETTINGS))?;
         }
-        upsert(&mut self.maps.workloads, &content.workloads).map_err(at(name::WORKLOADS))?;
-        upsert(&mut self.maps.netns, &content.netns).map_err(at(name::NETNS))?;
-        upsert(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
+        let mut workloads = Fill::new(&mut self.maps.workloads, name::WORKLOADS);
+        let mut netns = Fill::new(&mut self.maps.netns, name::NETNS);
+        let mut governed = Fill::new(&mut self.maps.governed, name::GOVERNED);
+        workloads.add(&content.workloads, &content.workloads)?;
+        netns.add(&content.netns, &content.netns)?;
+        governed.add(&content.governed, &content.governed)?;
         if self.hosts_awaited.is_none() {
-            prune(&mut self.maps.governed, &content.governed).map_err(at(name::GOVERNED))?;
+            governed.prune(&content.governed)?;
         }
-        prune(&mut self.maps.netns, &content.netns).map_err(at(name::NETNS))?;
-        prune(&mut self.maps.workloads, &content.workloads).map_err(at(name::WORKLOADS))?;
+        netns.prune(&content.netns)?;
+        workloads.prune(&content.workloads)?;
         self.slots = content
             .workloads
             .iter()
@@ -386,32 +384,4 @@ fn all_found(desired: &Desired, hosts: &HostAddresses) -> bool {
         }
         _ => true,
     })
-}
-
-/// Writes what is missing or different.
-fn upsert<K: aya::Pod + Eq + Hash, V: aya::Pod + PartialEq>(
-    map: &mut aya::maps::HashMap<MapData, K, V>,
-    wanted: &HashMap<K, V>,
-) -> Result<(), MapError> {
-    for (key, value) in wanted {
-        if map.get(key, 0).ok().as_ref() != Some(value) {
-            map.insert(key, value, 0)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what is not wanted.
-fn prune<K: aya::Pod + Eq + Hash, V: aya::Pod>(
-    map: &mut aya::maps::HashMap<MapData, K, V>,
-    wanted: &HashMap<K, V>,
-) -> Result<(), MapError> {
-    let surplus: Vec<K> = map.keys().flatten().filter(|key| !wanted.contains_key(key)).collect();
-    for key in surplus {
-        match map.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

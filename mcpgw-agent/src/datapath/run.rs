@@ -16,6 +16,7 @@ use super::{
     lease::Lease,
     maps::Maps,
     node::NodeLock,
+    pace::Pace,
     preflight,
     reconcile::Reconciler,
     status::{DatapathStatus, State},
@@ -120,6 +121,7 @@ async fn run(
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cgroups = CgroupWatch::new();
+    let mut pace = Pace::new();
     loop {
         cgroups.follow(reconciler.cgroups());
         tokio::select! {
@@ -127,6 +129,10 @@ async fn run(
             () = cgroups.changed() => {}
             changed = desired.changed() => if changed.is_err() { return },
             changed = hosts.changed() => if changed.is_err() { return },
+            _ = stopped.changed() => return,
+        }
+        tokio::select! {
+            () = pace.turn() => {}
             _ = stopped.changed() => return,
         }
         let (wanted, found) = (desired.borrow_and_update().clone(), hosts.borrow_and_update().clone());

@@ -175,6 +175,34 @@ fn a_namespace_that_a_path_names_is_governed_until_the_path_is_gone() -> Result<
     Ok(())
 }
 
+/// A pod that can write where its namespace is named puts there what blocks who opens it.
+#[test]
+fn what_is_no_namespace_is_refused_and_holds_up_nobody_else() -> Result<()> {
+    let (node, server) = node()?;
+    let (hostile, other) = (node.pod("hostile").build()?, node.pod("other").build()?);
+    let fifo = hostile.shared_path("netns");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+    let document = format!(
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: Workload\nmetadata: {{namespace: agents, name: hostile}}\n\
+         spec: {{mode: enforce, cgroup: {}, networkNamespace: {{path: {}}}}}\n",
+        hostile.cgroup_path().display(),
+        fifo.display()
+    );
+    node.configure(
+        "pods.yaml",
+        &[document, resources::workload("agents", "sa", &other, "enforce")],
+    )?;
+    let agent = node.agent()?;
+    await_state(&agent, "agents/other", "enforced")?;
+    await_state(&agent, "agents/hostile", "refused:network-namespace (not a namespace)")?;
+    assert!(hostile.connect(server.address(), &[])?.refused());
+    assert!(other.connect(server.address(), &[])?.connected);
+    assert_eq!(server.direct_from(&hostile) + server.direct_from(&other), 0);
+    std::fs::remove_file(&fifo)?;
+    std::os::unix::fs::symlink(hostile.netns().path(), &fifo)?;
+    await_state(&agent, "agents/hostile", "enforced")
+}
+
 #[test]
 fn connections_that_were_open_before_are_ended_at_enrolment_and_for_a_new_address() -> Result<()> {
     let node = Node::new()?;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod capture;
 mod configuration;
+mod crowded;
 mod enrolment;
 mod governed;
 mod hostile;

@@ -10,7 +10,10 @@
 
 use std::{
     process::ExitCode,
-    sync::mpsc::{self, Receiver},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver},
+    },
     time::Instant,
 };
 
@@ -29,7 +32,10 @@ use report::Report;
 use scene::Scene;
 
 /// Exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
+const INTERRUPTION: u8 = 130;
+
+/// What is waited for will not come: Ctrl-C in a terminal has ended the agent as well.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Shows one real tool call redirected by the kernel, governed and recorded. Needs root, and nothing else but Rust
 /// and a C compiler.
@@ -56,9 +62,21 @@ impl Demo {
         // Before any thread is started: threads share the mount namespace that they were started in.
         bpffs::ensure()?;
         let interrupted = interruption()?;
+        match self.show(&interrupted) {
+            // Ctrl-C in a terminal ends the children too, also a build, and then they are what failed.
+            Err(_) if interrupted.try_recv().is_ok() => Ok(interruption_code()),
+            shown => shown,
+        }
+    }
+
+    /// Everything is removed when it returns, whatever it returns.
+    fn show(&self, interrupted: &Receiver<()>) -> Result<ExitCode> {
         eprintln!("{}", ui::dim("Building mcpgw and its peers"));
         mcpgw_tests::build_binaries()?;
 
+        if interrupted.try_recv().is_ok() {
+            return Ok(interruption_code());
+        }
         let started = Instant::now();
         let mut report = Report::new(self.json);
         let mut scene = Scene::set()?;
@@ -69,7 +87,6 @@ impl Demo {
             }
             match (step.play)(&mut scene) {
                 Ok(seen) => report.step(step.name, step.title, seen),
-                // Ctrl-C in a terminal ends the children too, and then they are what failed.
                 Err(_) if interrupted.try_recv().is_ok() => return Ok(interruption_code()),
                 Err(error) => report.failure(step.name, step.title, &error),
             }
@@ -92,6 +109,7 @@ impl Demo {
 fn interruption() -> Result<Receiver<()>> {
     let (sender, receiver) = mpsc::channel();
     let tell = move || {
+        INTERRUPTED.store(true, Ordering::Relaxed);
         // Nobody listens any more when the demo is ending anyhow.
         let _ = sender.send(());
     };
@@ -101,5 +119,5 @@ fn interruption() -> Result<Receiver<()>> {
 
 fn interruption_code() -> ExitCode {
     eprintln!("\n{}", ui::dim("interrupted; everything is removed"));
-    INTERRUPTED.into()
+    INTERRUPTION.into()
 }

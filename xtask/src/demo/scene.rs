@@ -1,10 +1,12 @@
 //! The scene: a node, an agent pod and a server pod, and the documents that say what shall hold.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use mcpgw_tests::{Agent, McpAnswer, McpPeer, Node, Pod, Server, resources, until};
 use serde_json::Value;
+
+use super::INTERRUPTED;
 
 /// For a change of the configuration to be in force.
 const SOON: Duration = Duration::from_secs(5);
@@ -56,12 +58,16 @@ impl Scene {
     /// Changes the workload's mode while the agent runs, and waits until it is in force.
     pub fn mode(&self, mode: &str, state: &str) -> Result<()> {
         configure(&self.node, &self.server, &self.pod, mode)?;
+        let interrupted = || INTERRUPTED.load(Ordering::Relaxed);
         until(SOON, &format!("the workload to be {state}"), || {
-            self.agent.status().is_ok_and(|status| {
-                let workloads = status.pointer("/datapath/workloads").and_then(Value::as_array);
-                workloads.is_some_and(|all| all.iter().any(|workload| workload["state"] == state))
-            })
-        })
+            interrupted()
+                || self.agent.status().is_ok_and(|status| {
+                    let workloads = status.pointer("/datapath/workloads").and_then(Value::as_array);
+                    workloads.is_some_and(|all| all.iter().any(|workload| workload["state"] == state))
+                })
+        })?;
+        ensure!(!interrupted(), "interrupted");
+        Ok(())
     }
 
     /// Calls a tool: always the same client, with the same URL.

@@ -52,6 +52,9 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an observed connection reads at once, in each direction.
 pub const OBSERVED_BUFFER: usize = 16 * 1024;
+/// How long a server may take to accept an observed connection: a little longer than the kernel lets anybody try who
+/// dials it directly, unless it is told otherwise (127 s).
+pub const OBSERVED_CONNECT_TIMEOUT: Duration = Duration::from_secs(130);
 /// The copy of one direction of an observed connection that was not looked at yet, in bytes. Where there is more, the
 /// rest of the connection is not looked at.
 pub const MAX_TAPPED: usize = 8 * 1024 * 1024;

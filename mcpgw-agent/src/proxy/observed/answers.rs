@@ -27,6 +27,9 @@ pub(in crate::proxy) struct Answers(Arc<Mutex<Reading>>);
 struct Reading {
     tap: Tap,
     bytes: BytesMut,
+    /// How many of them were looked at for the end of a head or a line, which is not there: what comes in small pieces
+    /// is not looked at again and again.
+    searched: usize,
     /// What is left of the answer that was read last.
     left: Left,
     /// The requests whose answers were not read yet.
@@ -65,6 +68,7 @@ impl Answers {
         Self(Arc::new(Mutex::new(Reading {
             tap,
             bytes: BytesMut::new(),
+            searched: 0,
             left: Left::Nothing,
             asked: VecDeque::new(),
             gave_up: false,
@@ -157,11 +161,21 @@ impl Reading {
         self.left = Left::Nothing;
         self.asked = VecDeque::new();
         self.bytes = BytesMut::new();
+        self.searched = 0;
         self.tap.close();
     }
 
     /// The head of an answer, if it is there whole.
     fn parse_head(&mut self) -> Result<Option<Response<()>>, BodyError> {
+        // Blank lines before it are none of it.
+        while let Some(blank @ (b"\r\n" | [b'\n', ..])) = self.bytes.get(..2).or(self.bytes.get(..1)) {
+            let length = if blank[0] == b'\n' { 1 } else { 2 };
+            self.consume(length);
+        }
+        let is_end = |rest: &[u8]| rest.starts_with(b"\n\n") || rest.starts_with(b"\n\r\n");
+        if !self.find(3, is_end) {
+            return Ok(None);
+        }
         let mut headers = [httparse::EMPTY_HEADER; MAX_ANSWER_HEADERS];
         let mut parsed = httparse::Response::new(&mut headers);
         let length = match parsed.parse(&self.bytes) {
@@ -179,7 +193,7 @@ impl Reading {
             let value = HeaderValue::from_bytes(header.value).map_err(|_| GARBLED)?;
             head.headers_mut().append(name, value);
         }
-        self.bytes.advance(length);
+        self.consume(length);
         Ok(Some(head))
     }
 
@@ -238,18 +252,36 @@ impl Reading {
     /// At most so many bytes, if there are any.
     fn take(&mut self, most: u64) -> Option<Bytes> {
         let length = self.bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        self.searched = 0;
         (length > 0).then(|| self.bytes.split_to(length).freeze())
+    }
+
+    /// Looks for an end of at most so many bytes, from where it was looked for last; where it is found, `searched` is
+    /// its place.
+    fn find(&mut self, length: usize, is_end: impl Fn(&[u8]) -> bool) -> bool {
+        let found = (self.searched..self.bytes.len()).find(|at| is_end(&self.bytes[*at..]));
+        // The beginning of one may be there.
+        let begun = self.bytes.len().saturating_sub(length - 1);
+        self.searched = found.unwrap_or(begun.max(self.searched));
+        found.is_some()
+    }
+
+    /// Lets bytes go that were read.
+    fn consume(&mut self, length: usize) {
+        self.bytes.advance(length);
+        self.searched = 0;
     }
 
     /// Reads a line between chunks, if it is there whole: what comes behind it.
     fn line(&mut self) -> Result<Option<Left>, BodyError> {
-        let Some(end) = self.bytes.windows(2).position(|pair| pair == b"\r\n") else {
+        if !self.find(2, |rest| rest.starts_with(b"\r\n")) {
             return if self.bytes.len() > READ_BUFFER {
                 Err(GARBLED)
             } else {
                 Ok(None)
             };
-        };
+        }
+        let end = self.searched;
         let next = match self.left {
             Left::ChunkEnd if end == 0 => Left::ChunkSize,
             Left::Trailers if end == 0 => Left::Nothing,
@@ -261,7 +293,7 @@ impl Reading {
             },
             _ => return Err(GARBLED),
         };
-        self.bytes.advance(end + 2);
+        self.consume(end + 2);
         Ok(Some(next))
     }
 }
@@ -354,6 +386,15 @@ mod tests {
             .iter()
             .map(|(status, body)| Ok((*status, (*body).to_owned())))
             .collect();
+        assert_eq!(read(bytes, &asked).await, expected);
+    }
+
+    #[tokio::test]
+    async fn lines_may_end_as_they_like_and_blank_ones_stand_before() {
+        let bytes =
+            b"\r\n\n\r\nHTTP/1.1 200 OK\ncontent-length: 3\n\nabc\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\n\r\nde";
+        let asked = [(Method::POST, true), (Method::POST, true)];
+        let expected = [Ok((200, "abc".to_owned())), Ok((200, "de".to_owned()))];
         assert_eq!(read(bytes, &asked).await, expected);
     }
 

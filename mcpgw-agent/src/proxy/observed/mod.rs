@@ -22,19 +22,25 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
     try_join,
 };
 use tokio_util::sync::CancellationToken;
 
 pub(super) use answers::Answers;
 
-use super::{Shared, limits::OBSERVED_BUFFER, room::Room};
+use super::{
+    Shared,
+    limits::{OBSERVED_BUFFER, OBSERVED_CONNECT_TIMEOUT},
+    room::Room,
+};
 use crate::identity::Caller;
 use tap::Tap;
 
 /// Takes a connection to the server that it was meant for. Dropping the future breaks both sides off.
 pub(super) async fn serve(mut client: TcpStream, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
-    let server = TcpStream::connect(caller.destination).await;
+    let connect = timeout(OBSERVED_CONNECT_TIMEOUT, TcpStream::connect(caller.destination));
+    let server = connect.await.unwrap_or_else(|late| Err(late.into()));
     let mut server = match server.and_then(|server| server.set_nodelay(true).map(|()| server)) {
         Ok(server) => server,
         Err(error) => {

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::tools::variable;
+
 /// Set by whoever has built the programs already (`cargo xtask` does): nothing is built again.
 const BUILT: &str = "MCPGW_TEST_BINARIES";
 
@@ -27,7 +29,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// progress on standard error.
 pub fn build() -> Result<PathBuf> {
     static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = DIRECTORY.get_or_init(|| match env::var_os(BUILT) {
+    let built = DIRECTORY.get_or_init(|| match variable(BUILT) {
         Some(directory) => Ok(directory.into()),
         None => run_cargo().map_err(|error| format!("{error:#}")),
     });
@@ -40,7 +42,7 @@ fn run_cargo() -> Result<PathBuf> {
         None | Some("debug") => "dev",
         Some(profile) => profile,
     };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = variable("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args([
             "build",

@@ -1,17 +1,22 @@
 //! Where downloaded tools and peers lie: outside the checkout, by version, filled by `cargo xtask setup`.
 
-use std::{env, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+/// A variable of the environment. One that is empty is not set, as with every variable that these programs read.
+pub fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// The cache: `$MCPGW_TOOLS`, else `mcpgw/tools` below `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn directory() -> Result<PathBuf> {
-    if let Some(chosen) = env::var_os("MCPGW_TOOLS") {
+    if let Some(chosen) = variable("MCPGW_TOOLS") {
         return Ok(chosen.into());
     }
-    let cache = match env::var_os("XDG_CACHE_HOME") {
+    let cache = match variable("XDG_CACHE_HOME") {
         Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(env::var_os("HOME").context("neither MCPGW_TOOLS nor HOME is set")?).join(".cache"),
+        None => PathBuf::from(variable("HOME").context("neither MCPGW_TOOLS nor HOME is set")?).join(".cache"),
     };
     Ok(cache.join("mcpgw/tools"))
 }

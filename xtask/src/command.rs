@@ -10,11 +10,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use mcpgw_tests::until;
+use mcpgw_tests::{tools::variable, until};
 
 /// Cargo as it was called.
 pub fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::project::root()).stdin(Stdio::null());
     command
 }

@@ -1,12 +1,13 @@
 //! What the tasks print: marks, colour where it is welcome, durations.
 
-use std::{env, fmt::Display, io::IsTerminal, sync::OnceLock, time::Duration};
+use std::{fmt::Display, io::IsTerminal, sync::OnceLock, time::Duration};
+
+use mcpgw_tests::tools::variable;
 
 /// Whether to colour: a terminal, and no `NO_COLOR`.
 fn coloured() -> bool {
     static COLOURED: OnceLock<bool> = OnceLock::new();
-    *COLOURED
-        .get_or_init(|| std::io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+    *COLOURED.get_or_init(|| std::io::stdout().is_terminal() && variable("NO_COLOR").is_none())
 }
 
 fn paint(code: &str, text: impl Display) -> String {

@@ -30,11 +30,12 @@ mod tests;
 mod uninstall;
 
 use std::{
+    ffi::OsStr,
     io::{self, Write},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Wrong usage or a bad configuration; clap exits with it too.
 const BAD_CONFIGURATION: u8 = 2;
@@ -65,7 +66,9 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Run(command) => command.execute(),
         Command::Check(command) => command.execute(),
         Command::Status(command) => command.execute(),
@@ -78,6 +81,17 @@ pub fn main() -> ExitCode {
         eprintln!("mcpgw: {}", terminal::visible(&describe(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// A variable of the environment that is empty is one that is not set, for every flag.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|flag| match flag.get_env().is_some_and(is_empty) {
+            true => flag.env(None::<&str>),
+            false => flag,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// An error with its causes, each said once: many of ours name their cause themselves.

@@ -145,3 +145,34 @@ fn a_setting_that_takes_a_restart_is_named_until_there_was_one() -> Result<()> {
 fn gateway(listen: &str) -> String {
     resources::settings("Pass") + &format!("  gateway:\n    listen: [\"{listen}\"]\n")
 }
+
+#[test]
+fn a_variable_that_is_empty_is_one_that_is_not_set() -> Result<()> {
+    let node = Node::new()?;
+    let server = resources::mcp_server("tools", "calculator", &["10.0.0.5:80".parse()?], "/mcp");
+    node.configure("node.yaml", &[server])?;
+    let explain = |name: &str, value: &str| -> Result<std::process::Output> {
+        let mut command = node.mcpgw()?;
+        command.args(["explain", "--server", "tools/calculator", "--prompt", "poem"]);
+        Ok(command.env(name, value).output()?)
+    };
+    for name in [
+        "MCPGW_TOOL",
+        "MCPGW_IDENTITY",
+        "MCPGW_CLAIMS",
+        "MCPGW_NODE",
+        "MCPGW_JSON",
+    ] {
+        let output = explain(name, "")?;
+        assert!(
+            output.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    assert!(!explain("MCPGW_CLAIMS", "x")?.status.success(), "what is set is read");
+    let missing = explain("MCPGW_CONFIG", "")?;
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(!missing.status.success() && said.contains("--config"), "{said}");
+    Ok(())
+}

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use mcpgw_tests::{Agent, McpPeer, resources, until};
+use mcpgw_tests::{Agent, McpPeer, resources, tools::variable, until};
 use serde_json::{Value, json};
 
 use crate::scene::{SOON, Scene};
@@ -82,9 +82,8 @@ fn assert_identities(agent: &Agent, first: &str, second: &str) -> Result<()> {
 
 #[test]
 fn few_ports_many_connections_and_no_confusion() -> Result<()> {
-    let connections = std::env::var("MCPGW_STRESS_CONNECTIONS")
-        .ok()
-        .map_or(Ok(DEFAULT_CONNECTIONS), |text| text.parse())
+    let connections = variable("MCPGW_STRESS_CONNECTIONS")
+        .map_or(Ok(DEFAULT_CONNECTIONS), |text| text.to_string_lossy().parse())
         .context("MCPGW_STRESS_CONNECTIONS is no number")?;
     let mut scene = Scene::with(McpPeer::Echo, &[], |_| Ok(()))?;
     let second = scene.node.server("second", McpPeer::Echo)?;

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use mcpgw_tests::{Pod, Process};
+use mcpgw_tests::{Pod, Process, tools::variable};
 use serde::Deserialize;
 
 use super::{peers::Peer, scene::Scene};
@@ -170,7 +170,7 @@ impl Scene {
     }
 
     fn load(&self, pod: &Pod, to: SocketAddr, case: Case, tool: &str, milliseconds: u64) -> Result<Loaded> {
-        let program = std::env::var_os("MCPGW_TEST_BINARIES").context("the scene is not set")?;
+        let program = variable("MCPGW_TEST_BINARIES").context("the scene is not set")?;
         let mut command = pod.command(std::path::Path::new(&program).join("mcpgw-bench"))?;
         command.args(["load", "--to", &to.to_string(), "--case", case.load(), "--tool", tool]);
         command.args([

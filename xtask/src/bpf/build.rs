@@ -1,8 +1,9 @@
 //! Compiles and links the programs: the same bytes in whatever directory.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use mcpgw_tests::tools::variable;
 
 use super::toolchain::Toolchain;
 use crate::{command, project};
@@ -50,9 +51,9 @@ pub fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
 
 /// All flags: paths of this machine would make the object differ from another's.
 fn flags() -> Result<Vec<String>> {
-    let cargo_home = match env::var_os("CARGO_HOME") {
+    let cargo_home = match variable("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
-        None => PathBuf::from(env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
+        None => PathBuf::from(variable("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
     };
     let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let remap = |from: &str, to: &str| format!("--remap-path-prefix={from}={to}");

@@ -143,7 +143,7 @@ impl Agent {
             datapath: datapath.status(),
             offers: Arc::new({
                 let discovery = discovery.clone();
-                move |desired| discovery.offers(&desired.servers, &desired.policies)
+                move |desired| discovery.offers(desired)
             }),
             pin_counts: Arc::new({
                 let pins = pins.clone();

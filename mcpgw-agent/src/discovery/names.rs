@@ -10,7 +10,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::Item;
-use crate::resources::ObjectName;
+use crate::resources::{ObjectName, Server};
 
 /// Longest name that the specification advises; a longer one is shown and reported.
 const LONG: usize = 128;
@@ -93,31 +93,28 @@ impl std::fmt::Display for Conflict {
     }
 }
 
-/// What is wrong with the names of these servers' items, by server; `servers` come in the order of their age.
-/// Each comes with its prefix.
+/// What is wrong with the names of these servers' items, by server; `servers` come in the order of their age. Servers
+/// of which no caller sees both, as far as `meet` knows, are not in each other's way.
 pub fn conflicts<'a>(
-    servers: impl Iterator<Item = (&'a ObjectName, &'a str, &'a [Item])>,
+    servers: impl Iterator<Item = (&'a Server, &'a [Item])>,
+    meet: impl Fn(&Server, &Server) -> bool,
 ) -> HashMap<ObjectName, Vec<Conflict>> {
-    let mut owners: HashMap<Arc<str>, &ObjectName> = HashMap::new();
+    let mut owners: HashMap<Arc<str>, Vec<&Server>> = HashMap::new();
     let mut found: HashMap<ObjectName, Vec<Conflict>> = HashMap::new();
-    for (server, prefix, items) in servers {
+    for (server, items) in servers {
         for item in items {
-            let name = exposed(prefix, &item.name);
-            let mut report = |conflict| found.entry(server.clone()).or_default().push(conflict);
-            match owners.get(&name) {
+            let name = exposed(&server.prefix, &item.name);
+            let mut report = |conflict| found.entry(server.name.clone()).or_default().push(conflict);
+            let known = owners.entry(Arc::clone(&name)).or_default();
+            match known.iter().find(|owner| meet(owner, server)) {
                 Some(owner) => report(Conflict::Taken {
                     name,
-                    by: (*owner).clone(),
+                    by: owner.name.clone(),
                 }),
-                None => {
-                    if !is_usual(&name) {
-                        report(Conflict::Unusual {
-                            name: Arc::clone(&name),
-                        });
-                    }
-                    owners.insert(name, server);
-                }
+                None if !is_usual(&name) => report(Conflict::Unusual { name }),
+                None => {}
             }
+            known.push(server);
         }
     }
     found

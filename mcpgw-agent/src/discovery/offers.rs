@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Catalogue, Discovery, State, names};
 use crate::{
     mcp::version::Revision,
-    resources::{ObjectName, Pattern, Policy, Server},
+    resources::{Authentication, Desired, ObjectName, Pattern, Policy, Server},
 };
 
 /// Problems with names that are told of one server; the others are counted.
@@ -43,8 +43,13 @@ pub struct Offers {
 }
 
 impl Discovery {
-    /// What these servers offer, in their order; with what is odd about the rules of these policies.
-    pub fn offers(&self, servers: &[Arc<Server>], policies: &[Arc<Policy>]) -> Vec<Offers> {
+    /// What the servers of these resources offer, in their order; with what is odd about their names and the rules
+    /// about them.
+    pub fn offers(&self, desired: &Desired) -> Vec<Offers> {
+        let (servers, policies) = (&desired.servers, &desired.policies);
+        // Who need not say who it is sees all.
+        let gateway = desired.settings.gateway.as_ref();
+        let all_meet = gateway.is_some_and(|gateway| gateway.authentication == Authentication::None);
         let (snapshot, states) = (self.snapshot(), self.states());
         let known = || {
             servers
@@ -52,7 +57,8 @@ impl Discovery {
                 .filter_map(|server| Some((server, snapshot.get(&server.name)?)))
         };
         let conflicts = |items: fn(&Catalogue) -> &[super::Item]| {
-            names::conflicts(known().map(|(server, catalogue)| (&server.name, &*server.prefix, items(catalogue))))
+            let offered = known().map(|(server, catalogue)| (&**server, items(catalogue)));
+            names::conflicts(offered, |one, other| all_meet || one.meets(other))
         };
         let mut problems: HashMap<ObjectName, Vec<names::Conflict>> = conflicts(|catalogue| &catalogue.tools);
         for (server, more) in conflicts(|catalogue| &catalogue.prompts) {

@@ -113,6 +113,9 @@ async fn a_batch_at_the_gateway_goes_to_the_servers_of_its_messages_and_each_is_
     }
     assert_eq!((a.called().len(), b.called().len()), (4, 4));
     let lines = proxied.finish().await;
-    let denied = lines.iter().filter(|line| line["decision"] == "deny").count();
+    let denied = lines
+        .iter()
+        .filter(|line| (&line["decision"], &line["tool"]) == (&"deny".into(), &"big".into()))
+        .count();
     assert_eq!(denied, 4);
 }

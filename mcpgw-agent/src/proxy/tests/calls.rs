@@ -310,10 +310,14 @@ async fn a_stream_of_notifications_outlives_the_time_of_a_call() {
     let listen = post_modern("", "subscriptions/listen", serde_json::json!({"notifications": {}}));
     client.write_all(listen.as_bytes()).await.unwrap();
     let mut server = scripted.asked().await;
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: \"first\"\n\n";
-    server.write_all(head.as_bytes()).await.unwrap();
-    read_until(&mut client, "\"first\"").await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+    let said = |word: &str| format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{word}\"}}\n\n");
+    server
+        .write_all((head.to_owned() + &said("first")).as_bytes())
+        .await
+        .unwrap();
+    read_until(&mut client, "/first").await;
     tokio::time::sleep(2 * call).await;
-    server.write_all(b"data: \"second\"\n\n").await.unwrap();
-    read_until(&mut client, "\"second\"").await;
+    server.write_all(said("second").as_bytes()).await.unwrap();
+    read_until(&mut client, "/second").await;
 }

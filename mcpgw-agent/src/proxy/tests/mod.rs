@@ -12,6 +12,7 @@ mod http2;
 mod http_sse;
 mod limits;
 mod modern_server;
+mod names;
 mod observed;
 mod payloads;
 mod pins;
@@ -316,10 +317,14 @@ impl Answer {
             .split_once("\r\n\r\n")
             .unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = match head.contains("\r\ntransfer-encoding: chunked") {
+            true => whole(body),
+            false => body.to_owned(),
+        };
         Self {
             status,
             head: head.to_owned(),
-            body: serde_json::from_str(body).unwrap_or_default(),
+            body: serde_json::from_str(&body).unwrap_or_default(),
         }
     }
 
@@ -332,6 +337,17 @@ impl Answer {
     fn code(&self) -> Option<i64> {
         self.body["error"]["code"].as_i64()
     }
+}
+
+/// A body that came in chunks.
+fn whole(mut chunks: &str) -> String {
+    let mut whole = String::new();
+    while let Some((length, rest)) = chunks.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        whole += &rest[..length];
+        chunks = rest[length..].trim_start();
+    }
+    whole
 }
 
 /// Reads until `end` has come.

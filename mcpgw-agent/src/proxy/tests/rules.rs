@@ -340,7 +340,7 @@ async fn a_rule_that_names_a_tool_as_the_gateway_does_is_reported() {
     let mut desired = behind_gateway(&[server.address]);
     desired.policies = vec![Arc::new(policy)];
     let proxied = gateway(desired.clone()).await;
-    let offers = proxied.discovery.offers(&desired.servers, &desired.policies);
+    let offers = proxied.discovery.offers(&desired);
     let problem = |glob: &str| {
         format!(
             "PrefixedRule: {glob:?} of tools/open#1 matches no tool of the server: rules see its own names, without \"a_\""

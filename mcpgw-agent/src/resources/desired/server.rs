@@ -209,6 +209,25 @@ pub enum Expose {
     Everyone,
 }
 
+impl Server {
+    /// Whether there can be callers of a namespace that see both servers at the gateway.
+    pub fn meets(&self, other: &Self) -> bool {
+        let shown = |server: &Self, namespace: &Arc<str>| match &server.expose_to {
+            Expose::Everyone => true,
+            Expose::Own => server.name.namespace == *namespace,
+            Expose::Namespaces(more) => server.name.namespace == *namespace || more.contains(namespace),
+        };
+        let of = |server: &Self, other: &Self| {
+            let more = match &server.expose_to {
+                Expose::Namespaces(more) => &more[..],
+                Expose::Own | Expose::Everyone => &[],
+            };
+            shown(other, &server.name.namespace) || more.iter().any(|namespace| shown(other, namespace))
+        };
+        of(self, other) || of(other, self)
+    }
+}
+
 /// What becomes of direct dials of a server's addresses.
 ///
 /// Of servers that share an address the strictest capture holds for it: that is the greatest.

@@ -258,7 +258,7 @@ fn a_record_is_one_line_with_everything_in_it() {
         "decisionId": decision, "outcome": "tool_error", "status": 200,
         "identity": {
             "namespace": "agents", "serviceAccount": "ci", "workload": "pod-1",
-            "pid": 42, "executable": "/usr/bin/agent", "command": "agent",
+            "container": "0a1b", "pid": 42, "executable": "/usr/bin/agent", "command": "agent",
         },
         "server": "tools/calc", "tool": "add", "method": "tools/call", "requestId": "r1", "isError": true,
         "requestBytes": 100, "responseBytes": 11, "destination": "10.0.0.1:80",

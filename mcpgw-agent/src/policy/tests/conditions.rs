@@ -86,18 +86,27 @@ fn a_condition_that_fails_allows_nothing_and_denies() {
 
 #[test]
 fn what_a_rule_that_is_only_tried_cannot_evaluate_is_told_once_with_what_the_others_cannot() {
-    let failing = |when_it: &str| WantedRule {
-        when: when(when_it),
-        ..WantedRule::new(Action::Allow)
+    let failing = |action, source: &str| WantedRule {
+        when: when(source),
+        ..WantedRule::new(action)
     };
-    let enforced = vec![failing("jwt.claims.role == 'admin'"), WantedRule::new(Action::Allow)];
+    let enforced = vec![
+        failing(Action::Allow, "jwt.claims.role == 'admin'"),
+        WantedRule::new(Action::Allow),
+    ];
     let trial = Policy {
         enforcement: Enforcement::DryRun,
-        ..(*policy("tools/trial", &[], vec![failing("jwt.claims.tier == 'gold'")])).clone()
+        ..(*policy(
+            "tools/trial",
+            &[],
+            vec![failing(Action::Deny, "jwt.claims.tier == 'gold'")],
+        ))
+        .clone()
     };
     let plan = plan(vec![policy("tools/p", &[], enforced), Arc::new(trial)]);
     let judgement = judge(&plan, &caller("a", "b"), "tools/call", Kind::Tool, "add", None);
     assert_eq!(judgement.decision, allow("tools/p#2"));
+    assert_eq!(judgement.would_deny.as_deref(), Some("tools/trial#1"));
     let mut failed: Vec<&str> = judgement.failures.iter().map(|(rule, _)| &**rule).collect();
     failed.sort_unstable();
     assert_eq!(failed, ["tools/p#1", "tools/trial#1"]);

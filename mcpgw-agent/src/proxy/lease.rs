@@ -58,7 +58,6 @@ impl Lease {
                 reason,
                 status: None,
                 path,
-                decision_id: None,
                 who: Who::Caller(caller),
             });
         };

@@ -110,6 +110,7 @@ impl Bench {
 fn a_caller_known_by_its_token_has_its_labels() {
     let bench = Bench::new();
     let token = crate::identity::Token {
+        ends: u64::MAX,
         issuer: "https://issuer.example".into(),
         subject: "system:serviceaccount:apps:bot".into(),
         groups: vec![],

@@ -4,4 +4,5 @@ mod clients;
 mod conformance;
 mod matrix;
 mod replicas;
+mod resumption;
 mod scene;

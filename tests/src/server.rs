@@ -35,6 +35,8 @@ pub enum McpPeer {
     Everything,
     /// The Python SDK's `MCPServer`, both eras; `cargo xtask setup` installs it.
     Python,
+    /// The same, with a store of events: it ends the stream of a call before the answer, for the client to resume it.
+    PythonResumable,
     /// FastMCP, both eras; `cargo xtask setup` installs it.
     FastMcp,
     /// Version 2 of the TypeScript SDK, both eras; `cargo xtask setup` installs it.
@@ -232,7 +234,7 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             }
             command
         }
-        McpPeer::Python | McpPeer::PythonSse | McpPeer::FastMcp => {
+        McpPeer::Python | McpPeer::PythonSse | McpPeer::PythonResumable | McpPeer::FastMcp => {
             let script = match peer {
                 McpPeer::FastMcp => "python/fast_server.py",
                 _ => "python/server.py",
@@ -240,6 +242,7 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             let mut command = pod.command(tools::python_peers()?.join("bin/python"))?;
             command.arg(tools::peer_script(script)).args(["--port", &port]);
             command.args((peer == McpPeer::PythonSse).then_some("--sse"));
+            command.args((peer == McpPeer::PythonResumable).then_some("--resumable"));
             command
         }
         McpPeer::Echo | McpPeer::Raw | McpPeer::Reset | McpPeer::Half | McpPeer::Hostile => {

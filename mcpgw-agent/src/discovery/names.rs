@@ -29,11 +29,11 @@ const KNOWN_SCHEMES: [&str; 2] = ["ui:", "https:"];
 /// The URI, or the template of URIs, of a server's resource at the gateway, where an older server has the same; `None`
 /// where it cannot be another: then it is the older one's alone.
 pub fn exposed_uri(server: &ObjectName, own: &str) -> Option<Arc<str>> {
-    let starts_with = |scheme: &&str| {
+    let starts_with = |scheme: &str| {
         own.get(..scheme.len())
             .is_some_and(|own| own.eq_ignore_ascii_case(scheme))
     };
-    let is_known = KNOWN_SCHEMES.iter().any(|scheme| starts_with(&scheme));
+    let is_known = KNOWN_SCHEMES.iter().any(|scheme| starts_with(scheme));
     // A scheme of its own; neither a namespace nor a name has a plus in it.
     (!is_known).then(|| format!("mcpgw+{}+{}+{own}", server.namespace, server.name).into())
 }
@@ -145,4 +145,23 @@ pub fn uri_conflicts<'a>(
 fn is_usual(name: &str) -> bool {
     let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     !name.is_empty() && name.len() <= LONG && name.chars().all(usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_that_means_something_to_clients_is_never_another() {
+        let server = ObjectName {
+            namespace: "tools".into(),
+            name: "b".into(),
+        };
+        let of = |own: &str| exposed_uri(&server, own).map(|uri| uri.to_string());
+        assert_eq!(of("demo://1").as_deref(), Some("mcpgw+tools+b+demo://1"));
+        assert_eq!(of("https+x://1").as_deref(), Some("mcpgw+tools+b+https+x://1"));
+        for own in ["https://a.example/1", "HTTPS://a.example", "ui://form", "Ui:x"] {
+            assert_eq!(of(own), None, "{own}");
+        }
+    }
 }

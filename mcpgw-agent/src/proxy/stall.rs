@@ -50,7 +50,7 @@ impl Pace {
     /// Since which chunk the client is waited for; `None` if it is not.
     fn waits(&self) -> Option<u64> {
         let now = self.0.load(Relaxed);
-        (now % 2 == 0).then_some(now)
+        now.is_multiple_of(2).then_some(now)
     }
 }
 

@@ -1,10 +1,12 @@
 """An MCP server as the Python SDK makes it, in both eras: one tool of each kind that matters to a gateway."""
 
 import argparse
+import asyncio
 from typing import Annotated
 
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.types import TextContent
 from pydantic import BaseModel
 
@@ -51,6 +53,33 @@ async def count(to: int, context: Context) -> str:
     return f"counted to {to}"
 
 
+class Events(EventStore):
+    """All events since the start, each by its number."""
+
+    def __init__(self):
+        self.events = []
+
+    async def store_event(self, stream_id, message):
+        self.events.append((stream_id, message))
+        return str(len(self.events))
+
+    async def replay_events_after(self, last_event_id, send_callback):
+        last = int(last_event_id)
+        stream = self.events[last - 1][0]
+        for number, (of, message) in enumerate(self.events[last:], last + 1):
+            if of == stream and message is not None:
+                await send_callback(EventMessage(message, str(number)))
+        return stream
+
+
+@server.tool()
+async def rest(context: Context) -> str:
+    """Ends its stream before it answers, where it can be resumed."""
+    await context.close_sse_stream()
+    await asyncio.sleep(0.5)
+    return "rested"
+
+
 async def who() -> Elicit[Answer]:
     return Elicit("Who are you?", Answer)
 
@@ -83,5 +112,10 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--sse", action="store_true", help="the transport of 2024-11-05")
+    arguments.add_argument("--resumable", action="store_true", help="streams can be resumed")
     given = arguments.parse_args()
-    server.run(transport="sse" if given.sse else "streamable-http", host="0.0.0.0", port=given.port)
+    listen = {"host": "0.0.0.0", "port": given.port}
+    if given.resumable:
+        server.run(transport="streamable-http", event_store=Events(), retry_interval=100, **listen)
+    else:
+        server.run(transport="sse" if given.sse else "streamable-http", **listen)

@@ -5,4 +5,5 @@ mod conformance;
 mod http2;
 mod matrix;
 mod replicas;
+mod resumption;
 mod scene;

@@ -40,8 +40,8 @@ pub fn prefix(name: &str) -> String {
 
 /// The fields end in this order.
 pub struct Scene {
-    #[allow(dead_code, reason = "held while the scene lasts")]
-    agent: Agent,
+    /// The agent.
+    pub agent: Agent,
     governed: Pod,
     observed: Pod,
     /// A pod that is not governed.

@@ -284,7 +284,7 @@ impl Updates {
             self.parser.feed(&chunk);
             for event in self.parser.by_ref() {
                 let event = event.map_err(|_| "too large an event")?;
-                self.heard.extend(event.data.as_ref().and_then(|data| heard(data)));
+                self.heard.extend(event.data.as_ref().and_then(heard));
             }
         }
     }

@@ -150,8 +150,11 @@ async fn a_modern_client_hears_of_its_own_tasks_by_the_ids_that_it_knows() {
     let mut ids = Vec::new();
     for task in ["mine", "unheard"] {
         let params = json!({"_meta": meta(known()), "name": "a_greet", "arguments": {"later": task}});
-        let made = ask(&proxied, called, &request("tools/call", params)).await;
-        ids.push(made.body["result"]["taskId"].as_str().unwrap().to_owned());
+        let made = proxied
+            .exchange(post(called, &request("tools/call", params).to_string()))
+            .await;
+        let (_, id) = made.split_once(r#""taskId":""#).unwrap_or_else(|| panic!("{made}"));
+        ids.push(id.split('"').next().unwrap().to_owned());
     }
     let listening = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
     let listen = |capabilities: Value| {

@@ -33,7 +33,21 @@ async fn the_younger_servers_uri_is_another_at_the_gateway_and_works_like_any() 
         SessionServer::offering(offers()).await,
         SessionServer::offering(offers()).await,
     );
-    let proxied = gateway::start(gateway::desired(&[a.address, b.address])).await;
+    let desired = gateway::desired(&[a.address, b.address]);
+    let proxied = gateway::start(desired.clone()).await;
+    let offers = proxied.discovery.offers(&desired.servers, &[]);
+    assert!(offers[0].problems.is_empty(), "{offers:?}");
+    let expected = [
+        "UriConflict: demo://1 is a resource of tools/a already; at the gateway it is mcpgw+tools+b+demo://1",
+        "UriConflict: https://a.example/1 is a resource of tools/a already, and goes there at the gateway",
+        "UriConflict: demo://of/{id} is a resource of tools/a already; at the gateway it is mcpgw+tools+b+demo://of/{id}",
+    ];
+    assert!(
+        expected
+            .iter()
+            .all(|problem| offers[1].problems.iter().any(|told| told == problem)),
+        "{offers:?}"
+    );
     let listed = gateway::ask(&proxied, "", &gateway::request("resources/list", json!({}))).await;
     let other = format!("{OTHER}demo://1");
     // What clients fetch themselves stays, and is the older one's.

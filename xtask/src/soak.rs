@@ -19,8 +19,16 @@ use crate::ui;
 
 /// Clients at a time.
 const CLIENTS: usize = 64;
-/// The servers, each behind its own address and behind the gateway.
-const SERVERS: [&str; 3] = ["first", "second", "third"];
+/// The servers, each behind its own address and behind the gateway: three of both eras, one of each.
+const SERVERS: [(&str, McpPeer); 5] = [
+    ("first", McpPeer::Conformance),
+    ("second", McpPeer::Conformance),
+    ("third", McpPeer::Conformance),
+    ("modern", McpPeer::Modern),
+    ("legacy", McpPeer::Everything),
+];
+/// A resource that changes when it is told to.
+const WATCHED: &str = "test://watched-resource";
 /// How long the load runs undisturbed, before and after.
 const QUIET: Duration = Duration::from_secs(10);
 /// A server stays away for up to this long, and then none is killed for up to this long.
@@ -34,8 +42,8 @@ const MAX_DESCRIPTORS: i64 = 16;
 /// As [`MAX_DESCRIPTORS`], in kB.
 const MAX_KILOBYTES: i64 = 32 * 1024;
 
-/// Runs 64 clients of both eras against three servers, directly redirected and through the gateway, with streams,
-/// questions and reconnects, while the servers are killed and restarted at random. Every answer carries its call's
+/// Runs 64 clients of both eras against five servers, of both eras and of one, redirected and through the gateway, with
+/// streams, questions, subscriptions and reconnects, while the servers are killed and restarted at random. Every answer carries its call's
 /// nonce: errors are counted, a wrong or a lost answer fails. Needs root.
 #[derive(Args)]
 pub struct Soak {
@@ -50,6 +58,7 @@ struct Report {
     calls: u64,
     streams: u64,
     questions: u64,
+    heard: u64,
     connections: u64,
     lost: Vec<String>,
     wrong: Vec<String>,
@@ -70,7 +79,7 @@ impl Scene {
         let node = Node::new()?;
         let servers: Vec<Server> = SERVERS
             .iter()
-            .map(|name| node.server(name, McpPeer::Conformance))
+            .map(|(name, peer)| node.server(name, *peer))
             .collect::<Result<_>>()?;
         let pod = node.pod("agent").build()?;
         let gateway = SocketAddr::from((pod.gateway_ipv4(), 8080));
@@ -79,7 +88,8 @@ impl Scene {
             resources::workload("tools", "research", &pod, "enforce"),
         ];
         let named = SERVERS.iter().zip(&servers);
-        documents.extend(named.map(|(name, server)| resources::mcp_server("tools", name, &[server.address()], "/mcp")));
+        documents
+            .extend(named.map(|((name, _), server)| resources::mcp_server("tools", name, &[server.address()], "/mcp")));
         node.configure("node.yaml", &documents)?;
         let agent = node.agent()?;
         let scene = Self {
@@ -105,9 +115,19 @@ impl Scene {
     /// Starts the clients for a time.
     fn load(&self, time: Duration) -> Result<Process> {
         let mut command: Command = self.pod.command(binary("soak-client")?)?;
-        for (name, server) in SERVERS.iter().zip(&self.servers) {
-            command.arg(format!("={}", server.address()));
-            command.arg(format!("{name}_={}", self.gateway));
+        for ((name, peer), server) in SERVERS.iter().zip(&self.servers) {
+            let (kind, uri) = match peer {
+                McpPeer::Modern => ("modern", WATCHED),
+                McpPeer::Everything => ("everything", ""),
+                _ => ("both", WATCHED),
+            };
+            // All but the first have another URI for it at the gateway.
+            let shown = match (*name, uri) {
+                ("first", _) | (_, "") => uri.to_owned(),
+                _ => format!("mcpgw+tools+{name}+{uri}"),
+            };
+            command.arg(format!("{kind},,{},{uri}", server.address()));
+            command.arg(format!("{kind}+,{name}_,{},{shown}", self.gateway));
         }
         command.args([
             "--clients",
@@ -137,7 +157,7 @@ impl Report {
         ensure!(self.wrong.is_empty(), "wrong answers: {:#?}", self.wrong);
         ensure!(self.lost.is_empty(), "lost answers: {:#?}", self.lost);
         ensure!(
-            self.calls > 0 && self.streams > 0 && self.questions > 0,
+            self.calls > 0 && self.streams > 0 && self.questions > 0 && self.heard > 0,
             "not all kinds of calls were answered: {self:?}"
         );
         Ok(())
@@ -228,11 +248,12 @@ fn ended(mut load: Process, time: Duration) -> Result<Report> {
 
 fn tell(when: &str, report: &Report) {
     println!(
-        "  {}: {} calls right ({} streamed, {} asked back), {} times opened, {} wrong, {} lost, errors {}",
+        "  {}: {} calls right ({} streamed, {} asked back), {} changes heard of, {} times opened, {} wrong, {} lost, errors {}",
         ui::bold(when),
         report.calls,
         report.streams,
         report.questions,
+        report.heard,
         report.connections,
         report.wrong.len(),
         report.lost.len(),

@@ -1,5 +1,5 @@
-//! Many clients at once, in both eras, who call, stream, are asked, go away and come back, for a time. Every call
-//! carries a nonce that its answer must carry, too. Prints one line of JSON.
+//! Many clients at once, in both eras, who call, stream, are asked, hear of changes, go away and come back, for a time.
+//! Every call carries a nonce that its answer must carry, too. Prints one line of JSON.
 //!
 //! They speak HTTP themselves: SDKs wait for ever on some streams that broke, and what is lost is to be told apart
 //! from what a client gave up.
@@ -7,10 +7,14 @@
 //! ```text
 //! main    the clients' lives, and the report
 //! session one client at one server: opens, calls, answers, ends
+//! hear    … listens, and hears of the change that it causes
+//! target  which server, and what it can be asked
 //! wire    one HTTP exchange, and the messages of its answer
 //! ```
 
+mod hear;
 mod session;
+mod target;
 mod wire;
 
 use std::{
@@ -19,13 +23,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use session::{Outcome, Session};
+use target::Target;
 
 /// An answer that takes longer than this is lost.
 const LOST: Duration = Duration::from_secs(60);
@@ -36,9 +41,9 @@ const MAX_TOLD: usize = 10;
 
 #[derive(Parser)]
 struct Arguments {
-    /// A server: what stands before its tools' names (may be nothing), `=`, and its address and port.
-    #[arg(required = true)]
-    targets: Vec<String>,
+    /// A server, as [`Target::parse`] reads it.
+    #[arg(required = true, value_parser = Target::parse)]
+    targets: Vec<Target>,
     #[arg(long)]
     clients: usize,
     #[arg(long)]
@@ -54,6 +59,8 @@ struct Report {
     streams: u64,
     /// Those among them in which the client was asked back.
     questions: u64,
+    /// Changes that were heard of.
+    heard: u64,
     /// Times that a client opened.
     connections: u64,
     /// Answers that neither came nor were refused.
@@ -67,15 +74,7 @@ struct Report {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let targets: Vec<(String, String)> = arguments
-        .targets
-        .iter()
-        .map(|target| {
-            let (prefix, address) = target.split_once('=').context("a target is PREFIX=ADDRESS")?;
-            Ok((prefix.to_owned(), address.to_owned()))
-        })
-        .collect::<Result<_>>()?;
-    let (targets, report) = (Arc::new(targets), Arc::new(Mutex::new(Report::default())));
+    let (targets, report) = (Arc::new(arguments.targets), Arc::new(Mutex::new(Report::default())));
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let clients: Vec<_> = (0..arguments.clients)
         .map(|number| tokio::spawn(live(number, Arc::clone(&targets), Arc::clone(&report), end)))
@@ -101,6 +100,7 @@ impl Report {
                 self.streams += u64::from(steps > 0);
                 self.questions += u64::from(asked);
             }
+            Outcome::Heard => self.heard += 1,
             Outcome::Error(kind) => *self.errors.entry(kind).or_default() += 1,
             Outcome::Wrong(why) => told(&mut self.wrong, format!("{what}: {why}")),
             Outcome::Lost(why) => told(&mut self.lost, format!("{what}: {why}")),
@@ -109,33 +109,40 @@ impl Report {
 }
 
 /// One client's life: it opens, calls for a while, goes away in one way or another, and opens elsewhere.
-async fn live(number: usize, targets: Arc<Vec<(String, String)>>, report: Arc<Mutex<Report>>, end: Instant) {
+async fn live(number: usize, targets: Arc<Vec<Target>>, report: Arc<Mutex<Report>>, end: Instant) {
     let mut round = 0;
     while Instant::now() < end {
         round += 1;
-        let (prefix, address) = &targets[(number + round) % targets.len()];
-        let modern = (number + round / targets.len()).is_multiple_of(2);
+        let target = &targets[(number + round) % targets.len()];
+        let modern = target.speaks((number + round / targets.len()).is_multiple_of(2));
         let what = |call: &str| {
             let era = if modern { "modern" } else { "legacy" };
-            format!("{call} at {prefix}{address}, {era}")
+            format!("{call} at {target}, {era}")
         };
         // Notes an outcome; whether the client goes on.
         let note = |call: &str, outcome: Result<Outcome, tokio::time::error::Elapsed>| {
             let outcome = outcome.unwrap_or_else(|_| Outcome::Lost("nothing came".to_owned()));
-            let good = matches!(outcome, Outcome::Opened | Outcome::Right { .. });
+            let good = matches!(outcome, Outcome::Opened | Outcome::Right { .. } | Outcome::Heard);
             report
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .note(&what(call), outcome);
             good
         };
-        let mut session = Session::new(address, prefix, modern);
+        let mut session = Session::new(target, modern);
         if !note("open", timeout(LOST, session.open()).await) {
             sleep(PAUSE).await;
             continue;
         }
         for call in 0..(5 + number % 20) {
             let nonce = format!("{number}-{round}-{call}");
+            if call == 2
+                && !target.uri.is_empty()
+                && !note(&nonce, timeout(LOST, session.hear(&format!("{nonce}-hear"))).await)
+            {
+                sleep(PAUSE).await;
+                break;
+            }
             if !note(&nonce, timeout(LOST, session.call(call, &nonce)).await) {
                 sleep(PAUSE).await;
                 break;

@@ -3,7 +3,10 @@
 use hyper::{HeaderMap, Method, StatusCode, body::Bytes};
 use serde_json::{Value, json};
 
-use crate::wire::{Answer, Connection};
+use crate::{
+    target::{Asked, Target},
+    wire::{Answer, Connection},
+};
 
 /// How a step came out.
 pub enum Outcome {
@@ -11,6 +14,8 @@ pub enum Outcome {
     Opened,
     /// The right answer came, after so many notes on how far it was.
     Right { steps: usize, asked: bool },
+    /// The change that it caused was heard of.
+    Heard,
     /// It was refused, or broke off: the client knows that there is no answer.
     Error(String),
     /// Something came that is another call's.
@@ -19,32 +24,55 @@ pub enum Outcome {
     Lost(String),
 }
 
-/// What a call is for, and what its answer must be.
+/// A call under way.
 struct Call<'a> {
     nonce: &'a str,
     tool: &'static str,
-    arguments: Value,
     expected: String,
 }
 
 /// One client at one server; in the modern era there is nothing to open.
 pub struct Session {
-    address: String,
-    prefix: String,
+    target: Target,
     modern: bool,
     id: Option<String>,
     connection: Option<Connection>,
 }
 
 impl Session {
-    pub fn new(address: &str, prefix: &str, modern: bool) -> Self {
+    pub fn new(target: &Target, modern: bool) -> Self {
         Self {
-            address: address.to_owned(),
-            prefix: prefix.to_owned(),
+            target: target.clone(),
             modern,
             id: None,
             connection: None,
         }
+    }
+
+    pub fn is_modern(&self) -> bool {
+        self.modern
+    }
+
+    pub fn address(&self) -> &str {
+        &self.target.address
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.target.prefix
+    }
+
+    pub fn uri(&self) -> &str {
+        &self.target.uri
+    }
+
+    /// What a request says beside its parameters.
+    pub fn meta(&self, nonce: &str) -> Value {
+        let mut meta = json!({ "progressToken": nonce });
+        if self.modern {
+            meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        }
+        meta
     }
 
     /// Opens it.
@@ -96,28 +124,15 @@ impl Session {
 
     /// The `number`th call.
     pub async fn call(&mut self, number: usize, nonce: &str) -> Outcome {
-        let (tool, arguments, expected) = match number % 4 {
-            1 => ("test_tool_with_progress", json!({}), "It is done.".to_owned()),
-            3 if !self.modern => {
-                let expected = format!("LLM response: {nonce}");
-                ("test_sampling", json!({ "prompt": nonce }), expected)
-            }
-            _ => ("greet", json!({ "name": nonce }), format!("Hello, {nonce}!")),
-        };
-        let call = Call {
-            nonce,
+        let Asked {
             tool,
             arguments,
             expected,
-        };
-        let name = format!("{}{tool}", self.prefix);
-        let mut meta = json!({ "progressToken": nonce });
-        if self.modern {
-            meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
-        }
-        let params = json!({"name": name, "arguments": call.arguments, "_meta": meta});
+        } = self.target.asks(number, self.modern, nonce);
+        let name = format!("{}{tool}", self.prefix());
+        let params = json!({"name": name, "arguments": arguments, "_meta": self.meta(nonce)});
         let request = json!({"jsonrpc": "2.0", "id": nonce, "method": "tools/call", "params": params});
+        let call = Call { nonce, tool, expected };
         match self.post(&request, Some(&name)).await {
             Ok(answer) => self.answered(&call, answer).await,
             Err(error) => broken("call", &error),
@@ -189,7 +204,7 @@ impl Session {
             return;
         }
         let headers = self.headers(None, "");
-        let address = self.address.clone();
+        let address = self.address().to_owned();
         if let Ok(connection) = self.connection().await {
             // A server that is away needs no farewell.
             drop(connection.ask(Method::DELETE, &address, &headers, Bytes::new()).await);
@@ -200,10 +215,10 @@ impl Session {
     async fn answer(&self, id: &Value, text: &Value) -> anyhow::Result<()> {
         let said = json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": text}});
         let body = json!({"jsonrpc": "2.0", "id": id, "result": said});
-        let mut connection = Connection::open(&self.address).await?;
+        let mut connection = Connection::open(self.address()).await?;
         let headers = self.headers(None, "");
         let answer = connection
-            .ask(Method::POST, &self.address, &headers, body.to_string().into())
+            .ask(Method::POST, self.address(), &headers, body.to_string().into())
             .await?;
         anyhow::ensure!(answer.status.is_success(), "HTTP {}", answer.status.as_u16());
         answer.finish().await
@@ -212,21 +227,21 @@ impl Session {
     async fn resume(&mut self, last: String) -> anyhow::Result<Answer> {
         let mut headers = self.headers(None, "");
         headers.insert("last-event-id", last.parse()?);
-        let address = self.address.clone();
+        let address = self.address().to_owned();
         let connection = self.connection().await?;
         connection.ask(Method::GET, &address, &headers, Bytes::new()).await
     }
 
-    async fn post(&mut self, body: &Value, name: Option<&str>) -> anyhow::Result<Answer> {
+    pub async fn post(&mut self, body: &Value, name: Option<&str>) -> anyhow::Result<Answer> {
         let headers = self.headers(name, body["method"].as_str().unwrap_or_default());
-        let address = self.address.clone();
+        let address = self.address().to_owned();
         let connection = self.connection().await?;
         connection
             .ask(Method::POST, &address, &headers, body.to_string().into())
             .await
     }
 
-    fn headers(&self, name: Option<&str>, method: &str) -> HeaderMap {
+    pub fn headers(&self, name: Option<&str>, method: &str) -> HeaderMap {
         let version = if self.modern { "2026-07-28" } else { "2025-11-25" };
         let mut headers = HeaderMap::new();
         let mut insert = |header: &'static str, value: &str| {
@@ -252,14 +267,14 @@ impl Session {
         let good = self.connection.take().filter(Connection::is_good);
         let connection = match good {
             Some(connection) => connection,
-            None => Connection::open(&self.address).await?,
+            None => Connection::open(self.address()).await?,
         };
         Ok(self.connection.insert(connection))
     }
 }
 
 /// An exchange that broke off: the client knows it.
-fn broken(what: &str, error: &anyhow::Error) -> Outcome {
+pub fn broken(what: &str, error: &anyhow::Error) -> Outcome {
     let root = error.root_cause().to_string();
     Outcome::Error(format!("{what}: {root}"))
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod conformance;
+mod listening;
 mod matrix;
 mod replicas;
 mod scene;

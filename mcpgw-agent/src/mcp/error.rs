@@ -36,6 +36,8 @@ pub mod code {
     pub const PATH_CLOSED: i64 = 4032;
     /// Ours: the server asks something that this client cannot be asked.
     pub const INPUT_REQUIRED: i64 = 4090;
+    /// Ours: the client took the call back itself.
+    pub const TAKEN_BACK: i64 = 4990;
     /// Ours: over a limit.
     pub const LIMITED: i64 = 4290;
 

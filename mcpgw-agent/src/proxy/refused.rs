@@ -126,6 +126,12 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     }
 
+    /// HTTP 503: something goes on in all the sessions that there may be.
+    pub(super) fn no_room_for_sessions() -> Self {
+        let message = "Too many sessions are in use; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_sessions", message)
+    }
+
     /// HTTP 500: the next page of a list cannot be named.
     pub(super) fn no_cursor(error: &TokenError) -> Self {
         let message = format!("No cursor can be made: {error}");

@@ -418,7 +418,13 @@ impl Reader {
                 .find(told)
                 .map(|waiting| To::Call(waiting.events.clone()));
         }
-        // With one call in flight, what is said belongs to it.
+        let method = message.method.as_deref().unwrap_or_default();
+        if (method == "notifications/resources/updated" || method.ends_with("/list_changed"))
+            && let Some(listener) = &calls.listener
+        {
+            return Some(To::Listener(listener.clone()));
+        }
+        // With one call in flight, what else is said belongs to it.
         let mut waiting = calls.waiting.values();
         match (waiting.next(), waiting.next(), &calls.listener) {
             (Some(only), None, _) | (Some(only), _, None) => Some(To::Call(only.events.clone())),

@@ -6,8 +6,12 @@ from typing import Annotated
 
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
+<<<<<<< HEAD
 from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.types import TextContent
+=======
+from mcp.types import EmptyResult, SubscribeRequestParams, TextContent, UnsubscribeRequestParams
+>>>>>>> sessions
 from pydantic import BaseModel
 
 server = MCPServer("python", instructions="Ask it sums.")
@@ -90,6 +94,22 @@ def greet(answer: Annotated[Answer, Resolve(who)]) -> str:
     return f"Hello, {answer.name}"
 
 
+async def subscribe(context, params) -> EmptyResult:
+    return EmptyResult()
+
+
+# Only the server below has subscriptions.
+for name, params in (("subscribe", SubscribeRequestParams), ("unsubscribe", UnsubscribeRequestParams)):
+    server._lowlevel_server.add_request_handler(f"resources/{name}", params, subscribe)
+
+
+@server.tool()
+async def touch(uri: str, context: Context) -> str:
+    """Says that a resource changed."""
+    await context.session.send_resource_updated(uri)
+    return uri
+
+
 @server.prompt()
 def poem(about: str) -> str:
     """Asks for a poem."""
@@ -100,6 +120,12 @@ def poem(about: str) -> str:
 def fixed() -> str:
     """A note that never changes."""
     return "fixed"
+
+
+@server.resource("note://other")
+def other() -> str:
+    """Another note."""
+    return "other"
 
 
 @server.resource("note://of/{name}")

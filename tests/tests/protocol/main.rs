@@ -3,6 +3,7 @@
 mod clients;
 mod conformance;
 mod http2;
+mod listening;
 mod matrix;
 mod replicas;
 mod resumption;

@@ -8,15 +8,18 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::{exchange::Body, is_events, refused::Refused},
-    Call, answer, collect, errors,
+    super::{body::Share, exchange::Body, is_events, refused::Refused},
+    Call, answer,
+    calls::{Cancel, InFlight},
+    collect, errors,
     forward::{self, Forwarded},
     limits::{ANSWER_TIMEOUT, MAX_ANSWERS_TO_QUESTIONS, MAX_EVENT_BYTES, MAX_ROUNDS},
     link, modern, reads_events,
-    session::{Cancel, Session},
+    session::Session,
     settle,
     stream::{EventBody, Feed},
     uris::Uris,
@@ -29,7 +32,7 @@ use crate::{
         params::MetaKey,
         splice::Splice,
         sse::Parser,
-        version::Revision,
+        version::{Era, Revision},
     },
     telemetry::{Outcome, Record},
     upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
@@ -48,7 +51,7 @@ pub(super) async fn ask(
         subject,
         mut headers,
         body,
-        mut record,
+        record,
         share,
     } = forwarded;
     let server = seen.server.name();
@@ -56,7 +59,10 @@ pub(super) async fn ask(
     let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };
-    let session = call.session();
+    let session = match call.session() {
+        Ok(session) => session,
+        Err(refused) => return refuse(refused, record),
+    };
     modern::route(&mut headers, method, subject.as_deref());
     if let Some(entry) = envelope.tool().and_then(|tool| call.view.tools.get(tool))
         && let Some(parameters) = &seen.catalogue.tools[entry.item].param_headers
@@ -75,45 +81,132 @@ pub(super) async fn ask(
         uris: Uris::of(&call.view, server),
         reads: method == "resources/read",
     };
-    let sent_to = |endpoint: &Endpoint| {
-        if let Some(record) = &mut record {
-            record.sent_to(endpoint.address());
-            record.leaving();
-        }
-    };
-    let response = match asked.send(0, &[], sent_to).await {
-        Ok(response) => response,
-        Err(error) => return refuse(forward::unreachable(server, &error), record),
-    };
-    drop(share);
-    if let Some(record) = &mut record {
-        record.answered(response.version());
-    }
-    let streams = is_events(response.headers());
+    let (feed, body, gone) = EventBody::new();
+    let (head, begun) = oneshot::channel();
     let talks = reads_events(call.head);
-    if !streams {
-        let status = response.status();
-        let whole = match collect::whole(response.into_body()).await {
-            Ok(whole) => whole,
-            Err(error) => return refuse(forward::unanswered(server, &error.into()), record),
-        };
-        let needs_input = message::is_input_required(&whole);
-        if !needs_input || !talks || session.shared {
-            return Ok(done(&asked, status, whole, record, needs_input));
-        }
-        return Ok(converse(asked, session, record, Next::Answer(whole)));
+    let work = Work {
+        asked,
+        session: Arc::clone(&session),
+        feed,
+        record,
+        talks,
+        _share: share,
+    };
+    tokio::spawn(work.run(head, gone));
+    match begun.await {
+        Ok(Begun::Whole(answer)) => answer,
+        Ok(Begun::Stream) => Ok(answer::events(Body::events(body))),
+        // The client has cancelled the call, and waits for nothing.
+        Err(_) if talks => Ok(answer::events(Body::events(body))),
+        Err(_) => Ok(answer::ok(taken_back(id))),
     }
-    if !talks {
-        let status = response.status();
-        return match collect::answer(response, id.get()).await {
-            Ok(whole) => {
-                let needs_input = message::is_input_required(&whole);
-                Ok(done(&asked, status, whole, record, needs_input))
+}
+
+/// How an answer begins.
+enum Begun {
+    /// It is whole, or there is none.
+    Whole(Result<Response<Body>, Refused>),
+    /// What else there is to say comes as events.
+    Stream,
+}
+
+/// A call on its way. It goes on without the client, to its own deadline: a legacy client that goes away has not
+/// cancelled.
+struct Work {
+    asked: Asked,
+    session: Arc<Session>,
+    feed: Feed,
+    record: Option<Record>,
+    /// Whether the client reads event streams.
+    talks: bool,
+    /// The body may have to be sent again, so that it counts to the end.
+    _share: Share,
+}
+
+impl Work {
+    /// Until the answer has come, the call is cancelled, or the client has `gone` and too many others have, too.
+    async fn run(self, head: oneshot::Sender<Begun>, gone: CancellationToken) {
+        let cancelled = CancellationToken::new();
+        let session = Arc::clone(&self.session);
+        let _in_flight = InFlight::begin(&session, &self.asked.id, Era::Legacy, Cancel::token(&cancelled));
+        let orphaned = async {
+            gone.cancelled().await;
+            match session.orphans.try_acquire() {
+                Ok(_room) => std::future::pending().await,
+                Err(_) => tracing::debug!("too many calls go on without their clients: one ends with its client"),
             }
-            Err(error) => refuse(forward::unanswered(server, &error.into()), record),
         };
+        tokio::select! {
+            () = self.answer(head) => {}
+            () = orphaned => {}
+            () = cancelled.cancelled() => {}
+        }
     }
-    Ok(converse(asked, session, record, Next::Stream(response.into_body())))
+
+    async fn answer(mut self, head: oneshot::Sender<Begun>) {
+        // Nobody may be waiting for it any more.
+        let begin = |begun| drop(head.send(begun));
+        let next = match self.ask().await {
+            Ok(Asking::Goes(next)) => next,
+            Ok(Asking::Answered(status, whole, needs_input)) => {
+                let answer = done(&self.asked, status, whole, self.record, needs_input);
+                return begin(Begun::Whole(Ok(answer)));
+            }
+            Err(refused) => return begin(Begun::Whole(refused.ending(Some(&self.asked.id), self.record))),
+        };
+        begin(Begun::Stream);
+        let conversation = Conversation {
+            asked: &self.asked,
+            session: &self.session,
+            feed: self.feed,
+            record: self.record,
+        };
+        conversation.run(next).await;
+    }
+
+    /// Asks the server, and waits for what can be told at once.
+    async fn ask(&mut self) -> Result<Asking, Refused> {
+        let server = &self.asked.upstream.server().name;
+        let record = &mut self.record;
+        let sent_to = |endpoint: &Endpoint| {
+            if let Some(record) = record {
+                record.sent_to(endpoint.address());
+                record.leaving();
+            }
+        };
+        let response = self.asked.send(0, &[], sent_to).await;
+        let response = response.map_err(|error| forward::unreachable(server, &error))?;
+        if let Some(record) = &mut self.record {
+            record.answered(response.version());
+        }
+        let (status, streams) = (response.status(), is_events(response.headers()));
+        if streams && self.talks {
+            return Ok(Asking::Goes(Next::Stream(response.into_body())));
+        }
+        let whole = match streams {
+            true => collect::answer(response, self.asked.id.get()).await,
+            false => collect::whole(response.into_body()).await,
+        };
+        let whole = whole.map_err(|error| forward::unanswered(server, &error.into()))?;
+        let needs_input = message::is_input_required(&whole);
+        Ok(match needs_input && self.talks && !self.session.shared {
+            true => Asking::Goes(Next::Answer(whole)),
+            false => Asking::Answered(status, whole, needs_input),
+        })
+    }
+}
+
+/// What has come of asking the server.
+enum Asking {
+    /// The answer, and whether it is a question.
+    Answered(StatusCode, Bytes, bool),
+    /// It goes on with this.
+    Goes(Next),
+}
+
+/// What a client gets that has cancelled its call and reads no event streams.
+fn taken_back(id: &RawValue) -> Bytes {
+    error::body::<()>(Some(id), code::TAKEN_BACK, "The call was cancelled by its client", None)
 }
 
 /// A request to a modern server, which may be sent again with what the server wanted to know.
@@ -217,28 +310,6 @@ enum Next {
     Stream(UpstreamBody),
 }
 
-/// Goes on as a stream of events to the client.
-fn converse(asked: Asked, session: Arc<Session>, record: Option<Record>, next: Next) -> Response<Body> {
-    let (feed, body, gone) = EventBody::new();
-    tokio::spawn(async move {
-        let cancelled = tokio_util::sync::CancellationToken::new();
-        let _note = session.begin(&asked.id, Cancel::token(&cancelled));
-        let conversation = Conversation {
-            asked: &asked,
-            session: &session,
-            feed,
-            record,
-        };
-        tokio::select! {
-            () = conversation.run(next) => {}
-            // A legacy client that goes away has not cancelled, but there is nobody left to tell the answer to.
-            () = gone.cancelled() => {}
-            () = cancelled.cancelled() => {}
-        }
-    });
-    answer::events(Body::events(body))
-}
-
 struct Conversation<'a> {
     asked: &'a Asked,
     session: &'a Arc<Session>,
@@ -302,7 +373,8 @@ impl Conversation<'_> {
                     // Modern servers ask in their answers.
                     Some(Kind::Request) | None => {}
                     Some(Kind::Notification) => {
-                        self.feed.message(&data).await.then_some(())?;
+                        // A client that has gone has not taken the call back.
+                        let _ = self.feed.message(&data).await;
                     }
                 }
             }

@@ -15,6 +15,7 @@ use super::{
         rewrite::{EventId, Rewrite, Rewriter, Rewritten},
     },
     Call, answer,
+    calls::{Cancel, InFlight},
     collect::{self, CollectError},
     errors,
     forward::{self, Forwarded},
@@ -22,7 +23,7 @@ use super::{
     link::Link,
     reads_events,
     resumption::{self, Places},
-    session::{Cancel, Key},
+    session::Key,
     settle,
     tasks::TaskIds,
     uris::Uris,
@@ -64,13 +65,16 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     let Some(upstream) = call.shared.upstreams.of(&seen.server.wanted) else {
         return refuse(Refused::gone(server), record);
     };
-    let session = call.session();
+    let session = match call.session() {
+        Ok(session) => session,
+        Err(refused) => return refuse(refused, record),
+    };
     let mut link = match session.link(&upstream).await {
         Ok(link) => link,
         Err(error) => return refuse(forward::unanswered(server, &error), record),
     };
     let mut again = true;
-    let (response, sent_id) = loop {
+    let (response, sent_id, in_flight) = loop {
         // Callers that share a session may use the same ids.
         let sent_id: Box<RawValue> = match session.shared {
             true => raw(link.next_id()),
@@ -84,15 +88,24 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             record.sent_to(link.address());
             record.leaving();
         }
+        let mut in_flight = InFlight::begin(&session, id, call.era, Cancel::notice(&link, &sent_id));
         let response = link.send(sent, &headers, call.behalf()).await;
         let is_lost = match &response {
             // The server has forgotten the session, and so has not taken the call.
-            Ok(response) => response.status() == StatusCode::NOT_FOUND && link.has_id(),
+            Ok(response) => match response.status() {
+                StatusCode::NOT_FOUND => link.has_id(),
+                StatusCode::BAD_REQUEST => link.is_lost().await,
+                _ => false,
+            },
             // The replica that had the session cannot be reached, and so has not taken it either.
             Err(error) => error.is_of_the_way(),
         };
+        if is_lost {
+            in_flight.over();
+        }
         if is_lost && again {
             again = false;
+            drop(in_flight);
             link = match session.reopen(&upstream, &link).await {
                 Ok(link) => link,
                 Err(error) => return refuse(forward::unanswered(server, &error), record),
@@ -100,7 +113,12 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             continue;
         }
         match response {
-            Ok(response) => break (response, sent_id),
+            Ok(response) => {
+                if !response.status().is_success() {
+                    in_flight.over();
+                }
+                break (response, sent_id, in_flight);
+            }
             Err(error) => return refuse(forward::unreachable(server, &error), record),
         }
     };
@@ -109,6 +127,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         record.answered(response.version());
     }
     let mut changes = Changes {
+        in_flight: Some(in_flight),
         places: None,
         sealer: call.gateway.sealer.clone(),
         owner: session.owner,
@@ -132,7 +151,6 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     };
     changes.places = places;
     if streams {
-        let note = session.begin(id, Cancel::notice(&link, &sent_id));
         let (head, body) = response.into_parts();
         let watch = record.map(|record| {
             let watch = Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status);
@@ -142,7 +160,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
             }
         });
         let rewriter = Rewriter::new(&head.headers, changes);
-        let relay = Relay::new(body, watch).rewriting(Some(rewriter)).holding(note);
+        let relay = Relay::new(body, watch).rewriting(Some(rewriter));
         let mut response = answer::events(Body::relay(relay));
         *response.status_mut() = status;
         return Ok(response);
@@ -150,7 +168,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if !events && !changes.changes_answers() {
         let (head, body) = response.into_parts();
         let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(id), &head.headers), status));
-        let mut response = Response::new(Body::relay(Relay::new(body, watch)));
+        let relay = Relay::new(body, watch).holding(changes.in_flight);
+        let mut response = Response::new(Body::relay(relay));
         *response.status_mut() = status;
         if let Some(kind) = head.headers.get(CONTENT_TYPE) {
             response.headers_mut().insert(CONTENT_TYPE, kind.clone());
@@ -159,8 +178,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     }
     // An answer that changes is held whole, and so is one for a client that reads no event streams.
     let whole = collect::answer_between(response, sent_id.get(), |said| changes.unheard(said)).await;
-    let changed = |whole| Held::counted(changes.of_answer(whole)).ok_or(CollectError::NoRoom);
-    let whole = match whole.and_then(changed) {
+    let mut changed = |whole| Held::counted(changes.of_answer(whole)).ok_or(CollectError::NoRoom);
+    let whole = match whole.and_then(&mut changed) {
         Ok(whole) => whole,
         Err(error) => return refuse(forward::unanswered(server, &error.into()), record),
     };
@@ -222,6 +241,7 @@ impl Changes {
         hearing: Arc<Hearing>,
     ) -> Self {
         Self {
+            in_flight: None,
             hearing,
             places: None,
             uris: None,
@@ -240,6 +260,8 @@ impl Changes {
 
 /// What changes in a legacy server's messages on their way to the client.
 pub(super) struct Changes {
+    /// The call whose answer these messages lead to.
+    pub(super) in_flight: Option<InFlight>,
     pub(super) sealer: Sealer,
     /// Seals the ids of events, where the client can resume the stream.
     pub(super) places: Option<Places>,
@@ -266,19 +288,21 @@ impl Changes {
         self.modern || self.restore.is_some() || self.has_tasks || self.uris.is_some()
     }
 
-    fn of_answer(&self, message: Bytes) -> Bytes {
+    fn of_answer(&mut self, message: Bytes) -> Bytes {
+        self.in_flight.as_mut().into_iter().for_each(InFlight::over);
         match Peek::new(&message).map(|peek| self.response(&message, &peek)) {
             Ok(Rewritten::Replace(changed)) => changed,
             _ => message,
         }
     }
 
-    fn response(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+    fn response(&mut self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
         let mut splice = Splice::new(message);
         if let (Some((known, own)), Some(id)) = (&self.restore, &peek.id)
             && id.get() == known.get()
         {
             splice.replace(id.span(), own.get().as_bytes().to_vec());
+            self.in_flight.as_mut().into_iter().for_each(InFlight::over);
         }
         if self.modern {
             self.modernise(peek, &mut splice);
@@ -325,7 +349,7 @@ impl Changes {
             return Rewritten::Keep;
         };
         if !self.answers_questions {
-            self.decline(id, peek.method.as_deref() == Some("ping"));
+            decline(&self.link, id, peek.method.as_deref() == Some("ping"));
             return Rewritten::Drop;
         }
         let sealed = ServerRequest {
@@ -336,7 +360,7 @@ impl Changes {
         }
         .seal(&self.sealer);
         let Ok(sealed) = sealed else {
-            self.decline(id, false);
+            decline(&self.link, id, false);
             return Rewritten::Drop;
         };
         let mut splice = Splice::new(message);
@@ -344,7 +368,9 @@ impl Changes {
         self.tasks.seal(message, peek, &mut splice);
         Rewritten::Replace(splice.finish())
     }
+}
 
+impl Changes {
     /// That a resource changed, as the client hears it; `None` where it may not, or where it is another server's.
     fn updated(&self, message: &Bytes, peek: &Peek<'_>) -> Option<Rewritten> {
         let uri = peek.params().ok()?.uri?;
@@ -361,25 +387,23 @@ impl Changes {
     /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
     fn unheard(&self, said: &Peek<'_>) {
         if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
-            self.decline(id, said.method.as_deref() == Some("ping"));
+            decline(&self.link, id, said.method.as_deref() == Some("ping"));
         }
     }
+}
 
-    /// Answers a question that no client can be asked.
-    fn decline(&self, id: &RawValue, ping: bool) {
-        let body = match ping {
-            true => answer::empty(id),
-            false => {
-                crate::mcp::error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None)
-            }
-        };
-        let link = Arc::clone(&self.link);
-        tokio::spawn(async move {
-            if let Err(error) = link.send(body, &HeaderMap::new(), None).await {
-                tracing::debug!(server = %link.server(), %error, "a question was not answered");
-            }
-        });
-    }
+/// Answers a question that no client can be asked.
+pub(super) fn decline(link: &Arc<Link>, id: &RawValue, ping: bool) {
+    let body = match ping {
+        true => answer::empty(id),
+        false => crate::mcp::error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None),
+    };
+    let link = Arc::clone(link);
+    tokio::spawn(async move {
+        if let Err(error) = link.send(body, &HeaderMap::new(), None).await {
+            tracing::debug!(server = %link.server(), %error, "a question was not answered");
+        }
+    });
 }
 
 impl Rewrite for Changes {

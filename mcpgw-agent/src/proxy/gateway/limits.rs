@@ -7,9 +7,10 @@ pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// One event of a server's stream.
 pub(super) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Sessions of one owner that are kept open at servers; the one that was idle for longest goes first.
-pub(super) const MAX_SESSIONS_PER_OWNER: usize = 256;
-/// Sessions of all owners.
+/// Sessions of one owner that are kept open at servers: as many as its workload may have streams. The one that was
+/// unused for longest goes first; where all are in use, another is refused.
+pub(super) const MAX_SESSIONS_PER_OWNER: usize = crate::proxy::limits::MAX_CONNECTIONS_PER_WORKLOAD;
+/// Sessions of all owners; else as above.
 pub(super) const MAX_SESSIONS: usize = 65_536;
 /// After this long without a call the sessions at the servers are ended. The client's own session goes on: they are
 /// opened again when it is used.
@@ -22,10 +23,17 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls of one session that wait for their answers.
 pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
+/// Calls of one owner that go on though their clients went away; of more, each ends with its client.
+pub(super) const MAX_ORPHANS_PER_OWNER: usize = 256;
 /// Resources that one session is subscribed to at one server.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// First and longest pause before a server is listened to again that broke off.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Updates of resources that wait for a modern client to read its stream; then it is told of all its resources at once.
+pub(super) const SHARE_QUEUE: usize = 256;
+/// How long a modern client waits to hear what it listens to; servers that are slower to take a subscription are left
+/// out.
+pub(super) const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an update waits for a legacy client to open its stream.
 pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server's own id of an event that a client gets, in bytes: behind an event with a longer one no stream is resumed.

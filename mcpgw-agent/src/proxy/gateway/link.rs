@@ -2,8 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwapOption;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{json, value::RawValue};
+use tokio_util::sync::CancellationToken;
 
 use super::collect::{self, CollectError};
 use crate::{
@@ -84,8 +87,8 @@ pub(super) struct Link {
     id: Option<HeaderValue>,
     revision: HeaderValue,
     next_id: AtomicU64,
-    /// URIs that were subscribed to.
-    subscriptions: Mutex<Vec<Box<str>>>,
+    /// Another has taken its place, or will.
+    replaced: CancellationToken,
 }
 
 /// Why a server could not be asked.
@@ -140,7 +143,7 @@ impl Link {
             id,
             revision,
             next_id: AtomicU64::new(1),
-            subscriptions: Mutex::default(),
+            replaced: CancellationToken::new(),
         };
         link.notify(Bytes::from_static(
             br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
@@ -234,21 +237,34 @@ impl Link {
         self.id.is_some()
     }
 
-    /// Remembers a subscription, or forgets it.
-    pub(super) fn subscribed(&self, uri: &str, on: bool) {
-        let mut uris = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        uris.retain(|known| **known != *uri);
-        if on && uris.len() < super::limits::MAX_SUBSCRIPTIONS {
-            uris.push(uri.into());
+    /// Whether the server has lost it, as its answer to something else may say: HTTP 404, or 400 as many servers have
+    /// it. One that has not lost it answers a ping.
+    pub(super) async fn is_lost(&self) -> bool {
+        if !self.has_id() {
+            return false;
+        }
+        let ping = json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "ping"});
+        let answer = self.send(ping.to_string().into(), &HeaderMap::new(), None).await;
+        answer.is_ok_and(|answer| matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST))
+    }
+
+    /// Whether an error says that the session is lost, and that what was asked in it was not taken.
+    pub(super) fn lost_by(&self, error: &LinkError) -> bool {
+        match error {
+            LinkError::Answer(CollectError::Absent(StatusCode::NOT_FOUND)) => self.has_id(),
+            LinkError::Upstream(error) => error.is_of_the_way(),
+            _ => false,
         }
     }
 
-    /// What was subscribed to.
-    pub(super) fn subscriptions(&self) -> Vec<Box<str>> {
-        self.subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Another takes its place: nobody needs to listen to it any more.
+    pub(super) fn replaced(&self) {
+        self.replaced.cancel();
+    }
+
+    /// What is done in it, unless another takes its place before.
+    pub(super) async fn while_it_lasts<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.replaced.run_until_cancelled(work).await
     }
 
     fn identify(&self, headers: &mut HeaderMap) {

@@ -27,7 +27,7 @@ use super::{
     settle,
     stream::{Change, EventBody, Feed},
     tasks::{self, TaskIds},
-    updates::{Listener, SUBSCRIPTION_ID, Subscription, TaskId},
+    updates::{Common, Listener, Opened, SUBSCRIPTION_ID, Subscription, TaskId, Wished},
     uris::Uris,
     view::{Kind as List, Owner, Seen},
 };
@@ -51,7 +51,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The stream of a legacy client.
 pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
-    let session = call.session();
+    let session = call.session()?;
     if let Some(last) = call.head.headers.get(LAST_EVENT_ID) {
         return resume(call, &session, last).await;
     }
@@ -76,7 +76,7 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
         .outlet
         .open(feed.clone(), change, Arc::clone(&hearing), gone.clone());
     for link in session.open_links() {
-        session.outlet.attach(&link);
+        session.outlet.attach(&session, link.server());
     }
     let lease = call.lease(&hearing, Vec::new());
     let changes = call.shared.discovery.changes();
@@ -208,7 +208,7 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
         .upstreams
         .of(&seen.server.wanted)
         .ok_or_else(|| Refused::gone(server))?;
-    let session = call.session();
+    let session = call.session()?;
     if seen.catalogue.speaks.legacy.is_none() {
         if !on {
             session
@@ -223,22 +223,19 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
             Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message)
         });
     }
-    let link = session
-        .link(&upstream)
-        .await
-        .map_err(|error| forward::unanswered(server, &error))?;
     let method = if on {
         "resources/subscribe"
     } else {
         "resources/unsubscribe"
     };
-    let answered = link.ask(method, serde_json::json!({ "uri": uri })).await;
+    let params = serde_json::json!({ "uri": uri });
+    let answered = session.ask_server(&upstream, method, params).await;
     let message = answered.map_err(|error| forward::unanswered(server, &error))?;
     let Ok(peek) = Peek::new(&message) else {
         return Err(Refused::gone(server));
     };
     if !peek.is_error() {
-        link.subscribed(uri, on);
+        session.subscribed(server, uri, on);
     }
     let mut splice = Splice::new(&message);
     if let Some(part) = &peek.id {
@@ -334,47 +331,47 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let lease = call.lease(&hearing, wanted.filter.resource_subscriptions.clone());
     let body = body.leased(lease.saying(&answer::end_of_listening(id)));
     let changes = call.shared.discovery.changes();
-    let subscriptions: Vec<Subscription> = by_server
-        .into_values()
-        .filter_map(|Wishes { seen, uris, tasks }| {
-            let upstream = call.shared.upstreams.of(&seen.server.wanted)?;
-            let session = (!seen.catalogue.speaks.modern).then(|| call.session());
-            Some(Subscription {
-                upstream,
-                uris,
-                tasks,
-                session,
-                behalf: call.behalf(),
-                hearing: Arc::clone(&hearing),
-            })
+    let session = &call.session().map_err(|refused| refused.to(Some(id)))?;
+    let wished: Vec<(ObjectName, Wished)> = by_server
+        .into_iter()
+        .filter_map(|(server, Wishes { seen, uris, tasks })| {
+            let upstreams = &call.shared.upstreams;
+            let hearing = Arc::clone(&hearing);
+            let wished = match seen.catalogue.speaks.modern {
+                true => Wished::Own(Subscription {
+                    upstream: upstreams.of(&seen.server.wanted)?,
+                    uris,
+                    tasks,
+                    behalf: call.behalf(),
+                    hearing,
+                }),
+                false => Wished::Shared(Common {
+                    share: session.shares.of(session, upstreams, &server),
+                    uris,
+                    hearing,
+                }),
+            };
+            Some((server, wished))
         })
         .collect();
     tokio::spawn(async move {
         let heard = async {
             let mut wanted = wanted;
-            let open = |subscription: Subscription| async move {
-                let opened = subscription.open().await;
-                (subscription, opened)
+            let open = |(server, wished): (ObjectName, Wished)| async move {
+                let opened = wished.open().await;
+                opened
+                    .inspect_err(|why| tracing::debug!(%server, why, "updates are not heard"))
+                    .ok()
             };
-            let mut followed = Vec::new();
-            for (subscription, opened) in join_all(subscriptions.into_iter().map(open)).await {
-                match opened {
-                    Ok(updates) => {
-                        let refused = |task: &&TaskId| !updates.tells_of(&task.own);
-                        for task in subscription.tasks.iter().filter(refused) {
-                            wanted.filter.task_ids.retain(|sealed| *sealed != task.sealed);
-                        }
-                        followed.push((subscription, updates));
-                    }
-                    Err(why) => {
-                        tracing::debug!(server = %subscription.upstream.server().name, why, "updates are not heard");
-                        let uris = &mut wanted.filter.resource_subscriptions;
-                        uris.retain(|uri| !subscription.has(uri));
-                        let tasks = &mut wanted.filter.task_ids;
-                        tasks.retain(|sealed| subscription.tasks.iter().all(|task| task.sealed != *sealed));
-                    }
-                }
-            }
+            let opened: Vec<Opened> = join_all(wished.into_iter().map(open))
+                .await
+                .into_iter()
+                .flatten()
+                .collect();
+            let uris = &mut wanted.filter.resource_subscriptions;
+            uris.retain(|uri| opened.iter().any(|opened| opened.hears_of(uri)));
+            let tasks = &mut wanted.filter.task_ids;
+            tasks.retain(|sealed| opened.iter().any(|opened| opened.hears_of_task(sealed)));
             let filter = serde_json::to_string(&wanted.filter).unwrap_or_default();
             let acknowledged = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"{SUBSCRIPTION_ID}":{}}},"notifications":{filter}}}}}"#,
@@ -384,9 +381,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                 return;
             }
             let listener = Listener::Stream(feed.clone(), wanted.id.clone());
-            let updates = followed
-                .into_iter()
-                .map(|(subscription, updates)| subscription.follow(updates, &listener));
+            let updates = opened.into_iter().map(|opened| opened.follow(&listener));
             let lists = tell(changes, &hearing, feed.clone(), Some(wanted.clone()));
             tokio::join!(join_all(updates), lists);
         };

@@ -116,7 +116,6 @@ impl Listens {
             upstream,
             uris,
             tasks: Vec::new(),
-            session: None,
             behalf: session.voice.behalf(),
             hearing: Arc::clone(hearing),
         };

@@ -19,10 +19,14 @@
 //! resumption streams that end before the answer, for their client to resume them
 //! standing   a stream, decided again as the request that opened it
 //! session    what is open at servers on behalf of one client
+//! calls      calls that wait for their answers, and how each is taken back
+//! place      where the session at one server is, or will be
 //! link       one session at one server
+//! hear       what a server says unasked in a session
 //! stream     event streams that are written here
 //! listen     what clients hear unasked
 //! listens    … of modern servers, for legacy clients
+//! shares     … of servers with sessions, for modern clients
 //! updates    updates of resources, heard at a server and passed on
 //! collect    waits for the one answer to a request
 //! answer     writes the gateway's own answers
@@ -31,9 +35,11 @@
 
 mod answer;
 mod batch;
+mod calls;
 mod collect;
 mod errors;
 mod forward;
+mod hear;
 mod hearing;
 mod interact;
 mod introduce;
@@ -44,9 +50,11 @@ mod listen;
 mod listens;
 mod lists;
 mod modern;
+mod place;
 mod request;
 mod resumption;
 mod session;
+mod shares;
 mod standing;
 mod stream;
 mod tasks;
@@ -144,15 +152,15 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// The session that servers are asked in.
-    fn session(&self) -> Arc<Session> {
+    fn session(&self) -> Result<Arc<Session>, Refused> {
         let session = match &self.session {
             Some(session) => Arc::clone(session),
-            None => self.gateway.shared_session(self.owner),
+            None => self.gateway.shared_session(self.owner)?,
         };
         if let Some(behalf) = self.behalf() {
             session.voice.lend(behalf);
         }
-        session
+        Ok(session)
     }
 
     /// The refusal of what nobody is known to have, which is recorded: where it could be a server's that wants to know

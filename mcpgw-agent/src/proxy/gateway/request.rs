@@ -255,7 +255,7 @@ impl<'a> Call<'a> {
                         // Before its server hears of it: the call may then end without an answer.
                         self.shared.pending.cancel(nonce, id.get());
                     }
-                    session.cancel(id).await;
+                    session.calls.cancel(id).await;
                 }
             }
             // Whose question it is about, or that it is about all of them, only the servers know. What is no
@@ -386,12 +386,14 @@ impl Gateway {
                 sealed.capabilities.as_deref(),
             )
         };
-        Ok(Some(self.sessions.get(Key::Own(sealed.nonce), owner, facts)))
+        let session = self.sessions.get(Key::Own(sealed.nonce), owner, facts);
+        session.map(Some).ok_or_else(Refused::no_room_for_sessions)
     }
 
     /// The session that callers of an owner share who have none of their own.
-    pub(super) fn shared_session(&self, owner: Owner) -> Arc<Session> {
-        self.sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway)
+    pub(super) fn shared_session(&self, owner: Owner) -> Result<Arc<Session>, Refused> {
+        let session = self.sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway);
+        session.ok_or_else(Refused::no_room_for_sessions)
     }
 
     fn end(&self, session: &Session) {

@@ -7,25 +7,30 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use bytes::Bytes;
-use serde_json::{json, value::RawValue};
-use tokio::{sync::oneshot, time::timeout};
-use tokio_util::sync::CancellationToken;
+use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    limits::{MAX_CALLS_PER_SESSION, MAX_ENDED, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, OPEN_TIMEOUT, SESSION_IDLE},
+    calls::Calls,
+    limits::{MAX_ENDED, MAX_ORPHANS_PER_OWNER, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, SESSION_IDLE},
     link::{Facts, Link, LinkError, Voice},
     listens::Listens,
+    place::Place,
+    shares::Shares,
     stream::Outlet,
 };
 use crate::{
-    mcp::seal::{Nonce, Owner},
+    mcp::{
+        message::Peek,
+        seal::{Nonce, Owner},
+    },
     resources::ObjectName,
     upstream::Upstream,
 };
@@ -51,8 +56,10 @@ pub(super) struct Session {
     pub(super) shared: bool,
     /// Seconds since the agent's start.
     used: AtomicU64,
-    links: Mutex<HashMap<ObjectName, Arc<Place>>>,
-    calls: Mutex<HashMap<Box<str>, Cancel>>,
+    places: Mutex<HashMap<ObjectName, Arc<Place>>>,
+    pub(super) calls: Calls,
+    /// For calls that go on without their clients, of all sessions of the owner.
+    pub(super) orphans: Arc<Semaphore>,
     questions: Mutex<HashMap<Box<str>, oneshot::Sender<Bytes>>>,
     next_question: AtomicU64,
     level: Mutex<Option<Box<RawValue>>>,
@@ -60,43 +67,12 @@ pub(super) struct Session {
     pub(super) outlet: Outlet,
     /// What it listens to at servers that know no sessions.
     pub(super) listens: Listens,
+    /// What clients that share it listen to at servers that know sessions.
+    pub(super) shares: Shares,
 }
-
-/// How a call is cancelled.
-#[derive(Clone)]
-pub(super) enum Cancel {
-    /// Its server is told, by the id that it knows.
-    Notice {
-        /// The session there.
-        link: Weak<Link>,
-        /// The request's id there.
-        id: Box<RawValue>,
-    },
-    /// Whoever waits for the answer stops to.
-    Token(CancellationToken),
-}
-
-impl Cancel {
-    /// By a notice to the server.
-    pub(super) fn notice(link: &Arc<Link>, id: &RawValue) -> Self {
-        Self::Notice {
-            link: Arc::downgrade(link),
-            id: id.to_owned(),
-        }
-    }
-
-    /// By this token.
-    pub(super) fn token(token: &CancellationToken) -> Self {
-        Self::Token(token.clone())
-    }
-}
-
-/// The session at one server, or the place where one will be: whoever comes first opens it, the others wait.
-#[derive(Default)]
-struct Place(tokio::sync::Mutex<Option<Arc<Link>>>);
 
 impl Session {
-    fn new(key: Key, owner: Owner, facts: Facts) -> Self {
+    fn new(key: Key, owner: Owner, facts: Facts, orphans: Arc<Semaphore>) -> Self {
         Self {
             key,
             owner,
@@ -104,115 +80,90 @@ impl Session {
             voice: Voice::default(),
             shared: matches!(key, Key::Shared(_)),
             used: AtomicU64::default(),
-            links: Mutex::default(),
-            calls: Mutex::default(),
+            places: Mutex::default(),
+            calls: Calls::default(),
+            orphans,
             questions: Mutex::default(),
             next_question: AtomicU64::default(),
             level: Mutex::default(),
             outlet: Outlet::default(),
             listens: Listens::default(),
+            shares: Shares::default(),
         }
     }
 
     /// The session at a server, opened if it is not; anew, with the same subscriptions, where the server is another
     /// than it was, or is no longer at the address that had the session.
-    pub(super) async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
-        let place = Arc::clone(lock(&self.links).entry(upstream.server().name.clone()).or_default());
-        let mut link = place.0.lock().await;
-        match &*link {
-            Some(link) if link.is_of(upstream) => return Ok(Arc::clone(link)),
-            _ => {}
+    pub(super) async fn link(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
+        let server = &upstream.server().name;
+        let (link, is_new) = self.place(server).link(self, upstream).await?;
+        if is_new {
+            self.outlet.attach(self, server);
         }
-        let lost = link.take();
-        let opening = timeout(
-            OPEN_TIMEOUT,
-            Link::open(Arc::clone(upstream), &self.facts, self.voice.clone(), self.owner),
-        );
-        let opened = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);
-        let level = lock(&self.level).clone();
-        if let Some(level) = level
-            && let Err(error) = opened
-                .ask("logging/setLevel", serde_json::json!({ "level": level }))
-                .await
-        {
-            tracing::debug!(server = %opened.server(), %error, "the logging level could not be set");
-        }
-        if let Some(lost) = lost {
-            subscribe_again(&opened, &lost).await?;
-        }
-        self.outlet.attach(&opened);
-        *link = Some(Arc::clone(&opened));
-        Ok(opened)
+        Ok(link)
     }
 
     /// The session at a server that lost `lost`: a new one, with the same subscriptions.
-    pub(super) async fn reopen(&self, upstream: &Arc<Upstream>, lost: &Arc<Link>) -> Result<Arc<Link>, LinkError> {
-        let place = lock(&self.links).get(&upstream.server().name).cloned();
-        if let Some(place) = place {
-            let mut link = place.0.lock().await;
-            // Another call may have noticed first.
-            if link.as_ref().is_some_and(|link| Arc::ptr_eq(link, lost)) {
-                *link = None;
-            }
-        }
+    pub(super) async fn reopen(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        lost: &Arc<Link>,
+    ) -> Result<Arc<Link>, LinkError> {
+        self.place(&upstream.server().name).give_up(lost);
+        self.link(upstream).await
+    }
+
+    /// Asks a server in its session; again in a new one, where it had lost that.
+    pub(super) async fn ask_server(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        method: &str,
+        params: serde_json::Value,
+    ) -> Result<Bytes, LinkError> {
         let link = self.link(upstream).await?;
-        subscribe_again(&link, lost).await?;
-        Ok(link)
+        let answer = link.ask(method, params.clone()).await;
+        let is_lost = match &answer {
+            Ok(answer) => Peek::new(answer).is_ok_and(|answer| answer.is_error()) && link.is_lost().await,
+            Err(error) => link.lost_by(error),
+        };
+        match is_lost {
+            true => self.reopen(upstream, &link).await?.ask(method, params).await,
+            false => answer,
+        }
     }
 
     /// The session at a server, where one is open.
     pub(super) fn open_link(&self, server: &ObjectName) -> Option<Arc<Link>> {
-        lock(&self.links).get(server)?.0.try_lock().ok()?.clone()
+        lock(&self.places).get(server)?.open()
     }
 
     /// Every session that is open at a server now. One that is being opened is none yet: nobody waits for it here.
     pub(super) fn open_links(&self) -> Vec<Arc<Link>> {
-        let links = lock(&self.links);
-        links
-            .values()
-            .filter_map(|place| place.0.try_lock().ok()?.clone())
-            .collect()
+        lock(&self.places).values().filter_map(|place| place.open()).collect()
+    }
+
+    /// Whether a resource of a server was subscribed to.
+    pub(super) fn is_subscribed(&self, server: &ObjectName, uri: &str) -> bool {
+        self.place(server).is_subscribed(uri)
+    }
+
+    /// Remembers a subscription at a server, or forgets it.
+    pub(super) fn subscribed(&self, server: &ObjectName, uri: &str, on: bool) {
+        self.place(server).subscribed(uri, on);
+    }
+
+    fn place(&self, server: &ObjectName) -> Arc<Place> {
+        Arc::clone(lock(&self.places).entry(server.clone()).or_default())
+    }
+
+    /// The logging level that the client wants.
+    pub(super) fn level(&self) -> Option<Box<RawValue>> {
+        lock(&self.level).clone()
     }
 
     /// Remembers the logging level that the client wants, for the servers that are still to be opened.
     pub(super) fn set_level(&self, level: &RawValue) {
         *lock(&self.level) = Some(level.to_owned());
-    }
-
-    /// Notes a call that can be cancelled by the id of its request, until the note is dropped. Where too many
-    /// calls are waiting it is not noted, and cannot be cancelled.
-    pub(super) fn begin(self: &Arc<Self>, id: &RawValue, cancel: Cancel) -> Option<InFlight> {
-        // Callers that share a session cannot be told apart, so that none may cancel.
-        if self.shared {
-            return None;
-        }
-        let mut calls = lock(&self.calls);
-        if calls.len() >= MAX_CALLS_PER_SESSION {
-            return None;
-        }
-        calls.insert(id.get().into(), cancel);
-        drop(calls);
-        Some(InFlight {
-            session: Arc::clone(self),
-            id: id.get().into(),
-        })
-    }
-
-    /// Cancels a call.
-    pub(super) async fn cancel(&self, id: &RawValue) {
-        let cancel = lock(&self.calls).get(id.get()).cloned();
-        match cancel {
-            Some(Cancel::Token(token)) => token.cancel(),
-            Some(Cancel::Notice { link, id }) => {
-                let Some(link) = link.upgrade() else { return };
-                let params = json!({ "requestId": id });
-                let message = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
-                if let Err(error) = link.notify(message.to_string().into()).await {
-                    tracing::debug!(server = %link.server(), %error, "a call could not be cancelled");
-                }
-            }
-            None => {}
-        }
     }
 
     /// An id for a question to the client, and its answer when there is one.
@@ -239,18 +190,6 @@ impl Session {
 
     fn touch(&self, now: u64) {
         self.used.store(now, Ordering::Relaxed);
-    }
-}
-
-/// A call that waits for its answer.
-pub(super) struct InFlight {
-    session: Arc<Session>,
-    id: Box<str>,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        lock(&self.session.calls).remove(&self.id);
     }
 }
 
@@ -290,8 +229,9 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// The session with this key; `make` tells the facts of one that is not open.
-    pub(super) fn get(&self, key: Key, owner: Owner, make: impl FnOnce() -> Facts) -> Arc<Session> {
+    /// The session with this key; `make` tells the facts of one that is not open. `None` where there is no room for
+    /// another, because something goes on in all that there are.
+    pub(super) fn get(&self, key: Key, owner: Owner, make: impl FnOnce() -> Facts) -> Option<Arc<Session>> {
         let now = self.started.elapsed().as_secs();
         let known = self
             .open
@@ -299,25 +239,30 @@ impl Sessions {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&key)
             .cloned();
-        let session = known.unwrap_or_else(|| self.insert(Session::new(key, owner, make())));
+        let session = match known {
+            Some(known) => known,
+            None => self.insert(key, owner, make())?,
+        };
         session.touch(now);
-        session
+        Some(session)
     }
 
-    fn insert(&self, session: Session) -> Arc<Session> {
+    fn insert(&self, key: Key, owner: Owner, facts: Facts) -> Option<Arc<Session>> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = open.get(&session.key) {
-            return Arc::clone(known);
+        if let Some(known) = open.get(&key) {
+            return Some(Arc::clone(known));
         }
-        let of_owner = |other: &&Arc<Session>| other.owner == session.owner;
+        let of_owner = |other: &&Arc<Session>| other.owner == owner;
+        let others = open.values().find(of_owner).map(|other| Arc::clone(&other.orphans));
+        let orphans = others.unwrap_or_else(|| Arc::new(Semaphore::new(MAX_ORPHANS_PER_OWNER)));
         if open.values().filter(of_owner).count() >= MAX_SESSIONS_PER_OWNER {
-            forget_oldest(&mut open, |other| other.owner == session.owner);
+            forget_oldest(&mut open, |other| other.owner == owner)?;
         } else if open.len() >= MAX_SESSIONS {
-            forget_oldest(&mut open, |_| true);
+            forget_oldest(&mut open, |_| true)?;
         }
-        let session = Arc::new(session);
-        open.insert(session.key, Arc::clone(&session));
-        session
+        let session = Arc::new(Session::new(key, owner, facts, orphans));
+        open.insert(key, Arc::clone(&session));
+        Some(session)
     }
 
     /// Forgets a session and ends what it has open at servers.
@@ -329,9 +274,9 @@ impl Sessions {
     /// Forgets the sessions that were not used for long.
     pub(super) fn sweep(&self) {
         let now = self.started.elapsed().as_secs();
-        let is_idle = |session: &Session| {
+        let is_idle = |session: &Arc<Session>| {
             let unused = now.saturating_sub(session.used.load(Ordering::Relaxed));
-            unused > SESSION_IDLE.as_secs() && !session.outlet.is_open() && lock(&session.calls).is_empty()
+            unused > SESSION_IDLE.as_secs() && !is_used(session)
         };
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let idle: Vec<Key> = open
@@ -345,13 +290,19 @@ impl Sessions {
     }
 }
 
-fn forget_oldest(open: &mut HashMap<Key, Arc<Session>>, among: impl Fn(&Session) -> bool) {
+/// Whether something goes on in a session: whoever uses it holds it.
+fn is_used(session: &Arc<Session>) -> bool {
+    Arc::strong_count(session) > 1 || session.outlet.is_open()
+}
+
+/// Forgets the session that was unused for longest; `None` where all are used.
+fn forget_oldest(open: &mut HashMap<Key, Arc<Session>>, among: impl Fn(&Session) -> bool) -> Option<()> {
     let oldest = open
         .values()
-        .filter(|session| among(session))
+        .filter(|session| among(session) && !is_used(session))
         .min_by_key(|session| session.used.load(Ordering::Relaxed))
-        .map(|session| session.key);
-    oldest.and_then(|key| open.remove(&key)).into_iter().for_each(close);
+        .map(|session| session.key)?;
+    open.remove(&oldest).map(close)
 }
 
 /// Ends what a session has open at servers, in the background.
@@ -363,16 +314,6 @@ fn close(session: Arc<Session>) {
             link.close().await;
         }
     });
-}
-
-/// Subscribes to what was subscribed to in a session that is lost.
-async fn subscribe_again(link: &Link, lost: &Link) -> Result<(), LinkError> {
-    for uri in lost.subscriptions() {
-        link.ask("resources/subscribe", serde_json::json!({ "uri": uri }))
-            .await?;
-        link.subscribed(&uri, true);
-    }
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -404,3 +345,7 @@ impl Ended {
         lock(&self.0).0.contains(key)
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -2,14 +2,15 @@
 //! modern one.
 
 use std::{
+    collections::HashSet,
+    ops::ControlFlow,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
 use tokio::{
     sync::{
         Notify,
@@ -20,16 +21,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    hear::{Ear, hear},
     hearing::Hearing,
-    limits::{KEEP_ALIVE, MAX_EVENT_BYTES, RETRY, STREAM_QUEUE},
+    limits::{KEEP_ALIVE, STREAM_QUEUE},
     link::Link,
+    session::Session,
 };
 use crate::{
     mcp::{
         held::Held,
-        sse::{self, Event, Parser},
+        sse::{self, Event},
     },
     proxy::lease::Lease,
+    resources::ObjectName,
 };
 
 /// What writes to a client's stream. Full, it makes the writer wait; closed, the client has gone.
@@ -131,6 +135,14 @@ struct Open {
     change: Change,
     hearing: Arc<Hearing>,
     gone: CancellationToken,
+    /// Those that are listened to.
+    servers: Arc<Mutex<HashSet<ObjectName>>>,
+}
+
+impl Open {
+    fn servers(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Outlet {
@@ -141,6 +153,7 @@ impl Outlet {
             change,
             hearing,
             gone,
+            servers: Arc::default(),
         };
         if let Some(before) = self.lock().replace(open) {
             before.gone.cancel();
@@ -149,11 +162,30 @@ impl Outlet {
     }
 
     /// Lets the stream carry what a server says unasked, from now until one of the two ends.
-    pub(super) fn attach(&self, link: &Arc<Link>) {
-        let open = self.lock().clone();
-        if let Some(open) = open.filter(|open| !open.gone.is_cancelled()) {
-            tokio::spawn(carry(Arc::downgrade(link), open));
+    pub(super) fn attach(&self, session: &Arc<Session>, server: &ObjectName) {
+        let Some(open) = self.lock().clone() else { return };
+        if open.gone.is_cancelled() || !open.servers().insert(server.clone()) {
+            return;
         }
+        let (session, server) = (Arc::clone(session), server.clone());
+        tokio::spawn(async move {
+            let mut carried = Carried {
+                feed: open.feed.clone(),
+                change: Arc::clone(&open.change),
+            };
+            let carrying = async {
+                loop {
+                    open.hearing.until(&server, true).await;
+                    tokio::select! {
+                        () = hear(&session, || open.hearing.upstream(&server), &mut carried) => return,
+                        // What the client may no longer hear of is not asked for either.
+                        () = open.hearing.until(&server, false) => {}
+                    }
+                }
+            };
+            open.gone.run_until_cancelled(carrying).await;
+            open.servers().remove(&server);
+        });
     }
 
     /// What writes to the stream, as soon as one is open.
@@ -180,53 +212,25 @@ impl Outlet {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Passes on what a server says unasked, while the client may hear of it. A server that has no such stream says so with
-/// HTTP 405, and one that ends it is asked again after a while.
-async fn carry(link: Weak<Link>, open: Open) {
-    let Some(server) = link.upgrade().map(|link| link.server().clone()) else {
-        return;
-    };
-    let carrying = async {
-        loop {
-            open.hearing.until(&server, true).await;
-            tokio::select! {
-                () = carry_on(&link, &open) => return,
-                () = open.hearing.until(&server, false) => {}
-            }
-        }
-    };
-    open.gone.run_until_cancelled(carrying).await;
+/// Passes on what a server says unasked.
+struct Carried {
+    feed: Feed,
+    change: Change,
 }
 
-async fn carry_on(link: &Weak<Link>, Open { feed, change, .. }: &Open) {
-    let mut wait = RETRY.0;
-    while let Some(link) = link.upgrade() {
-        match link.listen(None).await {
-            Ok(response) if response.status().is_success() => {
-                let mut body = response.into_body().without_call_deadline();
-                let mut parser = Parser::new(MAX_EVENT_BYTES);
-                while let Some(Ok(frame)) = body.frame().await {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    parser.feed(&chunk);
-                    while let Some(Ok(event)) = parser.next() {
-                        wait = RETRY.0;
-                        let Some(changed) = change(&link, event) else { continue };
-                        if !feed.raw(changed).await {
-                            return;
-                        }
-                    }
-                }
-            }
-            Ok(response) if response.status().is_client_error() => return,
-            Ok(_) | Err(_) => {}
+impl Ear for Carried {
+    async fn hear(&mut self, link: &Arc<Link>, event: Event) -> ControlFlow<()> {
+        let Some(changed) = (self.change)(link, event) else {
+            return ControlFlow::Continue(());
+        };
+        match self.feed.raw(changed).await {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
         }
-        drop(link);
-        sleep(wait).await;
-        wait = (wait * 2).min(RETRY.1);
     }
 }

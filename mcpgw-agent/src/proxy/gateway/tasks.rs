@@ -313,7 +313,7 @@ async fn page(call: &Call<'_>, seen: &Seen, cursor: &str) -> Result<Page, Refuse
         .upstreams
         .of(&seen.server.wanted)
         .ok_or_else(|| Refused::gone(server))?;
-    let session = call.session();
+    let session = call.session()?;
     let link = session.link(&upstream).await;
     let link = link.map_err(|error| unanswered(server, &error))?;
     let params = match cursor {

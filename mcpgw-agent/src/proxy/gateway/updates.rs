@@ -14,9 +14,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     hearing::Hearing,
-    limits::{FEED_TIMEOUT, MAX_EVENT_BYTES, OPEN_TIMEOUT, RETRY},
+    limits::{ACKNOWLEDGE_TIMEOUT, FEED_TIMEOUT, MAX_EVENT_BYTES, OPEN_TIMEOUT, RETRY},
     link, modern,
     session::Session,
+    shares::{Listening, Share},
     stream::Feed,
     tasks::EXTENSION,
 };
@@ -43,15 +44,13 @@ pub(super) struct TaskId {
     pub(super) sealed: String,
 }
 
-/// Resources and tasks of one server that a client wants to hear of.
+/// Resources and tasks of one modern server that a client wants to hear of.
 pub(super) struct Subscription {
     pub(super) upstream: Arc<Upstream>,
     /// As the server has them.
     pub(super) uris: Vec<String>,
     /// Of a server that knows no sessions.
     pub(super) tasks: Vec<TaskId>,
-    /// The client's session, where the server knows sessions.
-    pub(super) session: Option<Arc<Session>>,
     pub(super) behalf: Option<Behalf>,
     /// What the client may hear.
     pub(super) hearing: Arc<Hearing>,
@@ -99,6 +98,120 @@ impl Listener {
     }
 }
 
+/// Resources of a server with sessions that a client wants to hear of.
+pub(super) struct Common {
+    pub(super) share: Arc<Share>,
+    /// As the server has them.
+    pub(super) uris: Vec<String>,
+    /// What the client may hear.
+    pub(super) hearing: Arc<Hearing>,
+}
+
+/// What a modern client wants to hear of, of one server.
+pub(super) enum Wished {
+    /// Of a modern server.
+    Own(Subscription),
+    /// Of one with sessions.
+    Shared(Common),
+}
+
+/// What it hears.
+pub(super) enum Opened {
+    Own(Subscription, Box<Updates>),
+    Shared(Common, Listening),
+}
+
+impl Wished {
+    /// Subscribes, if the server takes that soon.
+    pub(super) async fn open(self) -> Result<Opened, String> {
+        let open = async {
+            Ok(match self {
+                Self::Own(subscription) => {
+                    let updates = subscription.open().await?;
+                    Opened::Own(subscription, Box::new(updates))
+                }
+                Self::Shared(common) => {
+                    let listening = Arc::clone(&common.share).listen(&common.uris).await?;
+                    Opened::Shared(common, listening)
+                }
+            })
+        };
+        let late = || "it did not take the subscription soon enough".to_owned();
+        timeout(ACKNOWLEDGE_TIMEOUT, open).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+impl Opened {
+    /// Whether it hears of what the client knows by this URI.
+    pub(super) fn hears_of(&self, uri: &str) -> bool {
+        match self {
+            Self::Own(subscription, _) => subscription.has(uri),
+            Self::Shared(common, listening) => {
+                let shown = |own: &str| common.hearing.shown(common.share.server(), own);
+                listening.uris().any(|own| shown(own) == uri)
+            }
+        }
+    }
+
+    /// Whether it hears of the task that the client knows by this id.
+    pub(super) fn hears_of_task(&self, sealed: &str) -> bool {
+        match self {
+            Self::Own(subscription, updates) => {
+                let tasks = &mut subscription.tasks.iter();
+                tasks.any(|task| task.sealed == sealed && updates.tells_of(&task.own))
+            }
+            Self::Shared(..) => false,
+        }
+    }
+
+    /// Passes on what is heard for as long as somebody listens.
+    pub(super) async fn follow(self, listener: &Listener) {
+        let (common, listening) = match self {
+            Self::Own(subscription, updates) => return subscription.follow(*updates, listener).await,
+            Self::Shared(common, listening) => (common, listening),
+        };
+        let server = common.share.server();
+        let mut listening = Some(listening);
+        loop {
+            tokio::select! {
+                () = common.hear(listening.take(), listener) => return,
+                // What the client may no longer hear of is not asked for either.
+                () = common.hearing.until(server, false) => {}
+            }
+            common.hearing.until(server, true).await;
+        }
+    }
+}
+
+impl Common {
+    async fn hear(&self, listening: Option<Listening>, listener: &Listener) {
+        let mut listening = match listening {
+            Some(listening) => listening,
+            None => loop {
+                match Arc::clone(&self.share).listen(&self.uris).await {
+                    Ok(listening) => break listening,
+                    Err(why) => tracing::debug!(server = %self.share.server(), why, "subscribing again"),
+                }
+                sleep(RETRY.1).await;
+            },
+        };
+        loop {
+            let changed = listening.next().await;
+            if changed.is_empty() {
+                return;
+            }
+            for own in changed {
+                let shown = self.hearing.hears(self.share.server(), &own);
+                if let Some(shown) = shown
+                    && !listener.tell(&shown).await
+                {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// What is heard at a server.
 enum Heard {
     /// From now on it tells, also of the tasks with these ids.
@@ -127,30 +240,14 @@ impl Subscription {
 
     /// Subscribes; what changes from now on is heard.
     pub(super) async fn open(&self) -> Result<Updates, String> {
-        let open = async {
-            // It may be another since the client asked.
-            let upstream = self.hearing.upstream(&self.upstream.server().name);
-            let upstream = upstream.ok_or("it is no longer there")?;
-            match &self.session {
-                Some(session) => self.in_session(session, &upstream).await,
-                None => self.without_session(&upstream).await,
-            }
-        };
         let limit = || format!("it did not take the subscription within {} s", OPEN_TIMEOUT.as_secs());
-        timeout(OPEN_TIMEOUT, open).await.unwrap_or_else(|_| Err(limit()))
+        timeout(OPEN_TIMEOUT, self.ask()).await.unwrap_or_else(|_| Err(limit()))
     }
 
-    async fn in_session(&self, session: &Arc<Session>, upstream: &Arc<Upstream>) -> Result<Updates, String> {
-        let link = session.link(upstream).await.map_err(|error| error.to_string())?;
-        for uri in &self.uris {
-            let asked = link.ask("resources/subscribe", serde_json::json!({ "uri": uri })).await;
-            asked.map_err(|error| error.to_string())?;
-            link.subscribed(uri, true);
-        }
-        Updates::of(link.listen(None).await.map_err(|error| error.to_string())?)
-    }
-
-    async fn without_session(&self, upstream: &Upstream) -> Result<Updates, String> {
+    async fn ask(&self) -> Result<Updates, String> {
+        // It may be another since the client asked.
+        let upstream = self.hearing.upstream(&self.upstream.server().name);
+        let upstream = &*upstream.ok_or("it is no longer there")?;
         let version = Revision::MODERN.as_str();
         let (mut notifications, mut capabilities) = (serde_json::Map::new(), serde_json::json!({}));
         if !self.uris.is_empty() {

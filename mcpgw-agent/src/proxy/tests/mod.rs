@@ -3,6 +3,7 @@
 mod annotations;
 mod batches;
 mod calls;
+mod cancellation;
 mod connections;
 mod denial_status;
 mod engines;
@@ -11,6 +12,8 @@ mod gateway;
 mod http2;
 mod http_sse;
 mod limits;
+mod listening;
+mod live_server;
 mod modern_server;
 mod names;
 mod observed;

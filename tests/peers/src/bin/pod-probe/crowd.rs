@@ -26,6 +26,11 @@ const SEPARATOR: u8 = 0;
 /// Connections over which sessions are opened.
 const LANES: usize = 8;
 
+/// What of an answer is searched for how it is sent.
+const MAX_HEAD: usize = 4096;
+const CHUNKED: &[u8] = b"transfer-encoding: chunked";
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
 /// Opens many connections, sends on each what standard input has (of several inputs, separated by NUL, each
 /// connection takes the next), and tells how they ended.
 #[derive(Args)]
@@ -51,7 +56,7 @@ pub struct Fared {
     connected: usize,
     /// The first line's HTTP status, where there was one, by how often.
     statuses: BTreeMap<String, usize>,
-    /// `eof`, `reset` or `open`, by how often.
+    /// `eof`, `reset`, `ended` where an answer in chunks was over and its connection was not, or `open`, by how often.
     ends: BTreeMap<&'static str, usize>,
 }
 
@@ -101,13 +106,23 @@ impl Crowd {
             Some(writer)
         });
         let (mut received, mut chunk) = (Vec::new(), vec![0; 4096]);
+        let (mut is_chunked, mut last) = (false, Vec::new());
         let end = loop {
+            if is_chunked && last.ends_with(LAST_CHUNK) {
+                break "ended";
+            }
             match timeout_at(deadline, reader.read(&mut chunk)).await {
                 Err(_) => break "open",
                 Ok(Ok(0)) => break "eof",
                 Ok(Err(_)) => break "reset",
-                Ok(Ok(count)) if received.len() < 64 => received.extend_from_slice(&chunk[..count]),
-                Ok(Ok(_)) => {}
+                Ok(Ok(count)) => {
+                    if received.len() < MAX_HEAD {
+                        received.extend_from_slice(&chunk[..count]);
+                        is_chunked = received.windows(CHUNKED.len()).any(|window| window == CHUNKED);
+                    }
+                    last.extend_from_slice(&chunk[..count]);
+                    last.drain(..last.len().saturating_sub(LAST_CHUNK.len()));
+                }
             }
         };
         writing.abort();

@@ -1,0 +1,113 @@
+//! Where the session at one server is, or will be: whoever comes first opens it, the others wait. What a server must
+//! be told in every session that is opened there is kept here too.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use tokio::time::timeout;
+
+use super::{
+    limits::{MAX_SUBSCRIPTIONS, OPEN_TIMEOUT},
+    link::{Link, LinkError},
+    session::Session,
+};
+use crate::{mcp::message::Peek, upstream::Upstream};
+
+/// The place of the session at one server.
+#[derive(Default)]
+pub(super) struct Place {
+    link: ArcSwapOption<Link>,
+    opening: tokio::sync::Mutex<()>,
+    /// URIs that were subscribed to.
+    subscriptions: Mutex<Vec<Box<str>>>,
+}
+
+impl Place {
+    /// The session, where one is open. That another is being opened is no matter: nobody waits for it here.
+    pub(super) fn open(&self) -> Option<Arc<Link>> {
+        self.link.load_full()
+    }
+
+    /// The session, opened if it is not; anew where the server is another than it was, or is no longer at the address
+    /// that had the session. `true` beside one that was not there before.
+    pub(super) async fn link(
+        &self,
+        session: &Session,
+        upstream: &Arc<Upstream>,
+    ) -> Result<(Arc<Link>, bool), LinkError> {
+        let known = || self.open().filter(|link| link.is_of(upstream));
+        if let Some(link) = known() {
+            return Ok((link, false));
+        }
+        let _turn = self.opening.lock().await;
+        if let Some(link) = known() {
+            return Ok((link, false));
+        }
+        self.put(None);
+        let opening = timeout(
+            OPEN_TIMEOUT,
+            Link::open(
+                Arc::clone(upstream),
+                &session.facts,
+                session.voice.clone(),
+                session.owner,
+            ),
+        );
+        let link = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);
+        if let Some(level) = session.level()
+            && let Err(error) = link
+                .ask("logging/setLevel", serde_json::json!({ "level": level }))
+                .await
+        {
+            tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
+        }
+        self.subscribe_again(&link).await?;
+        self.put(Some(&link));
+        Ok((link, true))
+    }
+
+    /// Gives up a session that its server has lost, unless another has taken its place.
+    pub(super) fn give_up(&self, lost: &Arc<Link>) {
+        let lost = Some(Arc::clone(lost));
+        self.link.compare_and_swap(&lost, None);
+        lost.into_iter().for_each(|lost| lost.replaced());
+    }
+
+    /// Whether a resource was subscribed to.
+    pub(super) fn is_subscribed(&self, uri: &str) -> bool {
+        self.uris().iter().any(|known| **known == *uri)
+    }
+
+    /// Remembers a subscription, or forgets it.
+    pub(super) fn subscribed(&self, uri: &str, on: bool) {
+        let mut uris = self.uris();
+        uris.retain(|known| **known != *uri);
+        if on && uris.len() < MAX_SUBSCRIPTIONS {
+            uris.push(uri.into());
+        }
+    }
+
+    /// Subscribes in a new session to what was subscribed to before.
+    async fn subscribe_again(&self, link: &Link) -> Result<(), LinkError> {
+        let uris = self.uris().clone();
+        for uri in uris {
+            let answer = link
+                .ask("resources/subscribe", serde_json::json!({ "uri": uri }))
+                .await?;
+            if Peek::new(&answer).is_ok_and(|answer| answer.is_error()) {
+                tracing::debug!(server = %link.server(), %uri, "a resource can no longer be subscribed to");
+                self.subscribed(&uri, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, link: Option<&Arc<Link>>) {
+        let before = self.link.swap(link.cloned());
+        before.into_iter().for_each(|before| before.replaced());
+    }
+
+    fn uris(&self) -> MutexGuard<'_, Vec<Box<str>>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

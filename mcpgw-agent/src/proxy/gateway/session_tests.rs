@@ -1,0 +1,80 @@
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    mcp::version::Era,
+    proxy::gateway::calls::{Cancel, InFlight},
+};
+
+/// A session that there was not before.
+fn another(sessions: &Sessions, owner: &str) -> Option<Arc<Session>> {
+    let key = Key::Own(Nonce::random().unwrap());
+    sessions.get(key, Owner::of(owner), Facts::of_the_gateway)
+}
+
+fn is_open(sessions: &Sessions, session: &Session) -> bool {
+    sessions.open.read().unwrap().contains_key(&session.key)
+}
+
+/// Makes what was used be unused for long.
+fn age(sessions: &mut Sessions, session: &Session) {
+    sessions.started = Instant::now() - SESSION_IDLE * 2;
+    session.touch(0);
+}
+
+#[tokio::test]
+async fn where_an_owner_has_too_many_sessions_the_oldest_goes_in_which_nothing_goes_on() {
+    let sessions = Sessions::default();
+    let used = another(&sessions, "a").unwrap();
+    let unused = Arc::downgrade(&another(&sessions, "a").unwrap());
+    for _ in 2..MAX_SESSIONS_PER_OWNER {
+        another(&sessions, "a").unwrap();
+    }
+    // Used seconds ago, and later than two of them.
+    sessions
+        .open
+        .read()
+        .unwrap()
+        .values()
+        .for_each(|session| session.touch(1));
+    unused.upgrade().unwrap().touch(0);
+    used.touch(0);
+    let one_more = another(&sessions, "a").unwrap();
+    assert!(is_open(&sessions, &used) && is_open(&sessions, &one_more));
+    assert_eq!(unused.strong_count(), 0);
+}
+
+#[tokio::test]
+async fn where_something_goes_on_in_all_sessions_of_an_owner_it_gets_no_other_and_others_do() {
+    let sessions = Sessions::default();
+    let mut used: Vec<_> = (0..MAX_SESSIONS_PER_OWNER)
+        .map(|_| another(&sessions, "a").unwrap())
+        .collect();
+    assert!(another(&sessions, "a").is_none());
+    assert!(another(&sessions, "b").is_some());
+    assert!(
+        sessions
+            .get(used[0].key, Owner::of("a"), Facts::of_the_gateway)
+            .is_some(),
+        "it still has those that it has"
+    );
+    drop(used.pop());
+    assert!(another(&sessions, "a").is_some());
+}
+
+#[tokio::test]
+async fn a_shared_session_with_a_call_in_flight_is_not_idle_however_long_the_call_takes() {
+    let mut sessions = Sessions::default();
+    let owner = Owner::of("a");
+    let session = sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway).unwrap();
+    let id: Box<RawValue> = serde_json::from_str("7").unwrap();
+    let call = InFlight::begin(&session, &id, Era::Modern, Cancel::token(&CancellationToken::new()));
+    let weak = Arc::downgrade(&session);
+    age(&mut sessions, &session);
+    drop(session);
+    sessions.sweep();
+    assert!(weak.upgrade().is_some_and(|session| is_open(&sessions, &session)));
+    drop(call);
+    sessions.sweep();
+    assert_eq!(weak.strong_count(), 0);
+}

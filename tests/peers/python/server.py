@@ -6,12 +6,8 @@ from typing import Annotated
 
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-<<<<<<< HEAD
 from mcp.server.streamable_http import EventMessage, EventStore
-from mcp.types import TextContent
-=======
 from mcp.types import EmptyResult, SubscribeRequestParams, TextContent, UnsubscribeRequestParams
->>>>>>> sessions
 from pydantic import BaseModel
 
 server = MCPServer("python", instructions="Ask it sums.")

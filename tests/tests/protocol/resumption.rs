@@ -5,7 +5,7 @@ use mcpgw_tests::McpPeer;
 use serde_json::{Value, json};
 
 use crate::{
-    clients::{Client, Era},
+    clients::{Client, Era, Wire},
     scene::{Scene, Way, prefix},
 };
 
@@ -29,7 +29,7 @@ fn a_call_whose_stream_its_server_ends_early_is_answered_all_the_same() -> Resul
                 _ => "rest".to_owned(),
             };
             let steps = json!([{"do": "call", "name": tool, "arguments": {}}]);
-            let gave = client.run(scene.pod(way), &scene.url(way, server), era, &steps)?;
+            let gave = client.run(scene.pod(way), &scene.url(way, server), era, Wire::Http1, &steps)?;
             let text = &gave[0]["result"]["content"][0]["text"];
             ensure!(text == "rested", "{client:?}, {era:?}, {way:?}: {gave:?}");
             calls += 1;

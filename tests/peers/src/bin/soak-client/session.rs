@@ -257,7 +257,9 @@ impl Session {
         }
         if self.modern {
             insert("mcp-method", method);
-            insert("mcp-name", name.unwrap_or_default());
+            if let Some(name) = name {
+                insert("mcp-name", name);
+            }
         }
         headers
     }

@@ -108,6 +108,7 @@ impl Agent {
         let engines = Engines::new(data.handle().clone());
         engines.put_in_force(&initial.settings);
         telemetry.observe_engines(&engines);
+        telemetry.observe_servers(&discovery, &upstreams);
         let parts = proxy::Parts {
             plan: plan.clone(),
             telemetry: telemetry.clone(),

@@ -7,6 +7,7 @@
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
 //! pins      instruments that read what is pinned
+//! servers   instruments that read how well servers are known and reached
 //! engines   instruments that read what became of questions to services outside
 //! datapath  instruments that read the datapath's status
 //! otlp      how a collector is reached
@@ -24,6 +25,7 @@ mod metrics;
 mod otlp;
 mod pins;
 mod record;
+mod servers;
 mod traces;
 
 use std::{
@@ -50,10 +52,12 @@ pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
 
 use crate::{
     datapath::{KernelRefusals, status::DatapathStatus},
+    discovery::Discovery,
     engines::Engines,
     identity::{Caller, jwt::Issuers},
     pins::Pins,
     resources::{AuditSettings, ObjectName},
+    upstream::Upstreams,
 };
 use audit::Audit;
 use labels::ToolLabels;
@@ -141,6 +145,11 @@ impl Telemetry {
     /// Exports how many tools are what was approved of them; call it once.
     pub fn observe_pins(&self, pins: &Arc<Pins>) {
         pins::observe(self.metrics.meter(), pins);
+    }
+
+    /// Exports how well servers are known, and which of their addresses are left alone; call it once.
+    pub fn observe_servers(&self, discovery: &Arc<Discovery>, upstreams: &Arc<Upstreams>) {
+        servers::observe(self.metrics.meter(), discovery, upstreams);
     }
 
     /// Exports what became of questions to services outside; call it once.

@@ -412,6 +412,18 @@ async fn where_one_replica_cannot_be_reached_another_is_asked() {
     }
     proxied.shared.upstreams.put_in_force(&desired.servers);
     proxied.plan.store(Arc::new(Plan::compile(&desired)));
+    let gauges = |metrics: &str, state: &str, count: u64| {
+        let labels = format!("{{mcp_server_name=\"a\",mcp_server_namespace=\"tools\",state=\"{state}\"}}");
+        assert!(
+            metrics.contains(&format!("mcpgw_server_endpoints{labels} {count}")),
+            "{metrics}"
+        );
+    };
+    let metrics = proxied.telemetry.render();
+    gauges(&metrics, "used", 2);
+    gauges(&metrics, "left_alone", 0);
+    let known = "mcpgw_server_catalogue{mcp_server_name=\"b\",mcp_server_namespace=\"tools\",state=\"ready\"} 1";
+    assert!(metrics.contains(known), "{metrics}");
     let arguments = json!({"questions": 0});
     let to_modern = json!({"name": "b_greet", "arguments": arguments});
     let a_legacy_session = ask(
@@ -421,6 +433,7 @@ async fn where_one_replica_cannot_be_reached_another_is_asked() {
     )
     .await;
     assert_eq!(a_legacy_session.code(), None, "{a_legacy_session:?}");
+    gauges(&proxied.telemetry.render(), "left_alone", 1);
     let bridged = ask(&proxied, "", &request("tools/call", to_modern.clone())).await;
     assert_eq!(bridged.code(), Some(4090), "it answered: {bridged:?}");
     // The dead one is tried again after its time.

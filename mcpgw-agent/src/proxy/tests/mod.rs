@@ -129,6 +129,7 @@ impl Proxied {
         };
         let asked: Vec<Arc<Server>> = desired.servers.iter().filter(asked).cloned().collect();
         discovery.put_in_force(&asked);
+        telemetry.observe_servers(&discovery, &upstreams);
         let issuers = Issuers::new(tokio::runtime::Handle::current());
         issuers.put_in_force(&desired.settings);
         let current = Arc::new(Key::new(&Key::generate().unwrap()).unwrap());

@@ -176,8 +176,8 @@ impl Issuers {
         })
     }
 
-    /// Puts the issuers of these settings in force, and no others. One that has not changed keeps its keys; tokens of
-    /// all others are believed no more.
+    /// Puts the issuers of these settings in force, and no others. One whose keys are where they were keeps them;
+    /// tokens of all others are believed no more.
     pub fn put_in_force(&self, settings: &Settings) {
         let before = self.in_force.load_full();
         let after: Vec<Arc<Trusted>> = settings
@@ -185,7 +185,10 @@ impl Issuers {
             .iter()
             .map(|issuer| match before.iter().find(|trusted| trusted.issuer == *issuer) {
                 Some(same) => Arc::clone(same),
-                None => Trusted::begin(issuer, &self.runtime),
+                None => {
+                    let edited = before.iter().find(|trusted| trusted.issuer.issuer == issuer.issuer);
+                    Trusted::begin(issuer, edited.map(|trusted| &**trusted), &self.runtime)
+                }
             })
             .collect();
         let is_gone = |trusted: &Arc<Trusted>| !after.iter().any(|kept| Arc::ptr_eq(kept, trusted));

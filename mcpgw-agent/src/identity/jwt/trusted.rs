@@ -133,7 +133,7 @@ impl Trusted {
                 self.wanted.notify_one();
             }
         }
-        // Whoever waits too long is refused for the key that is not there.
+        // Whoever waits too long, or where nobody asks any more, is refused for the key that is not there.
         let _ = timeout(UNKNOWN_KEY_WAIT, asked.changed()).await;
     }
 
@@ -190,6 +190,10 @@ impl Trusted {
     pub(super) fn retire(&self) {
         self.keys.load().withdraw();
         self.good_until.store(0, Ordering::Release);
+    }
+
+    /// Its keys stay what they are.
+    pub(super) fn set_aside(&self) {
         if let Some(task) = self.following.lock().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }

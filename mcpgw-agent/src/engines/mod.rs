@@ -29,15 +29,16 @@ pub use ext_authz::PolicyEngine;
 pub use health::{Counts, EngineStatus};
 pub use rate_limit::{Question, RateLimits};
 
-use crate::resources::{ExtAuthz, OnFailure, Settings};
+use crate::resources::{ExtAuthz, RateLimitService, Settings};
 
 /// The services that the settings name.
 #[derive(Debug)]
 pub struct Engines {
     runtime: Handle,
     rate_limits: ArcSwapOption<RateLimits>,
+    /// The one before, for requests that go by the plan before. So is the second of the next two.
+    rate_limits_before: ArcSwapOption<RateLimits>,
     policy: ArcSwapOption<PolicyEngine>,
-    /// The one before, for requests that go by the plan before.
     policy_before: ArcSwapOption<PolicyEngine>,
 }
 
@@ -47,6 +48,7 @@ impl Engines {
         Arc::new(Self {
             runtime,
             rate_limits: ArcSwapOption::empty(),
+            rate_limits_before: ArcSwapOption::empty(),
             policy: ArcSwapOption::empty(),
             policy_before: ArcSwapOption::empty(),
         })
@@ -58,6 +60,7 @@ impl Engines {
         let running = self.rate_limits.load_full();
         if running.as_ref().map(|running| running.wanted()) != wanted {
             let service = wanted.map(|wanted| RateLimits::new(Arc::clone(wanted), &self.runtime));
+            self.rate_limits_before.store(running);
             self.rate_limits.store(service.map(Arc::new));
         }
         let wanted = settings.ext_authz.as_ref();
@@ -69,9 +72,12 @@ impl Engines {
         }
     }
 
-    /// What counts for the whole cluster.
-    pub fn rate_limits(&self) -> Option<Arc<RateLimits>> {
-        self.rate_limits.load_full()
+    /// What counts for the whole cluster as these settings want it, which may be those of the plan before; `None` where
+    /// they want nothing of it, or it is gone.
+    pub fn rate_limits(&self, wanted: Option<&Arc<RateLimitService>>) -> Option<Arc<RateLimits>> {
+        let wanted = wanted?;
+        let of = |service: &ArcSwapOption<RateLimits>| service.load_full().filter(|service| service.wanted() == wanted);
+        of(&self.rate_limits).or_else(|| of(&self.rate_limits_before))
     }
 
     /// The policy engine that these settings want, which may be those of the plan before: as it is now, or was until
@@ -83,18 +89,61 @@ impl Engines {
             .ok_or(EngineError::Replaced)
     }
 
-    /// What becomes of a call that the rate limit service does not answer about.
-    pub fn on_rate_limit_failure(&self) -> OnFailure {
-        let service = self.rate_limits.load();
-        service
-            .as_ref()
-            .map_or(OnFailure::Closed, |service| service.wanted().engine.on_failure)
-    }
-
     /// How each of them does.
     pub fn status(&self) -> Vec<EngineStatus> {
         let (service, engine) = (self.rate_limits.load(), self.policy.load());
         let service = service.iter().map(|service| service.status());
         service.chain(engine.iter().map(|engine| engine.status())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::resources::{Asking, Engine, OnFailure};
+
+    fn engine(port: u16) -> Engine {
+        Engine {
+            host: "127.0.0.1".into(),
+            port,
+            tls: None,
+            timeout: Duration::from_secs(1),
+            on_failure: OnFailure::Closed,
+        }
+    }
+
+    fn settings(port: u16) -> Settings {
+        Settings {
+            rate_limit_service: Some(Arc::new(RateLimitService {
+                engine: engine(port),
+                domain: "mcpgw".into(),
+                mode: Asking::InLine,
+            })),
+            ext_authz: Some(Arc::new(ExtAuthz {
+                engine: engine(port),
+                include_arguments: false,
+            })),
+            ..Settings::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_go_by_the_plan_before_ask_the_services_of_that_plan_and_no_older_ones() {
+        let engines = Engines::new(Handle::current());
+        let [first, second, third] = [1, 2, 3].map(settings);
+        let there = |settings: &Settings| {
+            let service = engines.rate_limits(settings.rate_limit_service.as_ref());
+            let engine = engines.policy(settings.ext_authz.as_ref().unwrap());
+            assert_eq!(service.is_some(), engine.is_ok());
+            service.is_some_and(|service| Some(service.wanted()) == settings.rate_limit_service.as_ref())
+        };
+        engines.put_in_force(&first);
+        engines.put_in_force(&second);
+        assert!(there(&first) && there(&second) && !there(&third));
+        engines.put_in_force(&Settings::default());
+        assert!(!there(&first) && there(&second));
+        assert!(engines.rate_limits(None).is_none());
     }
 }

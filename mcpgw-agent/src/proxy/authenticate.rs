@@ -102,9 +102,10 @@ async fn check(
         };
         return if enough { Ok(()) } else { Err(missing(plan, path)) };
     };
-    let verified = match shared.tokens.known(token) {
+    let believed = &plan.settings.issuers;
+    let verified = match shared.tokens.known(token, believed) {
         Some(known) => known,
-        None => shared.tokens.verify(token).await,
+        None => shared.tokens.verify(token, believed).await,
     };
     let verified: Arc<Verified> = verified.map_err(refuse)?;
     // From here on it is known whose token it is, and the audit log says so, whatever comes of it.

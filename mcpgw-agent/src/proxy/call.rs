@@ -105,7 +105,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
     if verdict != Verdict::Deny && asked.server.is_limited() {
         let (spending, unheard) = match over {
             Some(over) => (over, None),
-            None => spend(shared, asked).await,
+            None => spend(shared, plan, asked).await,
         };
         if let Some(error) = unheard {
             engine.get_or_insert(DecidedBy::RATE_LIMIT_SERVICE.failing(&error));

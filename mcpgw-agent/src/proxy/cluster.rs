@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{Shared, call::Asked, limit::Spending, outside::Undecided};
 use crate::{
     engines::{EngineError, Question},
-    policy::limits::{Descriptor, Limit, Limited, Spender, Taken},
+    policy::{
+        Plan,
+        limits::{Descriptor, Limit, Limited, Spender, Taken},
+    },
     resources::{Asking, OnFailure},
 };
 
@@ -41,11 +44,13 @@ impl Questions {
     pub(super) async fn ask(
         self,
         shared: &Shared,
+        plan: &Plan,
         call: &Asked<'_>,
         spending: Spending,
     ) -> (Spending, Option<EngineError>) {
         let Self { in_line, beside } = self;
-        let service = shared.engines.rate_limits();
+        let wanted = plan.settings.rate_limit_service.as_ref();
+        let service = shared.engines.rate_limits(wanted);
         let asked: Vec<Question> = in_line.iter().map(|(question, ..)| question.clone()).collect();
         let answer = match &service {
             _ if in_line.is_empty() => Ok(None),
@@ -68,8 +73,10 @@ impl Questions {
                     by_service: true,
                 })
             }),
-            Err(error) => match (shared.engines.on_rate_limit_failure(), in_line.first()) {
-                (OnFailure::Closed, Some((_, limit, _))) => Some(Spending::Unanswered(Arc::clone(limit), error)),
+            Err(error) => match (wanted.map(|wanted| wanted.engine.on_failure), in_line.first()) {
+                (None | Some(OnFailure::Closed), Some((_, limit, _))) => {
+                    Some(Spending::Unanswered(Arc::clone(limit), error))
+                }
                 _ => {
                     unheard = Some(error);
                     None

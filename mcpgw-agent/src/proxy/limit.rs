@@ -12,7 +12,10 @@ use crate::{
         error::{self, DenialData, code},
         governed::Kind,
     },
-    policy::limits::{Limited, Spender, Taken},
+    policy::{
+        Plan,
+        limits::{Limited, Spender, Taken},
+    },
     resources::DenialStatus,
     telemetry::{Path, Record},
 };
@@ -35,13 +38,13 @@ pub(super) enum Spending {
 /// Spends one call from every limit that counts it, or from none: on this node first, and from what the whole cluster
 /// shares only if this node has enough. With it why the rate limit service said nothing, where the call passes all the
 /// same.
-pub(super) async fn spend(shared: &Shared, asked: &Asked<'_>) -> (Spending, Option<EngineError>) {
+pub(super) async fn spend(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Spending, Option<EngineError>) {
     let (spending, questions) = spend_here(shared, asked);
     let Some(questions) = questions else {
         return (spending, None);
     };
     // Rare, and larger than all the rest of a request's state.
-    Box::pin(questions.ask(shared, asked, spending)).await
+    Box::pin(questions.ask(shared, plan, asked, spending)).await
 }
 
 /// What refuses a request on this node as it stands, before anybody outside is asked about it: whoever is over a limit

@@ -14,6 +14,7 @@ use super::{
     limits::{CACHE_SHARDS, CACHED_BYTES_PER_SHARD, CACHED_PER_SHARD, REFUSED_PER_SHARD, REFUSED_TIME},
     trusted::Trusted,
 };
+use crate::resources::Issuer;
 
 /// SHA-256 of a token. The cache holds no token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,10 +55,19 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// What is known of a token. What no longer holds is forgotten.
-    pub(super) fn get(&self, digest: &Digest, now: u64) -> Option<Result<Arc<Verified>, Refusal>> {
+    /// What is known of a token, of an issuer that is believed. What no longer holds is forgotten.
+    pub(super) fn get(
+        &self,
+        digest: &Digest,
+        believed: &[Arc<Issuer>],
+        now: u64,
+    ) -> Option<Result<Arc<Verified>, Refusal>> {
+        let is_believed = |trusted: &Trusted| believed.contains(&trusted.issuer);
         let mut shard = self.shard(digest);
         if let Some(entry) = shard.verified.get(digest) {
+            if !is_believed(&entry.verified.issuer) {
+                return None;
+            }
             // The key is gone: its successor may have signed it too, and is asked.
             if entry.verified.key.is_good() {
                 let verified = Arc::clone(&entry.verified);
@@ -67,7 +77,7 @@ impl Cache {
             shard.forget(digest);
         }
         match shard.refused.get(digest) {
-            Some((refusal, until, _)) if now < *until => Some(Err(*refusal)),
+            Some((refusal, until, issuer)) if now < *until => is_believed(issuer).then_some(Err(*refusal)),
             Some(_) => {
                 shard.refused.remove(digest);
                 None

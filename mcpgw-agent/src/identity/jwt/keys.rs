@@ -28,7 +28,7 @@ pub(super) struct Key {
 }
 
 /// The numbers of a public key.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Public {
     Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
     P256(Vec<u8>),
@@ -145,6 +145,23 @@ impl KeySet {
             }
         }
         self
+    }
+
+    /// The same keys, which are good when these are withdrawn.
+    pub(super) fn anew(&self) -> Self {
+        let anew = |key: &Arc<Key>| {
+            Arc::new(Key {
+                id: key.id.clone(),
+                public: key.public.clone(),
+                algorithm: key.algorithm,
+                verifying: key.verifying.clone(),
+                withdrawn: AtomicBool::new(false),
+            })
+        };
+        Self {
+            keys: self.keys.iter().map(anew).collect(),
+            unusable: self.unusable,
+        }
     }
 
     /// Withdraws every key.

@@ -44,19 +44,22 @@ use tokio::runtime::Handle;
 pub use refusal::Refusal;
 
 use super::Token;
-use crate::resources::Settings;
+use crate::resources::{Issuer, Settings};
 use cache::{Cache, Digest};
 use compact::Compact;
 use keys::Key;
 use trusted::Trusted;
 
 /// What tells whose a token is. There may be others beside [`Issuers`]: a cluster's TokenReview, for example.
+///
+/// Whose tokens are believed the caller says, by the plan that it goes by: a call is decided by that alone, also while
+/// another comes into force.
 pub trait Authenticator: Send + Sync {
     /// What is known of this token already; cheap, and never waits.
-    fn known(&self, token: &str) -> Option<Result<Arc<Verified>, Refusal>>;
+    fn known(&self, token: &str, believed: &[Arc<Issuer>]) -> Option<Result<Arc<Verified>, Refusal>>;
 
     /// Finds out. May ask the issuer for a key that is not known, within a bounded time.
-    fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a>;
+    fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>]) -> Verifying<'a>;
 }
 
 /// The answer of an [`Authenticator`], on its way.
@@ -156,11 +159,28 @@ pub struct TokenCounts {
 /// The issuers whose tokens are believed.
 pub struct Issuers {
     runtime: Handle,
-    in_force: ArcSwap<Vec<Arc<Trusted>>>,
+    in_force: ArcSwap<InForce>,
     cache: Cache,
     known: AtomicU64,
     verified: AtomicU64,
     refused: AtomicU64,
+}
+
+#[derive(Default)]
+struct InForce {
+    /// In the order of the settings.
+    now: Vec<Arc<Trusted>>,
+    /// Those that went with the last change, for calls that go by the plan before.
+    before: Vec<Arc<Trusted>>,
+}
+
+impl InForce {
+    /// The issuer of this name, as `believed` has it.
+    fn find(&self, name: &str, believed: &[Arc<Issuer>]) -> Option<&Arc<Trusted>> {
+        let wanted = believed.iter().find(|issuer| *issuer.issuer == *name)?;
+        let mut all = self.now.iter().chain(&self.before);
+        all.find(|trusted| trusted.issuer == *wanted)
+    }
 }
 
 impl Issuers {
@@ -176,29 +196,42 @@ impl Issuers {
         })
     }
 
-    /// Puts the issuers of these settings in force, and no others. One that has not changed keeps its keys; tokens of
-    /// all others are believed no more.
+    /// Puts the issuers of these settings in force, and no others. One whose keys are where they were keeps them. All
+    /// others are asked for keys no more, and tokens of theirs believed by calls that go by the plan before, until the
+    /// next change.
     pub fn put_in_force(&self, settings: &Settings) {
-        let before = self.in_force.load_full();
-        let after: Vec<Arc<Trusted>> = settings
+        let old = self.in_force.load_full();
+        let now: Vec<Arc<Trusted>> = settings
             .issuers
             .iter()
-            .map(|issuer| match before.iter().find(|trusted| trusted.issuer == *issuer) {
-                Some(same) => Arc::clone(same),
-                None => Trusted::begin(issuer, &self.runtime),
-            })
+            .map(
+                |issuer| match old.now.iter().find(|trusted| trusted.issuer == *issuer) {
+                    Some(same) => Arc::clone(same),
+                    None => {
+                        let mut all = old.now.iter().chain(&old.before);
+                        let edited = all.find(|trusted| trusted.issuer.issuer == issuer.issuer);
+                        Trusted::begin(issuer, edited.map(|trusted| &**trusted), &self.runtime)
+                    }
+                },
+            )
             .collect();
-        let is_gone = |trusted: &Arc<Trusted>| !after.iter().any(|kept| Arc::ptr_eq(kept, trusted));
-        self.in_force.store(Arc::new(after.clone()));
-        for gone in before.iter().filter(|trusted| is_gone(trusted)) {
-            gone.retire();
-        }
-        self.cache.forget_refusals(is_gone);
+        let is_gone = |trusted: &&Arc<Trusted>| !now.iter().any(|kept| Arc::ptr_eq(kept, trusted));
+        let before: Vec<Arc<Trusted>> = old.now.iter().filter(is_gone).cloned().collect();
+        before.iter().for_each(|gone| gone.set_aside());
+        self.in_force.store(Arc::new(InForce { now, before }));
+        old.before.iter().for_each(|gone| gone.retire());
+        let is_retired = |trusted: &Arc<Trusted>| old.before.iter().any(|gone| Arc::ptr_eq(gone, trusted));
+        self.cache.forget_refusals(is_retired);
     }
 
     /// What is known of each issuer, in the order of the settings.
     pub fn status(&self) -> Vec<IssuerStatus> {
-        self.in_force.load().iter().map(|trusted| trusted.status()).collect()
+        self.in_force
+            .load()
+            .now
+            .iter()
+            .map(|trusted| trusted.status())
+            .collect()
     }
 
     /// How often tokens were looked at.
@@ -212,12 +245,11 @@ impl Issuers {
     }
 
     /// Verifies a token at a time, in seconds of Unix time, whatever is known of it.
-    async fn look(&self, token: &str, now: u64) -> Result<Arc<Verified>, Refusal> {
+    async fn look(&self, token: &str, believed: &[Arc<Issuer>], now: u64) -> Result<Arc<Verified>, Refusal> {
         let compact = Compact::parse(token)?;
         let name = claims::issuer(&compact.claims)?;
         let issuers = self.in_force.load_full();
-        let issuer = issuers.iter().find(|trusted| *trusted.issuer.issuer == *name);
-        let issuer = issuer.ok_or(Refusal::Issuer)?;
+        let issuer = issuers.find(&name, believed).ok_or(Refusal::Issuer)?;
         if !issuer.issuer.algorithms.contains(&compact.header.algorithm) {
             return Err(Refusal::Algorithm);
         }
@@ -242,17 +274,17 @@ impl Issuers {
 }
 
 impl Authenticator for Issuers {
-    fn known(&self, token: &str) -> Option<Result<Arc<Verified>, Refusal>> {
-        let known = self.cache.get(&Digest::of(token), now());
+    fn known(&self, token: &str, believed: &[Arc<Issuer>]) -> Option<Result<Arc<Verified>, Refusal>> {
+        let known = self.cache.get(&Digest::of(token), believed, now());
         if known.is_some() {
             self.known.fetch_add(1, Relaxed);
         }
         known
     }
 
-    fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a> {
+    fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>]) -> Verifying<'a> {
         Box::pin(async move {
-            let found = self.look(token, now()).await;
+            let found = self.look(token, believed, now()).await;
             let count = if found.is_ok() { &self.verified } else { &self.refused };
             count.fetch_add(1, Relaxed);
             found

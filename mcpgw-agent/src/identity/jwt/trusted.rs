@@ -56,16 +56,21 @@ struct Progress {
 }
 
 impl Trusted {
-    /// Begins to keep the keys current, on `runtime`.
-    pub(super) fn begin(issuer: &Arc<Issuer>, runtime: &Handle) -> Arc<Self> {
+    /// Begins to keep the keys current, on `runtime`; `before`: with the last good keys of this one, where they are
+    /// those of the same issuer at the same place. So they outlast a change of what they verify, also while the issuer
+    /// cannot be asked.
+    pub(super) fn begin(issuer: &Arc<Issuer>, before: Option<&Self>, runtime: &Handle) -> Arc<Self> {
+        let kept = before.and_then(|before| before.kept_for(issuer));
+        let (keys, good_until, read) = kept.unwrap_or_default();
         let trusted = Arc::new(Self {
             issuer: Arc::clone(issuer),
-            keys: ArcSwap::default(),
-            good_until: AtomicU64::new(0),
+            keys: ArcSwap::from_pointee(keys),
+            good_until: AtomicU64::new(good_until),
             wanted: Notify::new(),
             asked: watch::Sender::new(0),
             progress: Mutex::new(Progress {
                 asking: true,
+                read,
                 ..Progress::default()
             }),
             following: Mutex::default(),
@@ -73,6 +78,20 @@ impl Trusted {
         let task = runtime.spawn(follow(Arc::downgrade(&trusted), Arc::clone(issuer)));
         *trusted.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         trusted
+    }
+
+    /// The last good keys, until when they are good, and when they were read, for the issuer as it is wanted now;
+    /// `None` where they may be others.
+    fn kept_for(&self, wanted: &Issuer) -> Option<(KeySet, u64, Option<Instant>)> {
+        let place = |issuer: &Issuer| (issuer.issuer.clone(), issuer.keys.clone(), issuer.authorities.clone());
+        let until = self.good_until.load(Ordering::Acquire);
+        if until == 0 || place(&self.issuer) != place(wanted) {
+            return None;
+        }
+        // From when they were read, and not from now.
+        let read_at = until.saturating_sub(self.issuer.max_key_age.as_secs());
+        let until = read_at.saturating_add(wanted.max_key_age.as_secs());
+        Some((self.keys.load().anew(), until, self.progress().read))
     }
 
     /// Whether what its keys verified may still be believed.
@@ -114,7 +133,7 @@ impl Trusted {
                 self.wanted.notify_one();
             }
         }
-        // Whoever waits too long is refused for the key that is not there.
+        // Whoever waits too long, or where nobody asks any more, is refused for the key that is not there.
         let _ = timeout(UNKNOWN_KEY_WAIT, asked.changed()).await;
     }
 
@@ -171,6 +190,10 @@ impl Trusted {
     pub(super) fn retire(&self) {
         self.keys.load().withdraw();
         self.good_until.store(0, Ordering::Release);
+    }
+
+    /// Its keys stay what they are.
+    pub(super) fn set_aside(&self) {
         if let Some(task) = self.following.lock().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }

@@ -91,6 +91,7 @@ struct Proxied {
     telemetry: Arc<Telemetry>,
     discovery: Arc<Discovery>,
     shared: Arc<Shared>,
+    issuers: Arc<Issuers>,
     tasks: TaskTracker,
     draining: CancellationToken,
     stop: Option<Stop>,
@@ -139,7 +140,7 @@ impl Proxied {
             upstreams,
             discovery,
             pins,
-            tokens: issuers,
+            tokens: Arc::clone(&issuers) as _,
             engines: {
                 let engines = Engines::new(tokio::runtime::Handle::current());
                 engines.put_in_force(&desired.settings);
@@ -150,31 +151,47 @@ impl Proxied {
                 previous: None,
             }),
         });
-        Self::serve(shared, Some(("pod-1", "ci")), false, destination, Arc::new(dir)).await
+        Self::serve(
+            shared,
+            Some(("pod-1", "ci")),
+            false,
+            destination,
+            Arc::new(dir),
+            issuers,
+        )
+        .await
+    }
+
+    fn parts(&self) -> (Arc<Shared>, Arc<tempfile::TempDir>, Arc<Issuers>) {
+        (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.dir),
+            Arc::clone(&self.issuers),
+        )
     }
 
     /// The same proxy, for callers that the kernel does not know.
     async fn unknown(&self, destination: SocketAddr) -> Self {
-        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, None, false, Some(destination), dir).await
+        let (shared, dir, issuers) = self.parts();
+        Self::serve(shared, None, false, Some(destination), dir, issuers).await
     }
 
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
-        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some(("pod-2", "ci")), false, Some(destination), dir).await
+        let (shared, dir, issuers) = self.parts();
+        Self::serve(shared, Some(("pod-2", "ci")), false, Some(destination), dir, issuers).await
     }
 
     /// The same proxy, for a workload of another ServiceAccount.
     async fn of_another_account(&self, destination: SocketAddr) -> Self {
-        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some(("pod-3", "cd")), false, Some(destination), dir).await
+        let (shared, dir, issuers) = self.parts();
+        Self::serve(shared, Some(("pod-3", "cd")), false, Some(destination), dir, issuers).await
     }
 
     /// The same proxy, for the same workload if it is only observed.
     async fn observing(&self, destination: SocketAddr) -> Self {
-        let (shared, dir) = (Arc::clone(&self.shared), Arc::clone(&self.dir));
-        Self::serve(shared, Some(("pod-1", "ci")), true, Some(destination), dir).await
+        let (shared, dir, issuers) = self.parts();
+        Self::serve(shared, Some(("pod-1", "ci")), true, Some(destination), dir, issuers).await
     }
 
     async fn serve(
@@ -183,6 +200,7 @@ impl Proxied {
         observed: bool,
         destination: Option<SocketAddr>,
         dir: Arc<tempfile::TempDir>,
+        issuers: Arc<Issuers>,
     ) -> Self {
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
@@ -227,6 +245,7 @@ impl Proxied {
             discovery: Arc::clone(&shared.discovery),
             draining: shared.draining.clone(),
             shared,
+            issuers,
             tasks,
             stop,
             dir,

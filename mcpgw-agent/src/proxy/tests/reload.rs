@@ -14,14 +14,19 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    Answer, Proxied,
+    Answer, Proxied, engines,
     gateway::{ask, desired as behind_gateway, request, start as gateway},
     name, post,
     session_server::{SessionServer, Shown},
+    tokens::World,
+    upstreams::dead,
 };
 use crate::{
     policy::Plan,
-    resources::{Action, AuditSettings, Credential, DenialStatus, Desired, Payloads, Policy, Rule, Server},
+    resources::{
+        Action, Asking, AuditSettings, Authentication, Credential, Demand, DenialStatus, Desired, Limit, OnFailure,
+        Payloads, Policy, RateLimitService, Rule, Scope, Server, Unit,
+    },
 };
 
 /// How often the plan changes.
@@ -36,23 +41,33 @@ fn put_in_force(proxied: &Proxied, desired: &Desired) {
     let plan = Plan::compile(desired);
     proxied.shared.upstreams.put_in_force(&desired.servers);
     proxied.discovery.put_in_force(&desired.servers);
+    proxied.issuers.put_in_force(&desired.settings);
+    proxied.shared.engines.put_in_force(&desired.settings);
     proxied.plan.store(Arc::new(plan));
 }
 
-/// Two plans that differ in four places: what is allowed, which status a denial has, what the server is shown, and
-/// what is recorded.
+/// Two plans that differ in all that decides: what is allowed, which status a denial has, what the server is shown, what
+/// is recorded, who a token says that its bearer is, what is counted for the whole cluster, and who is asked outside.
 struct Sides {
     base: Desired,
     secrets: tempfile::TempDir,
+    world: World,
+    /// Where nobody listens: engines there fail, and open.
+    nobody: std::net::SocketAddr,
 }
 
 impl Sides {
-    fn new(base: Desired) -> Self {
+    async fn new(base: Desired) -> Self {
         let secrets = tempfile::tempdir().unwrap();
         for side in ["a", "b"] {
             fs::write(secrets.path().join(side), side).unwrap();
         }
-        Self { base, secrets }
+        Self {
+            base,
+            secrets,
+            world: World::new(),
+            nobody: dead().await,
+        }
     }
 
     fn of(&self, generation: u64) -> Desired {
@@ -80,6 +95,49 @@ impl Sides {
         Arc::make_mut(&mut desired.servers[0]).credential = Some(Arc::new(credential));
         desired
     }
+
+    /// With tokens, and engines outside.
+    fn whole(&self, generation: u64) -> Desired {
+        let mut desired = self.of(generation);
+        let is_a = generation % 2 == 1;
+        let policy = Arc::make_mut(&mut desired.policies[0]);
+        policy.authentication = Some(Demand {
+            mode: if is_a {
+                Authentication::Token
+            } else {
+                Authentication::Any
+            },
+            issuers: None,
+        });
+        policy.limits = is_a.then(cluster_limit).into_iter().collect();
+        // The same tokens, and another subject by them.
+        let mut issuers = self.world.settings(Authentication::Token).issuers;
+        Arc::make_mut(&mut issuers[0]).claims.subject = if is_a { "a" } else { "b" }.into();
+        desired.settings.issuers = issuers;
+        desired.settings.rate_limit_service = is_a.then(|| rate_limit_service(self.nobody));
+        desired.settings.ext_authz = (!is_a).then(|| engines::ext_authz(self.nobody, OnFailure::Open));
+        desired
+    }
+}
+
+fn cluster_limit() -> Limit {
+    let scope = Scope::Cluster {
+        unit: Unit::Hour,
+        mode: Some(Asking::InLine),
+    };
+    Limit {
+        scope,
+        ..super::limits::an_hour(1_000_000)
+    }
+}
+
+fn rate_limit_service(address: std::net::SocketAddr) -> Arc<RateLimitService> {
+    let engine = engines::ext_authz(address, OnFailure::Open).engine.clone();
+    Arc::new(RateLimitService {
+        engine,
+        domain: "mcpgw".into(),
+        mode: Asking::InLine,
+    })
 }
 
 /// What became of a call, as its client saw it.
@@ -89,11 +147,11 @@ struct Seen {
     code: Option<i64>,
 }
 
-async fn call(proxied: &Proxied, prefix: &str, number: u64) -> Seen {
+async fn call(proxied: &Proxied, headers: &str, prefix: &str, number: u64) -> Seen {
     let tool = if number.is_multiple_of(3) { "big" } else { "add" };
     let params = json!({"name": format!("{prefix}{tool}"), "arguments": {"n": number}});
     let body = json!({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params});
-    let answer = ask(proxied, "", &body).await;
+    let answer = ask(proxied, headers, &body).await;
     assert_eq!(answer.body["id"], number, "{answer:?}");
     Seen {
         tool,
@@ -105,14 +163,17 @@ async fn call(proxied: &Proxied, prefix: &str, number: u64) -> Seen {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
     let server = SessionServer::start().await;
-    let sides = Sides::new(behind_gateway(&[server.address]));
-    let proxied = Arc::new(gateway(sides.of(1)).await);
+    let sides = Sides::new(behind_gateway(&[server.address])).await;
+    let proxied = Arc::new(gateway(sides.whole(1)).await);
     let direct = Arc::new(proxied.of_another_workload(server.address).await);
     let (next, done, over) = (
         Arc::new(AtomicU64::new(1)),
         Arc::new(AtomicU64::new(0)),
         Arc::new(AtomicBool::new(false)),
     );
+    let token = sides.world.with(json!({
+        "iss": "https://users.example", "sub": "x", "a": "known-to-a", "b": "known-to-b", "aud": "mcpgw", "scope": "mcp",
+    }));
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
             let (at, prefix) = match caller % 2 {
@@ -120,11 +181,12 @@ async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
                 _ => (Arc::clone(&direct), ""),
             };
             let (next, done, over) = (Arc::clone(&next), Arc::clone(&done), Arc::clone(&over));
+            let token = token.clone();
             tokio::spawn(async move {
                 let mut seen = HashMap::new();
                 while !over.load(Relaxed) {
                     let number = next.fetch_add(1, Relaxed);
-                    seen.insert(number, call(&at, prefix, number).await);
+                    seen.insert(number, call(&at, &token, prefix, number).await);
                     done.fetch_add(1, Relaxed);
                 }
                 seen
@@ -133,7 +195,7 @@ async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
         .collect();
     let reloads = async {
         for generation in 2..RELOADS + 2 {
-            put_in_force(&proxied, &sides.of(generation));
+            put_in_force(&proxied, &sides.whole(generation));
             let enough = done.load(Relaxed) + CALLS_OF_EACH;
             while done.load(Relaxed) < enough {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -183,6 +245,7 @@ async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
             "{line}"
         );
         assert_eq!(line["arguments"].is_object(), side == "b", "{line}");
+        assert_eq!(line["identity"]["subject"], format!("known-to-{side}"), "{line}");
         let credential = reached.remove(&number).map(|call| call.credential);
         assert_eq!(credential, is_allowed.then(|| Some(format!("Bearer {side}"))), "{line}");
         *of_side.entry(if side == "a" { "a" } else { "b" }).or_default() += 1;
@@ -194,7 +257,7 @@ async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
 #[tokio::test]
 async fn a_plan_that_comes_while_a_body_is_on_its_way_decides_it_whole() {
     let server = SessionServer::start().await;
-    let sides = Sides::new(behind_gateway(&[server.address]));
+    let sides = Sides::new(behind_gateway(&[server.address])).await;
     for gateway_path in [true, false] {
         let at_gateway = gateway(sides.of(1)).await;
         let (proxied, tool) = match gateway_path {
@@ -227,7 +290,7 @@ async fn a_plan_that_comes_while_a_body_is_on_its_way_decides_it_whole() {
 #[tokio::test]
 async fn a_session_goes_on_at_a_server_that_has_moved_or_is_shown_another_credential() {
     let (here, there) = (SessionServer::start().await, SessionServer::start().await);
-    let sides = Sides::new(behind_gateway(&[here.address]));
+    let sides = Sides::new(behind_gateway(&[here.address])).await;
     let proxied = gateway(sides.of(1)).await;
     let initialize = request(
         "initialize",

@@ -91,7 +91,7 @@ impl World {
         }))
     }
 
-    fn with(&self, claims: Value) -> String {
+    pub(super) fn with(&self, claims: Value) -> String {
         self.lasting(600, claims)
     }
 

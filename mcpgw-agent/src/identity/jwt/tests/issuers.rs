@@ -187,3 +187,50 @@ async fn what_is_remembered_of_verified_tokens_is_bounded_in_number_and_bytes() 
         "{cached} of {room}"
     );
 }
+
+#[tokio::test]
+async fn an_issuer_that_was_edited_keeps_its_last_good_keys_while_it_cannot_be_asked() {
+    let signer = Signer::ed25519("k");
+    let file = File::with(&[signer.jwk()]);
+    let one = issuer(ISSUER, file.path());
+    let issuers = in_force(vec![one.clone()]);
+    let token = signer.token(&claims());
+    assert!(issuers.verify(&token).await.is_ok());
+
+    std::fs::remove_file(file.path()).unwrap();
+    let mut edited = one.clone();
+    edited.audiences = vec!["other".into(), "mcpgw".into()];
+    issuers.put_in_force(&settings(vec![edited.clone()]));
+    let verified = issuers.verify(&token).await.unwrap();
+    assert!(verified.is_for(&Place::default()).is_ok());
+    assert!(issuers.known(&token).unwrap().is_ok(), "and is known from then on");
+    until("the failure", async || issuers.status()[0].error.is_some()).await;
+    assert_eq!(
+        (issuers.status()[0].keys, issuers.status()[0].state.as_str()),
+        (1, "Ready")
+    );
+
+    // They do not grow younger by it.
+    edited.max_key_age = Duration::ZERO;
+    issuers.put_in_force(&settings(vec![edited.clone()]));
+    assert_eq!(issuers.verify(&token).await.err(), Some(Refusal::KeysTooOld));
+
+    // Keys at another place may be others.
+    for elsewhere in [
+        resources::Issuer {
+            keys: KeySource::File(file.dir.path().join("elsewhere")),
+            ..one.clone()
+        },
+        resources::Issuer {
+            authorities: Some(file.dir.path().join("ca")),
+            ..one.clone()
+        },
+    ] {
+        let issuers = in_force(vec![one.clone()]);
+        file.write(&[signer.jwk()]);
+        until("the keys", async || issuers.verify(&token).await.is_ok()).await;
+        std::fs::remove_file(file.path()).unwrap();
+        issuers.put_in_force(&settings(vec![elsewhere]));
+        assert_eq!(issuers.verify(&token).await.err(), Some(Refusal::NoKeys));
+    }
+}

@@ -54,6 +54,22 @@ fn in_force(list: Vec<resources::Issuer>) -> Arc<Issuers> {
     issuers
 }
 
+/// As who goes by the settings in force.
+impl Issuers {
+    pub(super) fn believed(&self) -> Vec<Arc<resources::Issuer>> {
+        let in_force = self.in_force.load();
+        in_force.now.iter().map(|trusted| Arc::clone(&trusted.issuer)).collect()
+    }
+
+    pub(super) fn known(&self, token: &str) -> Option<Result<Arc<Verified>, Refusal>> {
+        Authenticator::known(self, token, &self.believed())
+    }
+
+    pub(super) async fn verify(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
+        Authenticator::verify(self, token, &self.believed()).await
+    }
+}
+
 /// The claims of a good token.
 fn claims() -> Value {
     let now = now();

@@ -94,7 +94,7 @@ pub(super) async fn ask(
     };
     tokio::spawn(work.run(head, gone));
     match begun.await {
-        Ok(Begun::Whole(answer)) => answer,
+        Ok(Begun::Whole(answer)) => *answer,
         Ok(Begun::Stream) => Ok(answer::events(Body::events(body))),
         // The client has cancelled the call, and waits for nothing.
         Err(_) if talks => Ok(answer::events(Body::events(body))),
@@ -105,7 +105,7 @@ pub(super) async fn ask(
 /// How an answer begins.
 enum Begun {
     /// It is whole, or there is none.
-    Whole(Result<Response<Body>, Refused>),
+    Whole(Box<Result<Response<Body>, Refused>>),
     /// What else there is to say comes as events.
     Stream,
 }
@@ -150,9 +150,12 @@ impl Work {
             Ok(Asking::Goes(next)) => next,
             Ok(Asking::Answered(status, whole, needs_input)) => {
                 let answer = done(&self.asked, status, whole, self.record, needs_input);
-                return begin(Begun::Whole(Ok(answer)));
+                return begin(Begun::Whole(Box::new(Ok(answer))));
             }
-            Err(refused) => return begin(Begun::Whole(refused.ending(Some(&self.asked.id), self.record))),
+            Err(refused) => {
+                let ending = refused.ending(Some(&self.asked.id), self.record);
+                return begin(Begun::Whole(Box::new(ending)));
+            }
         };
         begin(Begun::Stream);
         let conversation = Conversation {

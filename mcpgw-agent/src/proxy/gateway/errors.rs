@@ -6,7 +6,7 @@
 //! | legacy | modern | -32601, no such method | the same, with HTTP 404 where the answer is no stream |
 //! | modern | legacy | -32602 to `resources/read` | -32002 |
 //! | modern | legacy | -32021, the client lacks a capability | 4090, our own |
-//! | modern | legacy | -32020 and -32022, what the gateway wrote or speaks | 5020, our own |
+//! | modern | legacy | -32020 and -32022, what the gateway wrote or speaks | 50200, our own |
 //!
 //! Messages and data stay as they are, and so does every other code.
 
@@ -69,8 +69,8 @@ mod tests {
             (-32602, true, -32002),
             (-32602, false, -32602),
             (-32021, false, 4090),
-            (-32020, true, 5020),
-            (-32022, false, 5020),
+            (-32020, true, 50200),
+            (-32022, false, 50200),
             (-32603, true, -32603),
             (7, true, 7),
         ] {

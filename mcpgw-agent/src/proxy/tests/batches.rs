@@ -103,9 +103,9 @@ async fn a_batch_at_the_gateway_goes_to_the_servers_of_its_messages_and_each_is_
     for (headers, batch, code) in [
         (&*later, &batch, -32600),
         ("MCP-Protocol-Version: 2025-11-25\r\n", &batch, -32600),
-        ("Mcp-Session-Id: forged\r\n", &batch, 4040),
-        (&*within, &json!([call(1, "a_add"), modern]), 4000),
-        (&*within, &json!([call(1, "a_add"), begin]), 4000),
+        ("Mcp-Session-Id: forged\r\n", &batch, 40400),
+        (&*within, &json!([call(1, "a_add"), modern]), 40000),
+        (&*within, &json!([call(1, "a_add"), begin]), 40000),
         (&*within, &json!([]), -32600),
     ] {
         let refused = ask(&proxied, headers, batch).await;

@@ -35,7 +35,7 @@ async fn the_younger_servers_uri_is_another_at_the_gateway_and_works_like_any() 
     );
     let desired = gateway::desired(&[a.address, b.address]);
     let proxied = gateway::start(desired.clone()).await;
-    let offers = proxied.discovery.offers(&desired.servers, &[]);
+    let offers = proxied.discovery.offers(&desired);
     assert!(offers[0].problems.is_empty(), "{offers:?}");
     let expected = [
         "UriConflict: demo://1 is a resource of tools/a already; at the gateway it is mcpgw+tools+b+demo://1",

@@ -28,7 +28,7 @@ async fn a_legacy_request_that_names_no_version_that_there_is_gets_400() {
     ] {
         let before = server.calls().len();
         let answer = ask(&proxied, headers, &call).await;
-        let code = (status == 400).then_some(4000);
+        let code = (status == 400).then_some(40000);
         assert_eq!((answer.status, answer.code()), (status, code), "{headers}");
         assert_eq!(server.calls().len() - before, usize::from(status == 200), "{headers}");
         if status == 400 {
@@ -81,7 +81,7 @@ async fn errors_have_the_codes_and_the_status_of_the_clients_era() {
     let to_modern = start(desired(&[modern.address])).await;
     let read = ask(&to_modern, "", &request("resources/read", json!({"uri": "x:y"}))).await;
     assert_eq!((read.status, read.code()), (200, Some(-32002)), "{read:?}");
-    for (code, other) in [(-32021, 4090), (-32020, 5020), (-32022, 5020), (-32603, -32603)] {
+    for (code, other) in [(-32021, 4090), (-32020, 50200), (-32022, 50200), (-32603, -32603)] {
         let params = json!({"name": "a_greet", "arguments": {"wanted": code}});
         let same = Answer::of(&to_modern.exchange(post_modern("", "tools/call", params.clone())).await);
         assert_eq!((same.status, same.code()), (400, Some(code)), "{same:?}");

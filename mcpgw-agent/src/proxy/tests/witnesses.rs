@@ -47,7 +47,7 @@ async fn without_the_token_that_a_server_asks_for_its_calls_get_401_and_lists_do
     // One answer for all that could be there, so that nobody learns what is.
     for tool in ["all_add", "all_nothing", "own_add"] {
         let answer = called(&proxied, "", tool).await;
-        assert_eq!((answer.status, answer.code()), (401, Some(4010)), "{tool}");
+        assert_eq!((answer.status, answer.code()), (401, Some(40100)), "{tool}");
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(
             challenge.ends_with("/.well-known/oauth-protected-resource/mcp\""),

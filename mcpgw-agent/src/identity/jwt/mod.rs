@@ -249,7 +249,7 @@ impl Issuers {
         let compact = Compact::parse(token)?;
         let name = claims::issuer(&compact.claims)?;
         let issuers = self.in_force.load_full();
-        let issuer = issuers.find(&name, believed).ok_or(Refusal::Issuer)?;
+        let issuer = issuers.find(name, believed).ok_or(Refusal::Issuer)?;
         if !issuer.issuer.algorithms.contains(&compact.header.algorithm) {
             return Err(Refusal::Algorithm);
         }

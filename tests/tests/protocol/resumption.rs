@@ -1,12 +1,12 @@
 //! A server that ends the stream of a call before its answer: the client resumes it, or mcpgw does.
 
 use anyhow::{Result, ensure};
-use mcpgw_tests::McpPeer;
+use mcpgw_tests::{McpPeer, until};
 use serde_json::{Value, json};
 
 use crate::{
     clients::{Client, Era, Wire},
-    scene::{Scene, Way, prefix},
+    scene::{KNOWN, Scene, Way, prefix},
 };
 
 const CLIENTS: [(Client, Era); 5] = [
@@ -52,9 +52,12 @@ fn a_call_whose_stream_its_server_ends_early_is_answered_all_the_same() -> Resul
     let whole: Value = serde_json::from_slice(&curl.output()?.stdout)?;
     ensure!(whole["result"]["content"][0]["text"] == "rested", "{whole}");
     calls += 1;
-    let audit = scene.agent.audit();
-    let ended = audit.iter().filter(|line| line["event"] == "tool_call");
-    let outcomes: Vec<&Value> = ended.map(|line| &line["outcome"]).collect();
+    let ended = || -> Vec<Value> {
+        let lines = scene.agent.audit().into_iter();
+        lines.filter(|line| line["event"] == "tool_call").collect()
+    };
+    until(KNOWN, "every call to be recorded", || ended().len() == calls)?;
+    let outcomes: Vec<Value> = ended().into_iter().map(|line| line["outcome"].clone()).collect();
     ensure!(outcomes == vec!["ok"; calls], "{outcomes:?}");
     Ok(())
 }

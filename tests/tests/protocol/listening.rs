@@ -1,14 +1,10 @@
 //! Modern clients that listen at servers of the legacy era, through the gateway: all in one session there, which has
 //! one stream.
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mcpgw_tests::{McpPeer, NetNs};
+use mcpgw_tests::{McpPeer, Process};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, Way};
@@ -18,83 +14,77 @@ const HEARD: Duration = Duration::from_secs(60);
 /// For something to be heard of a server that is well.
 const SOON: Duration = Duration::from_secs(6);
 
-/// A POST of a modern client.
-fn post(id: u32, method: &str, name: Option<&str>, mut params: Value) -> String {
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": {"name": "listener", "version": "1"},
-    });
-    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
-    let named = name.map(|name| format!("mcp-name: {name}\r\n")).unwrap_or_default();
-    format!(
-        "POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\naccept: application/json, \
-         text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: {method}\r\n{named}content-length: \
-         {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-/// A client's connection, and what it has read of it.
+/// A modern client's request on its way, and how much of what came was looked at.
 struct Client {
-    stream: TcpStream,
-    read: String,
+    process: Process,
+    seen: usize,
 }
 
 impl Client {
-    fn send(netns: &NetNs, gateway: SocketAddr, request: &str) -> Result<Self> {
-        let mut stream = netns.run(|| TcpStream::connect(gateway))?;
-        stream.set_read_timeout(Some(Duration::from_millis(200)))?;
-        stream.write_all(request.as_bytes())?;
-        let read = String::new();
-        Ok(Self { stream, read })
+    fn send(scene: &Scene, id: u32, method: &str, name: Option<&str>, mut params: Value) -> Result<Self> {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "listener", "version": "1"},
+        });
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+        let mut headers = vec![
+            "content-type: application/json".to_owned(),
+            "accept: application/json, text/event-stream".to_owned(),
+            "mcp-protocol-version: 2026-07-28".to_owned(),
+            format!("mcp-method: {method}"),
+        ];
+        headers.extend(name.map(|name| format!("mcp-name: {name}")));
+        let mut command = scene.pod(Way::Gateway).command("curl")?;
+        // With the line that ends an answer in JSON.
+        command.args(["--silent", "--no-buffer", "--write-out", "\n", "--data", &body]);
+        for header in &headers {
+            command.args(["--header", header]);
+        }
+        command.arg(scene.url(Way::Gateway, &scene.servers[0].1));
+        let process = Process::spawn("listener", command)?;
+        Ok(Self { process, seen: 0 })
     }
 
-    /// Whether something has come, or comes within a few seconds.
+    /// Waits for a line with this among those that were not looked at; all of these.
+    fn until(&mut self, what: &str) -> Result<String> {
+        self.within(what, HEARD)
+    }
+
+    fn within(&mut self, what: &str, limit: Duration) -> Result<String> {
+        let since = Instant::now();
+        loop {
+            let lines = self.process.stdout().all();
+            let fresh = &lines[self.seen..];
+            if fresh.iter().any(|line| line.contains(what)) {
+                let fresh = fresh.join("\n");
+                self.seen = lines.len();
+                return Ok(fresh);
+            }
+            ensure!(since.elapsed() < limit, "{what:?} did not come: {fresh:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Whether something comes within a few seconds that was not looked at.
     fn hears_soon(&mut self, what: &str) -> bool {
         self.within(what, SOON).is_ok()
     }
-
-    /// Reads until this has come; what came with it.
-    fn until(&mut self, what: &str) -> Result<String> {
-        self.within(what, HEARD)?;
-        Ok(std::mem::take(&mut self.read))
-    }
-
-    fn within(&mut self, what: &str, limit: Duration) -> Result<()> {
-        let since = Instant::now();
-        let mut chunk = [0; 4096];
-        while !self.read.contains(what) {
-            ensure!(since.elapsed() < limit, "{what:?} did not come: {:?}", self.read);
-            match self.stream.read(&mut chunk) {
-                Ok(0) => anyhow::bail!("ended before {what:?}: {:?}", self.read),
-                Ok(count) => self.read.push_str(&String::from_utf8_lossy(&chunk[..count])),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
 }
 
-fn call(netns: &NetNs, gateway: SocketAddr, tool: &str, arguments: Value) -> Result<()> {
-    let request = post(
-        9,
-        "tools/call",
-        Some(tool),
-        json!({"name": tool, "arguments": arguments}),
-    );
-    let answer = Client::send(netns, gateway, &request)?.until("\"id\":9")?;
+fn call(scene: &Scene, tool: &str, arguments: Value) -> Result<()> {
+    let params = json!({"name": tool, "arguments": arguments});
+    let answer = Client::send(scene, 9, "tools/call", Some(tool), params)?.until("\"id\":9")?;
     ensure!(answer.contains("\"result\""), "{answer}");
     Ok(())
 }
 
 /// Listens twice: to both resources, and to the second alone. `touch` has the server say that both changed.
-fn hear(netns: &NetNs, gateway: SocketAddr, uris: [&str; 2], touch: impl Fn() -> Result<()>) -> Result<[Client; 2]> {
+fn hear(scene: &Scene, uris: [&str; 2], touch: impl Fn(&Scene) -> Result<()>) -> Result<[Client; 2]> {
     let listen = |id, uris: &[&str]| {
         let params = json!({"notifications": {"resourceSubscriptions": uris}});
-        let mut client = Client::send(netns, gateway, &post(id, "subscriptions/listen", None, params))?;
-        let acknowledged = client.until("\n\n")?;
+        let mut client = Client::send(scene, id, "subscriptions/listen", None, params)?;
+        let acknowledged = client.until("subscriptions/acknowledged")?;
         for uri in uris {
             ensure!(acknowledged.contains(uri), "{uri}: {acknowledged}");
         }
@@ -102,7 +92,7 @@ fn hear(netns: &NetNs, gateway: SocketAddr, uris: [&str; 2], touch: impl Fn() ->
     };
     let mut both = listen(1, &uris).context("the first listener")?;
     let mut second = listen(2, &uris[1..]).context("the second listener")?;
-    touch()?;
+    touch(scene)?;
     let heard = both.until(uris[1])?;
     let heard = match heard.contains(uris[0]) {
         true => heard,
@@ -118,32 +108,32 @@ fn hear(netns: &NetNs, gateway: SocketAddr, uris: [&str; 2], touch: impl Fn() ->
 fn modern_clients_share_the_one_stream_of_a_legacy_server_and_hear_it_again_when_it_comes_back() -> Result<()> {
     let peers = [("everything", McpPeer::Everything), ("python", McpPeer::PythonSse)];
     let mut scene = Scene::new(&peers)?;
-    let gateway = scene.address(Way::Gateway, &scene.servers[0].1);
-    let netns = scene.pod(Way::Gateway).netns().try_clone()?;
     let notes = ["note://fixed", "note://other"];
-    let touch = || {
+    let touch = |scene: &Scene| {
         notes
             .iter()
-            .try_for_each(|uri| call(&netns, gateway, "python_touch", json!({ "uri": uri })))
+            .try_for_each(|uri| call(scene, "python_touch", json!({ "uri": uri })))
     };
-    let mut python = hear(&netns, gateway, notes, touch).context("python")?;
+    let mut python = hear(&scene, notes, touch).context("python")?;
     let document = |name: &str| format!("demo://resource/static/document/{name}.md");
     let (first, second) = (document("architecture"), document("features"));
-    let toggle = || call(&netns, gateway, "everything_toggle-subscriber-updates", json!({}));
-    let mut everything = hear(&netns, gateway, [&first, &second], toggle).context("everything")?;
+    let toggle = |scene: &Scene| call(scene, "everything_toggle-subscriber-updates", json!({}));
+    let mut everything = hear(&scene, [&first, &second], toggle).context("everything")?;
     // They only listen; the servers forget them.
     for (_, server) in &mut scene.servers {
         server.restart()?;
     }
     let since = Instant::now();
-    let again = |clients: &mut [Client; 2], uri: &str, touch: &dyn Fn() -> Result<()>| -> Result<()> {
+    let scene = &scene;
+    let again = |clients: &mut [Client; 2], uri: &str, touch: &dyn Fn(&Scene) -> Result<()>| -> Result<()> {
+        // What was said before the restart is no news.
         for client in clients.iter_mut() {
-            client.read.clear();
+            client.seen = client.process.stdout().count();
         }
         loop {
             ensure!(since.elapsed() < HEARD * 2, "{uri} is not heard again");
             // Until its session is open again, the server has nobody to tell.
-            if touch().is_ok() && clients.iter_mut().all(|client| client.hears_soon(uri)) {
+            if touch(scene).is_ok() && clients.iter_mut().all(|client| client.hears_soon(uri)) {
                 return Ok(());
             }
         }

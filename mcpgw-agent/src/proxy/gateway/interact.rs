@@ -146,14 +146,14 @@ impl Work {
     async fn answer(mut self, head: oneshot::Sender<Begun>) {
         // Nobody may be waiting for it any more.
         let begin = |begun| drop(head.send(begun));
-        let whole = |answer| Begun::Whole(Box::new(answer));
+        let answered = |answer| Begun::Whole(Box::new(answer));
         let next = match self.ask().await {
             Ok(Asking::Goes(next)) => next,
             Ok(Asking::Answered(status, whole, needs_input)) => {
                 let answer = done(&self.asked, status, whole, self.record, needs_input);
-                return begin(whole(Ok(answer)));
+                return begin(answered(Ok(answer)));
             }
-            Err(refused) => return begin(whole(refused.ending(Some(&self.asked.id), self.record))),
+            Err(refused) => return begin(answered(refused.ending(Some(&self.asked.id), self.record))),
         };
         begin(Begun::Stream);
         let conversation = Conversation {

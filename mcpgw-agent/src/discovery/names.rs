@@ -26,6 +26,15 @@ pub fn exposed(prefix: &str, own: &str) -> Arc<str> {
 /// Schemes of URIs that mean something to clients: these are never changed.
 const KNOWN_SCHEMES: [&str; 2] = ["ui:", "https:"];
 
+/// What URIs begin with that the gateway makes.
+const OWN_SCHEME: &str = "mcpgw+";
+
+/// Whether a server has no business with a URI, or a template: it would be another's at the gateway.
+pub fn is_reserved(uri: &str) -> bool {
+    let scheme = uri.get(..OWN_SCHEME.len());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(OWN_SCHEME))
+}
+
 /// The URI, or the template of URIs, of a server's resource at the gateway, where an older server has the same; `None`
 /// where it cannot be another: then it is the older one's alone.
 pub fn exposed_uri(server: &ObjectName, own: &str) -> Option<Arc<str>> {
@@ -35,7 +44,7 @@ pub fn exposed_uri(server: &ObjectName, own: &str) -> Option<Arc<str>> {
     };
     let is_known = KNOWN_SCHEMES.iter().any(|scheme| starts_with(scheme));
     // A scheme of its own; neither a namespace nor a name has a plus in it.
-    (!is_known).then(|| format!("mcpgw+{}+{}+{own}", server.namespace, server.name).into())
+    (!is_known).then(|| format!("{OWN_SCHEME}{}+{}+{own}", server.namespace, server.name).into())
 }
 
 /// What is wrong with a name that a server gets at the gateway.
@@ -56,6 +65,11 @@ pub enum Conflict {
         by: ObjectName,
         /// The URI at the gateway; `None`: it cannot be had there.
         shown: Option<Arc<str>>,
+    },
+    /// It would be what the gateway calls another's: it is not offered.
+    Reserved {
+        /// The URI at the server.
+        own: Arc<str>,
     },
     /// It is shown, but clients may cut or refuse it.
     Unusual {
@@ -85,6 +99,10 @@ impl std::fmt::Display for Conflict {
                     "UriConflict: {own} is a resource of {by} already, and goes there at the gateway"
                 )
             }
+            Self::Reserved { own } => write!(
+                f,
+                "ReservedUri: {own} begins as only URIs of the gateway do, and is not offered there"
+            ),
             Self::Unusual { name } => write!(
                 f,
                 "UnusualName: {name} is longer than {LONG} bytes or has characters that some clients refuse"
@@ -128,6 +146,14 @@ pub fn uri_conflicts<'a>(
     let mut found: HashMap<ObjectName, Vec<Conflict>> = HashMap::new();
     for (server, items) in servers {
         for item in items {
+            if is_reserved(&item.name) {
+                let own = Arc::clone(&item.name);
+                found
+                    .entry(server.clone())
+                    .or_default()
+                    .push(Conflict::Reserved { own });
+                continue;
+            }
             let owner = *owners.entry(&item.name).or_insert(server);
             if owner != server {
                 found.entry(server.clone()).or_default().push(Conflict::Uri {

@@ -12,6 +12,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     Shared,
     http_service::{self, Ended},
+    lease::Lease,
     limits::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, LINGER_TIMEOUT, MAX_LINGER_BYTES, WRITE_TIMEOUT},
     observed, passthrough,
     preface::{self, First},
@@ -19,7 +20,7 @@ use super::{
     secured::{Secured, secured, takes_name},
     tls::{Tls, is_http2},
 };
-use crate::identity::Caller;
+use crate::{identity::Caller, telemetry::Path};
 
 /// Serves a connection of this caller until it ends. Dropping the future breaks it off.
 pub(super) async fn serve(stream: TcpStream, caller: Arc<Caller>, room: Room, shared: Arc<Shared>) {
@@ -90,15 +91,20 @@ impl Connection {
         let Ok(Ok(name)) = name else {
             return self.close_refused("tls_timeout", stream).await;
         };
+        let lease = || {
+            let (caller, name) = (Arc::clone(caller), name.clone());
+            let unread = passthrough::Unread { caller, name };
+            Lease::new(shared, Path::Redirected, &plan, &self.caller, unread)
+        };
         match secured(servers, name.as_deref()) {
             Secured::Through(server) => {
                 if let Some(record) = passthrough::meant(server, &plan, caller, shared) {
-                    passthrough::serve(stream, record, server.wanted.timeouts, caller.destination).await;
+                    passthrough::serve(stream, record, server.wanted.timeouts, caller.destination, lease()).await;
                 }
             }
             Secured::Elsewhere(server, name) => {
                 let record = passthrough::elsewhere(server, name, caller, shared);
-                passthrough::serve(stream, record, server.wanted.timeouts, caller.destination).await;
+                passthrough::serve(stream, record, server.wanted.timeouts, caller.destination, lease()).await;
             }
             Secured::Refused(reason) => self.close_refused(reason, stream).await,
             Secured::Here(server, files) => match shared.certificates.of(files) {

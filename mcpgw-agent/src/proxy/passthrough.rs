@@ -1,6 +1,7 @@
 //! TLS that goes on unread: who may connect at all is all that is decided.
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::pin,
@@ -19,7 +20,11 @@ use tokio::{
 };
 use tokio_util::io::InspectReader;
 
-use super::{Shared, call};
+use super::{
+    Shared, call,
+    lease::{Lease, Terms},
+    secured::{Secured, secured},
+};
 use crate::{
     identity::Caller,
     mcp::params::Meta,
@@ -56,6 +61,36 @@ pub(super) fn meant(server: &Server, plan: &Plan, caller: &Arc<Caller>, shared: 
     };
     let record = record(shared, caller, server.name(), "", verdict, rule);
     (verdict != Verdict::Deny).then_some(record)
+}
+
+/// A connection that goes on unread, to be decided again: it outlives the plan by which it was let go on.
+pub(super) struct Unread {
+    /// Whose it is.
+    pub(super) caller: Arc<Caller>,
+    /// The name that the client asked for, where that was looked at.
+    pub(super) name: Option<String>,
+}
+
+impl Terms for Unread {
+    async fn again(&mut self, plan: &Arc<Plan>) -> Result<(), &'static str> {
+        let Self { caller, name } = self;
+        let there = plan.at(caller.destination);
+        match secured(there, name.as_deref()) {
+            Secured::Elsewhere(..) => Ok(()),
+            Secured::Here(..) => Err("tls"),
+            Secured::Refused(reason) => Err(reason),
+            Secured::Through(_) if caller.observed => Ok(()),
+            Secured::Through(_) => {
+                let is_denied =
+                    |server: &Arc<Server>| matches!(plan.decide_connection(server, caller), Decision::Deny { .. });
+                match must_be_seen(there, plan) {
+                    Some(reason) => Err(reason),
+                    None if there.iter().any(is_denied) => Err("denied"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 /// Why what is for these servers cannot go on unread: something decides about it that takes more than knowing who
@@ -102,9 +137,15 @@ fn record(
     })
 }
 
-/// Passes a connection's bytes on, both ways, until both sides have ended or nothing has come for the server's idle
-/// time.
-pub(super) async fn serve(mut stream: TcpStream, mut record: Record, timeouts: Timeouts, address: SocketAddr) {
+/// Passes a connection's bytes on, both ways, until both sides have ended, nothing has come for the server's idle time,
+/// or a plan comes into force that would refuse it.
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    mut record: Record,
+    timeouts: Timeouts,
+    address: SocketAddr,
+    mut lease: Lease,
+) {
     record.sent_to(address);
     record.leaving();
     let Ok(Ok(mut upstream)) = timeout(timeouts.connect, connect(address)).await else {
@@ -121,6 +162,7 @@ pub(super) async fn serve(mut stream: TcpStream, mut record: Record, timeouts: T
     let mut before = 0;
     let outcome = loop {
         tokio::select! {
+            _ = poll_fn(|context| lease.poll_over(context)) => break Outcome::Denied,
             copied = &mut copy => break copied.map_or(Outcome::Error, |_| Outcome::Ok),
             () = sleep(timeouts.idle) => match so_far() {
                 same if same == before => break Outcome::Error,

@@ -73,10 +73,14 @@ impl Hearing {
         allowed.then(|| shown.into_owned())
     }
 
-    /// The URI at the gateway of what a server has by this one.
-    pub(super) fn shown(&self, server: &ObjectName, own: &str) -> String {
-        let shown = self.now().map(|(_, view)| view.shown(server, own).into_owned());
-        shown.unwrap_or_else(|| own.to_owned())
+    /// The URIs at the gateway of what a server has by these.
+    pub(super) fn shown<'u>(&self, server: &ObjectName, own: impl Iterator<Item = &'u str>) -> Vec<String> {
+        let now = self.now();
+        let shown = |own: &'u str| match &now {
+            Some((_, view)) => view.shown(server, own).into_owned(),
+            None => own.to_owned(),
+        };
+        own.map(shown).collect()
     }
 
     /// Whether it may subscribe to a resource, whoever has it.

@@ -1,6 +1,9 @@
 //! What clients hear unasked: that lists and resources changed, what servers log, and what they ask.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -303,7 +306,11 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
     }
     let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
+    let mut seen_uris = HashSet::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
+        if !seen_uris.insert(uri.clone()) {
+            continue;
+        }
         // What is left out is not acknowledged, like what nobody has.
         let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
             continue;
@@ -369,7 +376,8 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                 .flatten()
                 .collect();
             let uris = &mut wanted.filter.resource_subscriptions;
-            uris.retain(|uri| opened.iter().any(|opened| opened.hears_of(uri)));
+            let heard: HashSet<String> = opened.iter().flat_map(Opened::uris).collect();
+            uris.retain(|uri| heard.contains(uri));
             let tasks = &mut wanted.filter.task_ids;
             tasks.retain(|sealed| opened.iter().any(|opened| opened.hears_of_task(sealed)));
             let filter = serde_json::to_string(&wanted.filter).unwrap_or_default();

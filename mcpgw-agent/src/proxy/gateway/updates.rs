@@ -142,14 +142,11 @@ impl Wished {
 }
 
 impl Opened {
-    /// Whether it hears of what the client knows by this URI.
-    pub(super) fn hears_of(&self, uri: &str) -> bool {
+    /// The URIs by which the client knows what it hears of.
+    pub(super) fn uris(&self) -> Vec<String> {
         match self {
-            Self::Own(subscription, _) => subscription.has(uri),
-            Self::Shared(common, listening) => {
-                let shown = |own: &str| common.hearing.shown(common.share.server(), own);
-                listening.uris().any(|own| shown(own) == uri)
-            }
+            Self::Own(subscription, _) => subscription.shown(),
+            Self::Shared(common, listening) => common.hearing.shown(common.share.server(), listening.uris()),
         }
     }
 
@@ -232,10 +229,10 @@ pub(super) struct Updates {
 }
 
 impl Subscription {
-    /// Whether it is the subscription to what the client knows by this URI.
-    pub(super) fn has(&self, uri: &str) -> bool {
-        let server = &self.upstream.server().name;
-        self.uris.iter().any(|own| self.hearing.shown(server, own) == uri)
+    /// The URIs by which the client knows what it is for.
+    fn shown(&self) -> Vec<String> {
+        let own = self.uris.iter().map(String::as_str);
+        self.hearing.shown(&self.upstream.server().name, own)
     }
 
     /// Subscribes; what changes from now on is heard.

@@ -392,6 +392,9 @@ impl List {
                 ""
             };
             for (item, offered) in kind.items(&server.catalogue).iter().enumerate() {
+                if !kind.is_prefixed() && names::is_reserved(&offered.name) {
+                    continue;
+                }
                 let name = names::exposed(prefix, &offered.name);
                 // The older server keeps a name, also where a rule hides it from this caller: a name never
                 // means one tool to one caller and another tool to the next.

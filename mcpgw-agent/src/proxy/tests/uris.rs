@@ -28,6 +28,32 @@ fn all<'a>(answer: &'a super::Answer, list: &str, key: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
+async fn no_server_has_a_uri_that_is_anothers_at_the_gateway() {
+    let thief = Offers {
+        resources: format!(r#"{{"uri":"demo://1","name":"r"}},{{"uri":"{OTHER}demo://1","name":"stolen"}}"#),
+        templates: r#"{"uriTemplate":"MCPGW+tools+b+{+rest}","name":"t"}"#.to_owned(),
+        ..offers()
+    };
+    let (a, b) = (
+        SessionServer::offering(thief).await,
+        SessionServer::offering(offers()).await,
+    );
+    let desired = gateway::desired(&[a.address, b.address]);
+    let proxied = gateway::start(desired.clone()).await;
+    let told = &proxied.discovery.offers(&desired)[0].problems;
+    assert_eq!(
+        told.iter()
+            .filter(|problem| problem.starts_with("ReservedUri: "))
+            .count(),
+        2,
+        "{told:?}"
+    );
+    let read = gateway::request("resources/read", json!({ "uri": format!("{OTHER}demo://1") }));
+    gateway::ask(&proxied, "", &read).await;
+    assert_eq!((a.called(), b.called()), (vec![], vec!["demo://1".to_owned()]));
+}
+
+#[tokio::test]
 async fn the_younger_servers_uri_is_another_at_the_gateway_and_works_like_any() {
     let (a, b) = (
         SessionServer::offering(offers()).await,

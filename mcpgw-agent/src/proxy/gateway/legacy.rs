@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
+use http::{Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::value::RawValue;
 
 use super::{
@@ -12,15 +12,15 @@ use super::{
         is_events,
         refused::Refused,
         relay::{Relay, Watch},
-        rewrite::{EventId, Rewrite, Rewriter, Rewritten},
+        rewrite::Rewriter,
     },
     Call, answer,
     calls::{Cancel, InFlight},
+    changes::{Changes, Own},
     collect::{self, CollectError},
     errors,
     forward::{self, Forwarded},
     hearing::Hearing,
-    link::Link,
     reads_events,
     resumption::{self, Places},
     session::Key,
@@ -28,18 +28,7 @@ use super::{
     tasks::TaskIds,
     uris::Uris,
 };
-use crate::mcp::{
-    AnswerObserver, Envelope, Kind,
-    error::code,
-    held::Held,
-    message::Peek,
-    method::Method,
-    params::MetaKey,
-    seal::{Owner, Sealer, ServerRequest, Token as _},
-    splice::{Splice, json_string},
-    sse::Line,
-    version::Era,
-};
+use crate::mcp::{AnswerObserver, Envelope, held::Held, params::MetaKey, splice::Splice, version::Era};
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
 const OF_THE_MODERN_ERA: [MetaKey; 4] = [
@@ -74,15 +63,20 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         Err(error) => return refuse(forward::unanswered(server, &error), record),
     };
     let mut again = true;
-    let (response, sent_id, in_flight) = loop {
-        // Callers that share a session may use the same ids.
-        let sent_id: Box<RawValue> = match session.shared {
-            true => raw(link.next_id()),
-            false => id.to_owned(),
-        };
-        let sent = match session.shared {
-            true => adapted(&body, &sent_id, call.era),
-            false => body.clone(),
+    let (response, sent_id, own, in_flight) = loop {
+        // Callers that share a session may use the same ids, and the same tokens of their progress.
+        let (sent_id, sent, own) = match session.shared {
+            true => {
+                let sent_id = raw(link.next_id());
+                let (sent, progress) = adapted(&body, &sent_id, call.era);
+                let own = Own {
+                    sent: sent_id.clone(),
+                    id: id.to_owned(),
+                    progress,
+                };
+                (sent_id, sent, Some(own))
+            }
+            false => (id.to_owned(), body.clone(), None),
         };
         if let Some(record) = &mut record {
             record.sent_to(link.address());
@@ -117,7 +111,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
                 if !response.status().is_success() {
                     in_flight.over();
                 }
-                break (response, sent_id, in_flight);
+                break (response, sent_id, own, in_flight);
             }
             Err(error) => return refuse(forward::unreachable(server, &error), record),
         }
@@ -132,7 +126,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         sealer: call.gateway.sealer.clone(),
         owner: session.owner,
         link: Arc::clone(&link),
-        restore: session.shared.then(|| (sent_id.clone(), id.to_owned())),
+        own,
         modern: call.era == Era::Modern,
         reads: forwarded.method == "resources/read",
         answers_questions: !session.shared,
@@ -208,245 +202,69 @@ fn raw(id: u64) -> Box<RawValue> {
     serde_json::value::to_raw_value(&id).unwrap_or_default()
 }
 
-/// The body with another id, and without what the modern era says of the client in every request: a server that
-/// knows that era too would take the request for one of it, and ask the client what only the gateway would hear.
-fn adapted(body: &Bytes, id: &RawValue, era: Era) -> Bytes {
+/// The body with another id, which is also the token of its progress, and without what the modern era says of the
+/// client in every request: a server that knows that era too would take the request for one of it, and ask the client
+/// what only the gateway would hear. Beside it the client's own token, if it wants to hear of progress.
+fn adapted(body: &Bytes, id: &RawValue, era: Era) -> (Bytes, Option<Box<RawValue>>) {
     // The name was spliced since the envelope was read, so that the places are sought again.
     let Ok(envelope) = Envelope::parse(body) else {
-        return body.clone();
+        return (body.clone(), None);
     };
     let mut splice = Splice::new(body);
     if let Some(span) = envelope.id_span() {
         splice.replace(span, id.get());
     }
+    let meta = &envelope.params.meta;
+    let token = meta.get(MetaKey::ProgressToken).filter(|token| !token.is_null());
     if era == Era::Modern
-        && let Some(meta) = envelope.params.meta.whole
-        && let Ok(mut members) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(meta.get())
+        && let Some(whole) = meta.whole
+        && let Ok(mut members) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(whole.get())
     {
         for key in OF_THE_MODERN_ERA {
             members.remove(key.as_str());
         }
-        splice.replace(meta.span(), serde_json::to_vec(&members).unwrap_or_default());
+        if token.is_some() {
+            members.insert(Cow::Borrowed(MetaKey::ProgressToken.as_str()), id);
+        }
+        splice.replace(whole.span(), serde_json::to_vec(&members).unwrap_or_default());
+    } else if let Some(token) = token {
+        splice.replace(token.span(), id.get());
     }
-    splice.finish()
-}
-
-impl Changes {
-    /// For a stream that is no call's.
-    pub(super) fn of_stream(
-        sealer: Sealer,
-        tasks: TaskIds,
-        owner: Owner,
-        link: Arc<Link>,
-        hearing: Arc<Hearing>,
-    ) -> Self {
-        Self {
-            in_flight: None,
-            hearing,
-            places: None,
-            uris: None,
-            tasks,
-            has_tasks: true,
-            sealer,
-            owner,
-            link,
-            restore: None,
-            modern: false,
-            reads: false,
-            answers_questions: true,
-        }
-    }
-}
-
-/// What changes in a legacy server's messages on their way to the client.
-pub(super) struct Changes {
-    /// The call whose answer these messages lead to.
-    pub(super) in_flight: Option<InFlight>,
-    pub(super) sealer: Sealer,
-    /// Seals the ids of events, where the client can resume the stream.
-    pub(super) places: Option<Places>,
-    pub(super) owner: Owner,
-    pub(super) link: Arc<Link>,
-    /// The id that the server knows, and the one that the client knows.
-    pub(super) restore: Option<(Box<RawValue>, Box<RawValue>)>,
-    pub(super) modern: bool,
-    pub(super) reads: bool,
-    /// Whether the client can be asked by the server.
-    pub(super) answers_questions: bool,
-    pub(super) tasks: TaskIds,
-    /// Whether the server may speak of tasks.
-    pub(super) has_tasks: bool,
-    /// What the client may hear of.
-    pub(super) hearing: Arc<Hearing>,
-    /// The URIs that are others for the client, if there are any.
-    pub(super) uris: Option<Uris>,
-}
-
-impl Changes {
-    /// Whether an answer in JSON is another for the client.
-    fn changes_answers(&self) -> bool {
-        self.modern || self.restore.is_some() || self.has_tasks || self.uris.is_some()
-    }
-
-    fn of_answer(&mut self, message: Bytes) -> Bytes {
-        self.in_flight.as_mut().into_iter().for_each(InFlight::over);
-        match Peek::new(&message).map(|peek| self.response(&message, &peek)) {
-            Ok(Rewritten::Replace(changed)) => changed,
-            _ => message,
-        }
-    }
-
-    fn response(&mut self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
-        let mut splice = Splice::new(message);
-        if let (Some((known, own)), Some(id)) = (&self.restore, &peek.id)
-            && id.get() == known.get()
-        {
-            splice.replace(id.span(), own.get().as_bytes().to_vec());
-            self.in_flight.as_mut().into_iter().for_each(InFlight::over);
-        }
-        if self.modern {
-            self.modernise(peek, &mut splice);
-        }
-        if self.has_tasks {
-            self.tasks.seal(message, peek, &mut splice);
-        }
-        if let Some(uris) = &self.uris {
-            uris.change(message, peek, &mut splice);
-        }
-        match splice.is_empty() {
-            true => Rewritten::Keep,
-            false => Rewritten::Replace(splice.finish()),
-        }
-    }
-
-    /// What a modern client expects in every answer.
-    fn modernise(&self, peek: &Peek<'_>, splice: &mut Splice<'_>) {
-        if let Ok(Some(result)) = peek.result()
-            && let Some(members) = result.members
-            && !result.is_typed
-        {
-            let kept = if self.reads {
-                r#","ttlMs":0,"cacheScope":"private""#
-            } else {
-                ""
-            };
-            let comma = if members.empty { "" } else { "," };
-            splice.insert(members.at, format!(r#""resultType":"complete"{kept}{comma}"#));
-        }
-        if let Some(other) = peek.error_code().and_then(errors::for_modern)
-            && let Some(part) = peek.error_code_part()
-        {
-            splice.replace(part.span(), other.to_string());
-        }
-    }
-
-    /// A question of the server's: its id becomes one that finds the way back.
-    fn question(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
-        let Some(part) = &peek.id else {
-            return Rewritten::Keep;
-        };
-        let Some(id) = part.raw() else {
-            return Rewritten::Keep;
-        };
-        if !self.answers_questions {
-            decline(&self.link, id, peek.method.as_deref() == Some("ping"));
-            return Rewritten::Drop;
-        }
-        let sealed = ServerRequest {
-            server: self.link.server().to_string(),
-            session: self.link.name().to_owned(),
-            id: id.to_owned(),
-            owner: self.owner,
-        }
-        .seal(&self.sealer);
-        let Ok(sealed) = sealed else {
-            decline(&self.link, id, false);
-            return Rewritten::Drop;
-        };
-        let mut splice = Splice::new(message);
-        splice.replace(part.span(), json_string(&sealed));
-        self.tasks.seal(message, peek, &mut splice);
-        Rewritten::Replace(splice.finish())
-    }
-}
-
-impl Changes {
-    /// That a resource changed, as the client hears it; `None` where it may not, or where it is another server's.
-    fn updated(&self, message: &Bytes, peek: &Peek<'_>) -> Option<Rewritten> {
-        let uri = peek.params().ok()?.uri?;
-        let own = uri.text()?;
-        let shown = self.hearing.hears(self.link.server(), &own)?;
-        if shown == *own {
-            return Some(Rewritten::Keep);
-        }
-        let mut splice = Splice::new(message);
-        splice.replace(uri.span(), json_string(&shown));
-        Some(Rewritten::Replace(splice.finish()))
-    }
-
-    /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
-    fn unheard(&self, said: &Peek<'_>) {
-        if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
-            decline(&self.link, id, said.method.as_deref() == Some("ping"));
-        }
-    }
-}
-
-/// Answers a question that no client can be asked.
-pub(super) fn decline(link: &Arc<Link>, id: &RawValue, ping: bool) {
-    let body = match ping {
-        true => answer::empty(id),
-        false => crate::mcp::error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None),
-    };
-    let link = Arc::clone(link);
-    tokio::spawn(async move {
-        if let Err(error) = link.send(body, &HeaderMap::new(), None).await {
-            tracing::debug!(server = %link.server(), %error, "a question was not answered");
-        }
-    });
-}
-
-impl Rewrite for Changes {
-    fn message(&mut self, message: &Bytes) -> Rewritten {
-        let Ok(peek) = Peek::new(message) else {
-            return Rewritten::Keep;
-        };
-        match peek.kind {
-            Kind::Response => self.response(message, &peek),
-            Kind::Request => self.question(message, &peek),
-            Kind::Notification if peek.method.as_deref().map(Method::of) == Some(Method::ResourceUpdated) => {
-                self.updated(message, &peek).unwrap_or(Rewritten::Drop)
-            }
-            Kind::Notification => self.tasks.message(message),
-        }
-    }
-
-    /// A client that has a session can resume the stream, if the id tells where.
-    fn event_id(&mut self, id: &Line) -> EventId {
-        let sealed = self.places.as_ref().and_then(|places| places.seal(&self.link, id));
-        sealed.map_or(EventId::None, EventId::Other)
-    }
+    (
+        splice.finish(),
+        token.and_then(|token| token.raw()).map(ToOwned::to_owned),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn adapted(body: &'static str, era: Era) -> String {
+    /// The body as it is sent, and the client's own token.
+    fn adapted(body: &'static str, era: Era) -> (String, Option<String>) {
         let id: Box<RawValue> = serde_json::from_str("7").unwrap();
-        let body = super::adapted(&Bytes::from_static(body.as_bytes()), &id, era);
-        String::from_utf8(body.to_vec()).unwrap()
+        let (body, token) = super::adapted(&Bytes::from_static(body.as_bytes()), &id, era);
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        (body, token.map(|token| token.get().to_owned()))
     }
 
     #[test]
     fn what_the_modern_era_says_of_a_client_does_not_reach_a_session_and_all_else_does() {
         let body = r#"{"id":"a","method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"p","io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"v":[1, 2],"io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/logLevel":"info"}}}"#;
-        assert_eq!(
-            adapted(body, Era::Modern),
-            r#"{"id":7,"method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"progressToken":"p","v":[1, 2]}}}"#
-        );
-        assert_eq!(adapted(body, Era::Legacy), body.replace(r#""a""#, "7"));
+        let token = Some(r#""p""#.to_owned());
+        let sent = r#"{"id":7,"method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"progressToken":7,"v":[1, 2]}}}"#;
+        assert_eq!(adapted(body, Era::Modern), (sent.to_owned(), token.clone()));
+        let sent = body.replace(r#""a""#, "7").replace(r#""p""#, "7");
+        assert_eq!(adapted(body, Era::Legacy), (sent, token));
+    }
+
+    #[test]
+    fn who_wants_to_hear_of_no_progress_hears_of_none() {
         let bare = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
-        assert_eq!(adapted(bare, Era::Modern), bare.replace(":1", ":7"));
+        assert_eq!(adapted(bare, Era::Modern), (bare.replace(":1", ":7"), None));
+        let null = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"progressToken":null}}}"#;
+        for era in [Era::Modern, Era::Legacy] {
+            assert_eq!(adapted(null, era), (null.replace(":1", ":7"), None));
+        }
     }
 }

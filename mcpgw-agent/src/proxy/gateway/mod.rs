@@ -12,6 +12,7 @@
 //! tasks      ids of tasks, sealed; tasks/list
 //! forward    a request on its way to its server, in the server's era
 //! legacy     … to a server that knows sessions
+//! changes    what changes in such a server's messages on their way to the client
 //! modern     … to a server that knows none
 //! errors     error codes, from one era to the other
 //! interact   a modern server's questions, asked of a legacy client
@@ -36,6 +37,7 @@
 mod answer;
 mod batch;
 mod calls;
+mod changes;
 mod collect;
 mod errors;
 mod forward;

@@ -18,8 +18,8 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    changes,
     hear::{Ear, hear},
-    legacy,
     limits::{MAX_SUBSCRIPTIONS, SHARE_QUEUE},
     link::Link,
     session::Session,
@@ -241,7 +241,7 @@ impl Ear for All {
         match (message.kind, message.method.as_deref()) {
             (Kind::Request, method) => {
                 if let Some(id) = message.id.as_ref().and_then(|id| id.raw()) {
-                    legacy::decline(link, id, method == Some("ping"));
+                    changes::decline(link, id, method == Some("ping"));
                 }
             }
             (Kind::Notification, Some(method)) if Method::of(method) == Method::ResourceUpdated => {

@@ -27,6 +27,7 @@ mod resumption;
 mod rules;
 mod session_server;
 mod sessions;
+mod shared_sessions;
 mod streams;
 mod tasks;
 mod tls;

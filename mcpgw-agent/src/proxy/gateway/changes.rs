@@ -1,0 +1,252 @@
+//! What changes in a legacy server's messages on their way to the client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::value::RawValue;
+
+use super::{
+    super::rewrite::{EventId, Rewrite, Rewritten},
+    answer,
+    calls::InFlight,
+    errors,
+    hearing::Hearing,
+    link::Link,
+    resumption::Places,
+    tasks::TaskIds,
+    uris::Uris,
+};
+use crate::mcp::{
+    Kind,
+    error::code,
+    message::Peek,
+    method::Method,
+    seal::{Owner, Sealer, ServerRequest, Token as _},
+    splice::{Splice, json_string},
+    sse::Line,
+};
+
+/// What changes in a legacy server's messages on their way to the client.
+pub(super) struct Changes {
+    /// The call whose answer these messages lead to.
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) sealer: Sealer,
+    /// Seals the ids of events, where the client can resume the stream.
+    pub(super) places: Option<Places>,
+    pub(super) owner: Owner,
+    pub(super) link: Arc<Link>,
+    /// What the client calls its request, where the server knows that by another id.
+    pub(super) own: Option<Own>,
+    pub(super) modern: bool,
+    pub(super) reads: bool,
+    /// Whether the client can be asked by the server.
+    pub(super) answers_questions: bool,
+    pub(super) tasks: TaskIds,
+    /// Whether the server may speak of tasks.
+    pub(super) has_tasks: bool,
+    /// What the client may hear of.
+    pub(super) hearing: Arc<Hearing>,
+    /// The URIs that are others for the client, if there are any.
+    pub(super) uris: Option<Uris>,
+}
+
+/// What one client calls its request, in a session that it shares with others.
+pub(super) struct Own {
+    /// What the server knows the request by, and its progress.
+    pub(super) sent: Box<RawValue>,
+    /// The client's id of it.
+    pub(super) id: Box<RawValue>,
+    /// The client's token of its progress; `None`: it does not want to hear of that.
+    pub(super) progress: Option<Box<RawValue>>,
+}
+
+impl Changes {
+    /// For a stream that is no call's.
+    pub(super) fn of_stream(
+        sealer: Sealer,
+        tasks: TaskIds,
+        owner: Owner,
+        link: Arc<Link>,
+        hearing: Arc<Hearing>,
+    ) -> Self {
+        Self {
+            in_flight: None,
+            hearing,
+            places: None,
+            uris: None,
+            tasks,
+            has_tasks: true,
+            sealer,
+            owner,
+            link,
+            own: None,
+            modern: false,
+            reads: false,
+            answers_questions: true,
+        }
+    }
+
+    /// Whether an answer in JSON is another for the client.
+    pub(super) fn changes_answers(&self) -> bool {
+        self.modern || self.own.is_some() || self.has_tasks || self.uris.is_some()
+    }
+
+    pub(super) fn of_answer(&mut self, message: Bytes) -> Bytes {
+        self.in_flight.as_mut().into_iter().for_each(InFlight::over);
+        match Peek::new(&message).map(|peek| self.response(&message, &peek)) {
+            Ok(Rewritten::Replace(changed)) => changed,
+            _ => message,
+        }
+    }
+
+    fn response(&mut self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+        let mut splice = Splice::new(message);
+        if let (Some(own), Some(id)) = (&self.own, &peek.id)
+            && id.get() == own.sent.get()
+        {
+            splice.replace(id.span(), own.id.get().as_bytes().to_vec());
+            self.in_flight.as_mut().into_iter().for_each(InFlight::over);
+        }
+        if self.modern {
+            self.modernise(peek, &mut splice);
+        }
+        if self.has_tasks {
+            self.tasks.seal(message, peek, &mut splice);
+        }
+        if let Some(uris) = &self.uris {
+            uris.change(message, peek, &mut splice);
+        }
+        finished(splice)
+    }
+
+    /// What a modern client expects in every answer.
+    fn modernise(&self, peek: &Peek<'_>, splice: &mut Splice<'_>) {
+        if let Ok(Some(result)) = peek.result()
+            && let Some(members) = result.members
+            && !result.is_typed
+        {
+            let kept = if self.reads {
+                r#","ttlMs":0,"cacheScope":"private""#
+            } else {
+                ""
+            };
+            let comma = if members.empty { "" } else { "," };
+            splice.insert(members.at, format!(r#""resultType":"complete"{kept}{comma}"#));
+        }
+        if let Some(other) = peek.error_code().and_then(errors::for_modern)
+            && let Some(part) = peek.error_code_part()
+        {
+            splice.replace(part.span(), other.to_string());
+        }
+    }
+
+    /// A question of the server's: its id becomes one that finds the way back.
+    fn question(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+        let Some(part) = &peek.id else {
+            return Rewritten::Keep;
+        };
+        let Some(id) = part.raw() else {
+            return Rewritten::Keep;
+        };
+        if !self.answers_questions {
+            decline(&self.link, id, peek.method.as_deref() == Some("ping"));
+            return Rewritten::Drop;
+        }
+        let sealed = ServerRequest {
+            server: self.link.server().to_string(),
+            session: self.link.name().to_owned(),
+            id: id.to_owned(),
+            owner: self.owner,
+        }
+        .seal(&self.sealer);
+        let Ok(sealed) = sealed else {
+            decline(&self.link, id, false);
+            return Rewritten::Drop;
+        };
+        let mut splice = Splice::new(message);
+        splice.replace(part.span(), json_string(&sealed));
+        self.tasks.seal(message, peek, &mut splice);
+        Rewritten::Replace(splice.finish())
+    }
+
+    /// That a resource changed, as the client hears it; `None` where it may not, or where it is another server's.
+    fn updated(&self, message: &Bytes, peek: &Peek<'_>) -> Option<Rewritten> {
+        let uri = peek.params().ok()?.uri?;
+        let own = uri.text()?;
+        let shown = self.hearing.hears(self.link.server(), &own)?;
+        if shown == *own {
+            return Some(Rewritten::Keep);
+        }
+        let mut splice = Splice::new(message);
+        splice.replace(uri.span(), json_string(&shown));
+        Some(Rewritten::Replace(splice.finish()))
+    }
+
+    /// What the server says of progress: in a session that is shared, of this call's only.
+    fn progress(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+        let mut splice = Splice::new(message);
+        if let Some(own) = &self.own {
+            let token = peek.params().ok().and_then(|params| params.progress_token);
+            let told = token.filter(|token| token.get() == own.sent.get());
+            let (Some(token), Some(progress)) = (told, &own.progress) else {
+                return Rewritten::Drop;
+            };
+            splice.replace(token.span(), progress.get().as_bytes().to_vec());
+        }
+        self.tasks.seal(message, peek, &mut splice);
+        finished(splice)
+    }
+
+    /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
+    pub(super) fn unheard(&self, said: &Peek<'_>) {
+        if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
+            decline(&self.link, id, said.method.as_deref() == Some("ping"));
+        }
+    }
+}
+
+impl Rewrite for Changes {
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        let Ok(peek) = Peek::new(message) else {
+            return Rewritten::Keep;
+        };
+        match peek.kind {
+            Kind::Response => self.response(message, &peek),
+            Kind::Request => self.question(message, &peek),
+            Kind::Notification => match peek.method.as_deref().map(Method::of) {
+                Some(Method::ResourceUpdated) => self.updated(message, &peek).unwrap_or(Rewritten::Drop),
+                Some(Method::Progress) => self.progress(message, &peek),
+                _ => self.tasks.message(message),
+            },
+        }
+    }
+
+    /// A client that has a session can resume the stream, if the id tells where.
+    fn event_id(&mut self, id: &Line) -> EventId {
+        let sealed = self.places.as_ref().and_then(|places| places.seal(&self.link, id));
+        sealed.map_or(EventId::None, EventId::Other)
+    }
+}
+
+/// A message with what changed in it.
+fn finished(splice: Splice<'_>) -> Rewritten {
+    match splice.is_empty() {
+        true => Rewritten::Keep,
+        false => Rewritten::Replace(splice.finish()),
+    }
+}
+
+/// Answers a question that no client can be asked.
+pub(super) fn decline(link: &Arc<Link>, id: &RawValue, ping: bool) {
+    let body = match ping {
+        true => answer::empty(id),
+        false => crate::mcp::error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None),
+    };
+    let link = Arc::clone(link);
+    tokio::spawn(async move {
+        if let Err(error) = link.send(body, &HeaderMap::new(), None).await {
+            tracing::debug!(server = %link.server(), %error, "a question was not answered");
+        }
+    });
+}

@@ -30,7 +30,7 @@ use crate::{
     pins::{self, Pins},
     policy::{InForce, Plan},
     proxy::{self, Proxy},
-    resources::{Desired, HostAddresses, Server, Settings},
+    resources::{Desired, HostAddresses, NotGranted, Server, Settings},
     source::FileSource,
     telemetry::Telemetry,
     upstream::Upstreams,
@@ -85,6 +85,7 @@ impl Agent {
             Err(error) => return Err(why_taken(error, &socket).await),
         };
 
+        tell_not_granted(&[], &initial.not_granted);
         telemetry.set_audit(&initial.settings.audit);
         let plan = InForce::new(Plan::compile(&initial));
         let plan_generation = watch::Sender::new(initial.generation);
@@ -369,6 +370,7 @@ impl Publish {
             }
             self.restart_needed.send_replace(kept);
         }
+        tell_not_granted(&self.in_force.borrow().not_granted, &desired.not_granted);
         let hosts = self.hosts_in_force.borrow().clone();
         // What takes long comes first, so that all the rest is in force at nearly the same time.
         let plan = Plan::compile(&desired).with_hosts(&hosts);
@@ -381,6 +383,13 @@ impl Publish {
         self.plan.store(Arc::new(plan));
         self.plan_generation.send_replace(desired.generation);
         self.in_force.send_replace(Arc::new(desired));
+    }
+}
+
+/// Logs what is refused to servers and was not before.
+fn tell_not_granted(before: &[NotGranted], now: &[NotGranted]) {
+    for told in now.iter().filter(|told| !before.contains(told)) {
+        warn!(server = %told.server, "{told}");
     }
 }
 

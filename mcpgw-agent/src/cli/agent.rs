@@ -125,7 +125,6 @@ impl Agent {
             Some(gateway) => Some(proxy.listen(gateway)?),
             None => None,
         };
-        let (listening, tls) = listening.map_or((None, None), |open| (Some(open.guard), open.tls));
         let datapath =
             Arc::new(Datapath::start(options, in_force.subscribe(), hosts_in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
@@ -163,7 +162,10 @@ impl Agent {
                     Ok(())
                 }
             }),
-            certificate: Arc::new(move || tls.as_ref().and_then(|tls| tls.error())),
+            certificate: Arc::new({
+                let proxy = proxy.clone();
+                move || proxy.gateway_certificate_error()
+            }),
             reach: Arc::new({
                 let (upstreams, proxy) = (upstreams.clone(), proxy.clone());
                 move |server| {
@@ -213,6 +215,7 @@ impl Agent {
         };
         let publish = Publish {
             running,
+            proxy: Arc::clone(&proxy),
             telemetry: telemetry.clone(),
             issuers,
             engines,
@@ -314,6 +317,7 @@ async fn stop_datapath(datapath: Arc<Datapath>) {
 struct Publish {
     /// The settings that the agent started with.
     running: Settings,
+    proxy: Arc<Proxy>,
     telemetry: Arc<Telemetry>,
     issuers: Arc<Issuers>,
     engines: Arc<Engines>,
@@ -363,7 +367,9 @@ impl Publish {
     /// The servers first, then the plan that names them, so that a connection that the kernel hands over is never decided by an older one.
     fn publish(&self, desired: Arc<Desired>) {
         let mut desired = Arc::unwrap_or_clone(desired);
-        let kept = desired.settings.keep_until_restart(&self.running);
+        let kept = desired
+            .settings
+            .keep_until_restart(&self.running, &self.in_force.borrow().settings);
         if *self.restart_needed.borrow() != kept {
             for field in &kept {
                 warn!("{field} of ClusterMCPSettings has changed: restart the agent to bring the new value into force");
@@ -375,6 +381,9 @@ impl Publish {
         // What takes long comes first, so that all the rest is in force at nearly the same time.
         let plan = Plan::compile(&desired).with_hosts(&hosts);
         self.telemetry.set_audit(&desired.settings.audit);
+        if let Some(gateway) = &desired.settings.gateway {
+            self.proxy.put_tls_in_force(gateway.tls.as_ref());
+        }
         self.issuers.put_in_force(&desired.settings);
         self.engines.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);

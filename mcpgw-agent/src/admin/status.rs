@@ -76,7 +76,8 @@ pub struct ServerStatus {
     /// What is to become of direct dials: `Redirect`, `GatewayOnly` or `Off`.
     pub capture: String,
     /// How far the kernel knows its addresses: `Full`, `BestEffort(DNS)` for a host, which a caller may know by an
-    /// address that DNS has not told us, or `Off` where direct dials are left alone.
+    /// address that DNS has not told us, `Off` where direct dials are left alone, or `NotGranted` where its namespace
+    /// may have no server there, and nothing is done for it.
     pub programmed: String,
     /// Namespaces beside its own whose callers see it at the gateway; `*` for all.
     pub exposed_to: Vec<String>,
@@ -139,9 +140,9 @@ impl Component {
 
 pub(super) fn servers(desired: &Desired, hosts: &HostAddresses, reach: impl Fn(&Server) -> Reach) -> Vec<ServerStatus> {
     let captured = captured(desired.servers.iter().map(Arc::as_ref), hosts);
-    let status = |server: &Server, Reach { found, mut problems }: Reach| {
-        problems.extend(overruled(server, hosts, &captured));
-        problems.extend(doubts(server, desired));
+    let status = |server: &Server, programmed: &str, Reach { found, mut problems }: Reach| {
+        let not_granted = desired.not_granted.iter().filter(|told| told.server == server.name);
+        problems.extend(not_granted.map(ToString::to_string));
         ServerStatus {
             name: server.name.to_string(),
             addresses: server.places(),
@@ -151,7 +152,7 @@ pub(super) fn servers(desired: &Desired, hosts: &HostAddresses, reach: impl Fn(&
             transport: server.transport.as_str().to_owned(),
             prefix: server.prefix.to_string(),
             capture: server.capture.as_str().to_owned(),
-            programmed: programmed(server).to_owned(),
+            programmed: programmed.to_owned(),
             exposed_to: match &server.expose_to {
                 Expose::Own => Vec::new(),
                 Expose::Namespaces(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
@@ -165,12 +166,22 @@ pub(super) fn servers(desired: &Desired, hosts: &HostAddresses, reach: impl Fn(&
                 .collect(),
         }
     };
-    desired
-        .servers
-        .iter()
-        .map(|server| status(server, reach(server)))
-        .collect()
+    let served = desired.servers.iter().map(|server| {
+        let mut reach = reach(server);
+        reach.problems.extend(overruled(server, hosts, &captured));
+        reach.problems.extend(doubts(server, desired));
+        status(server, programmed(server), reach)
+    });
+    let refused = desired.refused.iter();
+    let mut all: Vec<ServerStatus> = served
+        .chain(refused.map(|server| status(server, NOT_GRANTED, Reach::default())))
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }
+
+/// [`ServerStatus::programmed`] of a server that the settings don't grant its place.
+const NOT_GRANTED: &str = "NotGranted";
 
 fn programmed(server: &Server) -> &'static str {
     match (server.capture, &server.backend) {

@@ -29,7 +29,15 @@ spec: {servers: [{name: calculator}]}
 apiVersion: mcpgw.dev/v1alpha1
 kind: ClusterMCPSettings
 metadata: {name: default}
-spec: {gateway: {listen: ['10.0.0.1:8080'], allowedOrigins: ['https://console.example']}}
+spec:
+  gateway: {listen: ['10.0.0.1:8080'], allowedOrigins: ['https://console.example']}
+  externalBackends: [{namespaces: [tools], addresses: [10.0.0.5/32]}]
+  exposure: [{namespaces: [tools], to: [agents]}]
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPServer
+metadata: {name: wanted, namespace: other}
+spec: {backend: {addresses: ['10.0.0.5:8080']}, prefix: w_}
 ---
 apiVersion: mcpgw.dev/v1alpha1
 kind: MCPPolicy
@@ -233,7 +241,15 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
         exposed_to: vec!["agents".to_owned()],
         policies: vec!["tools/all".to_owned()],
     };
-    assert_eq!(status.servers, [expected]);
+    let [refused, served] = &*status.servers else {
+        panic!("{:?}", status.servers)
+    };
+    assert_eq!(*served, expected);
+    assert_eq!((&*refused.name, &*refused.programmed), ("other/wanted", "NotGranted"));
+    let [problem] = &*refused.problems else {
+        panic!("{refused:?}")
+    };
+    assert!(problem.starts_with("NotGranted: externalBackends of ClusterMCPSettings does not grant 10.0.0.5"));
     let catalog = CatalogStatus {
         name: "tools/sums".to_owned(),
         path: "/mcp/sums".to_owned(),

@@ -30,7 +30,7 @@ use crate::{
     pins::{self, Pins},
     policy::{InForce, Plan},
     proxy::{self, Proxy},
-    resources::{Desired, HostAddresses, Server, Settings},
+    resources::{Desired, HostAddresses, NotGranted, Server, Settings},
     source::FileSource,
     telemetry::Telemetry,
     upstream::Upstreams,
@@ -85,6 +85,7 @@ impl Agent {
             Err(error) => return Err(why_taken(error, &socket).await),
         };
 
+        tell_not_granted(&[], &initial.not_granted);
         telemetry.set_audit(&initial.settings.audit);
         let plan = InForce::new(Plan::compile(&initial));
         let plan_generation = watch::Sender::new(initial.generation);
@@ -124,7 +125,6 @@ impl Agent {
             Some(gateway) => Some(proxy.listen(gateway)?),
             None => None,
         };
-        let (listening, tls) = listening.map_or((None, None), |open| (Some(open.guard), open.tls));
         let datapath =
             Arc::new(Datapath::start(options, in_force.subscribe(), hosts_in_force.subscribe(), proxy.clone()).await?);
         telemetry.observe_datapath(datapath.status());
@@ -162,7 +162,10 @@ impl Agent {
                     Ok(())
                 }
             }),
-            certificate: Arc::new(move || tls.as_ref().and_then(|tls| tls.error())),
+            certificate: Arc::new({
+                let proxy = proxy.clone();
+                move || proxy.gateway_certificate_error()
+            }),
             reach: Arc::new({
                 let (upstreams, proxy) = (upstreams.clone(), proxy.clone());
                 move |server| {
@@ -212,6 +215,7 @@ impl Agent {
         };
         let publish = Publish {
             running,
+            proxy: Arc::clone(&proxy),
             telemetry: telemetry.clone(),
             issuers,
             engines,
@@ -313,6 +317,7 @@ async fn stop_datapath(datapath: Arc<Datapath>) {
 struct Publish {
     /// The settings that the agent started with.
     running: Settings,
+    proxy: Arc<Proxy>,
     telemetry: Arc<Telemetry>,
     issuers: Arc<Issuers>,
     engines: Arc<Engines>,
@@ -362,17 +367,23 @@ impl Publish {
     /// The servers first, then the plan that names them, so that a connection that the kernel hands over is never decided by an older one.
     fn publish(&self, desired: Arc<Desired>) {
         let mut desired = Arc::unwrap_or_clone(desired);
-        let kept = desired.settings.keep_until_restart(&self.running);
+        let kept = desired
+            .settings
+            .keep_until_restart(&self.running, &self.in_force.borrow().settings);
         if *self.restart_needed.borrow() != kept {
             for field in &kept {
                 warn!("{field} of ClusterMCPSettings has changed: restart the agent to bring the new value into force");
             }
             self.restart_needed.send_replace(kept);
         }
+        tell_not_granted(&self.in_force.borrow().not_granted, &desired.not_granted);
         let hosts = self.hosts_in_force.borrow().clone();
         // What takes long comes first, so that all the rest is in force at nearly the same time.
         let plan = Plan::compile(&desired).with_hosts(&hosts);
         self.telemetry.set_audit(&desired.settings.audit);
+        if let Some(gateway) = &desired.settings.gateway {
+            self.proxy.put_tls_in_force(gateway.tls.as_ref());
+        }
         self.issuers.put_in_force(&desired.settings);
         self.engines.put_in_force(&desired.settings);
         self.upstreams.put_in_force(&desired.servers);
@@ -381,6 +392,13 @@ impl Publish {
         self.plan.store(Arc::new(plan));
         self.plan_generation.send_replace(desired.generation);
         self.in_force.send_replace(Arc::new(desired));
+    }
+}
+
+/// Logs what is refused to servers and was not before.
+fn tell_not_granted(before: &[NotGranted], now: &[NotGranted]) {
+    for told in now.iter().filter(|told| !before.contains(told)) {
+        warn!(server = %told.server, "{told}");
     }
 }
 

@@ -50,6 +50,10 @@ pub(super) fn render(desired: &Desired) -> String {
     for server in &desired.servers {
         table.row(["MCPServer".into(), server.name.to_string(), describe(server)]);
     }
+    for server in &desired.refused {
+        let says = format!("not granted: {}", describe(server));
+        table.row(["MCPServer".into(), server.name.to_string(), says]);
+    }
     for catalog in &desired.catalogs {
         let servers: Vec<&str> = catalog.servers.iter().map(|entry| &*entry.server.name).collect();
         let says = format!("/mcp/{}: {}", catalog.name.name, servers.join(", "));
@@ -85,7 +89,12 @@ pub(super) fn render(desired: &Desired) -> String {
         UnknownWorkloads::Refuse => "refused",
         UnknownWorkloads::Pass => "passed",
     };
-    format!("{table}{gateway}\nunknown workloads are {unknown}\nvalid\n")
+    let not_granted: String = desired
+        .not_granted
+        .iter()
+        .map(|told| format!("MCPServer {}: {told}\n", told.server))
+        .collect();
+    format!("{table}{not_granted}{gateway}\nunknown workloads are {unknown}\nvalid\n")
 }
 
 /// Which servers a policy governs.

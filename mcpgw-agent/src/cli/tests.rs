@@ -307,6 +307,24 @@ fn the_examples_are_valid() {
 }
 
 #[test]
+fn the_example_with_tenants_is_valid_and_says_what_is_not_granted() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/tenants");
+    let desired = FileSource::load(&examples).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown = check::render(&desired);
+    for line in [
+        "MCPServer  research/database  not granted: /mcp at 10.30.0.5:5432\n",
+        "MCPServer  research/notes     /mcp at 10.20.0.5:8080\n",
+        "direct dials are left alone; exposed to agents\n",
+        "MCPServer research/database: NotGranted: externalBackends of ClusterMCPSettings does not grant 10.30.0.5 to \
+         namespace research: ",
+        "MCPServer tools/search: NotGranted: exposure of ClusterMCPSettings does not let servers of namespace tools be \
+         shown to billing: ",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+}
+
+#[test]
 fn the_example_of_what_is_remembered_is_valid_and_its_redactions_add_up() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/telemetry");
     let desired = FileSource::load(&examples).unwrap_or_else(|errors| panic!("{errors}"));

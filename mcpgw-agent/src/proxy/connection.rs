@@ -67,7 +67,7 @@ impl Connection {
     }
 
     /// The certificate of the gateway, where the connection was meant for the gateway and it has one.
-    fn gateway_tls(&self) -> Option<&Arc<Tls>> {
+    fn gateway_tls(&self) -> Option<Arc<Tls>> {
         let at_gateway = self.shared.plan.load().gateway_at(self.caller.destination).is_some();
         self.shared.tls.get().filter(|_| at_gateway)
     }
@@ -79,7 +79,7 @@ impl Connection {
 
     async fn serve_tls(&self, stream: TcpStream) {
         if let Some(tls) = self.gateway_tls() {
-            return self.end_tls(tls, stream).await;
+            return self.end_tls(&tls, stream).await;
         }
         let Self { caller, shared, .. } = self;
         let plan = shared.plan.load_full();

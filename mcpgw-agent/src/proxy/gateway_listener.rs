@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{CertificateError, Proxy, Stop, Tls, listener::Accept};
+use super::{CertificateError, Proxy, Stop, listener::Accept};
 use crate::{datapath::ServeGuard, identity::Caller, resources::Gateway};
 
 /// Why a listener of the gateway cannot be opened.
@@ -25,22 +25,14 @@ pub enum ListenError {
     Certificate(#[from] CertificateError),
 }
 
-/// The gateway's listeners, open.
-pub struct Listening {
-    /// Dropped, they close.
-    pub guard: ServeGuard,
-    /// What TLS is spoken with; `None`: plain HTTP.
-    pub tls: Option<Arc<Tls>>,
-}
-
 impl Proxy {
     /// Listens where the gateway is to be, until the guard is dropped.
     ///
     /// # Errors
     ///
     /// When an address is taken, or is none of this node, or the certificate cannot be used: then nothing is opened.
-    pub fn listen(&self, gateway: &Gateway) -> Result<Listening, ListenError> {
-        let tls = gateway.tls.as_ref().map(Tls::open).transpose()?;
+    pub fn listen(&self, gateway: &Gateway) -> Result<ServeGuard, ListenError> {
+        self.shared.tls.begin(gateway.tls.as_ref())?;
         let _entered = self.runtime.enter();
         let open = |address: &SocketAddr| {
             let opened = std::net::TcpListener::bind(address).and_then(|listener| {
@@ -53,10 +45,6 @@ impl Proxy {
             })
         };
         let listeners: Arc<[TcpListener]> = gateway.listen.iter().map(open).collect::<Result<_, _>>()?;
-        if let Some(tls) = &tls {
-            // The gateway's TLS is the one that the agent starts with.
-            let _ = self.shared.tls.set(Arc::clone(tls));
-        }
         let stop = CancellationToken::new();
         let accept = Accept {
             listeners: Arc::clone(&listeners),
@@ -77,12 +65,9 @@ impl Proxy {
             stop: stop.clone(),
         };
         self.tasks.spawn_on(accept.run(), &self.runtime);
-        Ok(Listening {
-            guard: ServeGuard::new(Stop {
-                listeners,
-                _connections: stop.drop_guard(),
-            }),
-            tls,
-        })
+        Ok(ServeGuard::new(Stop {
+            listeners,
+            _connections: stop.drop_guard(),
+        }))
     }
 }

@@ -9,6 +9,7 @@
 //! stall       streams of HTTP/2 that their client does not read
 //! secured     what becomes of TLS to a server's address
 //! tls         TLS that ends here
+//! gateway_tls … at the gateway
 //! observed    connections of workloads that are only observed
 //! passthrough  TLS that goes on unread
 //! room        what the connections of one workload share
@@ -44,6 +45,7 @@ mod connection;
 mod exchange;
 mod gateway;
 mod gateway_listener;
+mod gateway_tls;
 mod http_service;
 mod lease;
 mod limit;
@@ -68,7 +70,7 @@ mod voices;
 
 use std::{
     net::{Shutdown, SocketAddr},
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -108,8 +110,8 @@ struct Shared {
     pins: Arc<Pins>,
     tokens: Arc<dyn Authenticator>,
     gateway: Gateway,
-    /// What TLS is spoken with at the gateway's addresses; not set: plain HTTP.
-    tls: OnceLock<Arc<Tls>>,
+    /// What TLS is spoken with at the gateway's addresses.
+    tls: GatewayTls,
     certificates: Certificates,
     /// Sessions on the redirected path.
     redirected: redirected::Known,
@@ -163,7 +165,7 @@ impl Shared {
             tokens,
             engines,
             gateway: Gateway::new(sealer),
-            tls: OnceLock::new(),
+            tls: GatewayTls::default(),
             certificates: Certificates::default(),
             redirected: redirected::Known::default(),
             pending: Arc::default(),
@@ -220,6 +222,17 @@ impl Proxy {
                 "still open after {limit:?}; ending them"
             );
         }
+    }
+
+    /// Speaks TLS with the certificate in these files at the gateway's addresses from the next connection on; `None`:
+    /// plain HTTP.
+    pub fn put_tls_in_force(&self, files: Option<&Certificate>) {
+        self.shared.tls.put_in_force(files);
+    }
+
+    /// Why the gateway's certificate, as it stands now, cannot be used; `None` if it is in force, or there is none.
+    pub fn gateway_certificate_error(&self) -> Option<String> {
+        self.shared.tls.get().and_then(|tls| tls.error())
     }
 
     /// Why the certificate by which TLS to a server ends here, as it stands now, cannot be used; `None` if it can, or
@@ -333,10 +346,11 @@ fn refuse_from_now_on(listeners: &[TcpListener]) {
     }
 }
 
-pub use gateway_listener::{ListenError, Listening};
+pub use gateway_listener::ListenError;
 pub use tls::{CertificateError, Tls};
 
 use gateway::Gateway;
+use gateway_tls::GatewayTls;
 use pending::Pending;
 use tls::Certificates;
 use voices::Voices;

@@ -35,7 +35,8 @@ pub struct Tls {
 #[derive(Debug)]
 struct Built {
     changed: Changed,
-    config: Arc<ServerConfig>,
+    /// `None` while there was no good one yet.
+    config: Option<Arc<ServerConfig>>,
     /// Why the files as they stand now cannot be used.
     error: Option<String>,
 }
@@ -106,16 +107,39 @@ impl Tls {
         Ok(Arc::new(Self {
             built: Mutex::new(Built {
                 changed,
-                config: Arc::new(build(files)?),
+                config: Some(Arc::new(build(files)?)),
                 error: None,
             }),
             files: files.clone(),
         }))
     }
 
+    /// With the certificate and key in these files; until they can be used with those of `before`, if any.
+    pub(super) fn follow(files: &Certificate, before: Option<&Self>) -> Arc<Self> {
+        let changed = changed(files);
+        let (config, error) = match build(files) {
+            Ok(config) => (Some(Arc::new(config)), None),
+            Err(error) => {
+                tracing::warn!(%error, "a certificate cannot be used");
+                (before.and_then(Self::config), Some(error.to_string()))
+            }
+        };
+        Arc::new(Self {
+            built: Mutex::new(Built { changed, config, error }),
+            files: files.clone(),
+        })
+    }
+
+    /// Whether it is in these files.
+    pub(super) fn is_of(&self, files: &Certificate) -> bool {
+        self.files == *files
+    }
+
     /// Shakes hands with a client.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsAcceptor::from(self.config()).accept(stream).await
+        let config = self.config();
+        let config = config.ok_or_else(|| io::Error::other("there is no certificate that can be used"))?;
+        TlsAcceptor::from(config).accept(stream).await
     }
 
     /// Why the files as they stand now cannot be used; `None` if they are in force.
@@ -124,7 +148,7 @@ impl Tls {
         self.built.lock().unwrap_or_else(PoisonError::into_inner).error.clone()
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
+    fn config(&self) -> Option<Arc<ServerConfig>> {
         let changed = changed(&self.files);
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if built.changed != changed {
@@ -132,7 +156,7 @@ impl Tls {
             match build(&self.files) {
                 Ok(config) => {
                     tracing::info!(file = %self.files.certificate.display(), "a certificate has changed");
-                    built.config = Arc::new(config);
+                    built.config = Some(Arc::new(config));
                     built.error = None;
                 }
                 Err(error) => {
@@ -141,7 +165,7 @@ impl Tls {
                 }
             }
         }
-        Arc::clone(&built.config)
+        built.config.clone()
     }
 }
 

@@ -8,9 +8,9 @@ use super::{
     bounds::MAX_WORKLOADS,
     catalog, conflicts,
     document::{Document, Origin, Resource, Spot},
-    policy,
+    granted, policy,
     problem::{Problem, quote},
-    workload,
+    server, workload,
 };
 
 /// Puts documents together. What is reported makes the result void.
@@ -45,6 +45,7 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
             Resource::Settings(settings) => desired.settings = settings,
         }
     }
+    let servers = hold_to_grants(servers, &mut desired);
     conflicts::check(&servers, desired.settings.gateway.as_ref(), problems);
     check_cgroups(&workloads, problems);
     check_targets(&policies, &names, problems);
@@ -66,6 +67,22 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
         &catalog.name
     });
     desired
+}
+
+/// Takes out what the settings don't grant, before anything else: a server that may not be somewhere takes nobody's
+/// place there.
+fn hold_to_grants(servers: Vec<(Origin, server::Parsed)>, desired: &mut Desired) -> Vec<(Origin, server::Parsed)> {
+    let (mut kept, mut refused, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    for (origin, server::Parsed { server, spots }) in servers {
+        match granted::hold(server, &desired.settings, &mut told) {
+            Ok(server) => kept.push((origin, server::Parsed { server, spots })),
+            Err(server) => refused.push(server),
+        }
+    }
+    told.sort_by(|a, b| a.server.cmp(&b.server));
+    desired.not_granted = told;
+    desired.refused = sorted(refused.into_iter(), |server| &server.name);
+    kept
 }
 
 fn sorted<T>(resources: impl Iterator<Item = T>, name: impl Fn(&T) -> &ObjectName) -> Vec<Arc<T>> {

@@ -24,8 +24,12 @@ pub const MAX_HOST_BYTES: usize = 253;
 pub const MAX_PREFIX_BYTES: usize = 32;
 /// Paths beside its endpoint that callers of one server may read.
 pub const MAX_OTHER_PATHS: usize = 64;
-/// Namespaces that one server is exposed to.
+/// Namespaces that one server is exposed to, or that one grant is for.
 pub const MAX_EXPOSED: usize = 256;
+/// Entries of `externalBackends`, and of `exposure`.
+pub const MAX_GRANTS: usize = 256;
+/// Hosts, and networks, of one such entry.
+pub const MAX_GRANTED: usize = 256;
 /// Shortest timeout.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// Longest timeout.

@@ -7,16 +7,17 @@
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
-//! backend, timeouts, gateway, issuer, authentication, credential, audit, payloads, limit, rule, caller   parts of a kind
+//! backend, timeouts, gateway, issuer, authentication, credential, audit, payloads, limit, rule, caller, grants   parts of a kind
 //! annotated  what a rule wants of a tool's annotations; requirement: of a server's labels
 //! authorization  policies as types
 //! engine     services outside that are asked about calls
 //! token      whose tokens are believed, as types
 //! pattern    a glob over names; globs reads lists of them
 //! json_path  places in a JSON value
-//! address, host, labels, name, path, tls, url  values that several kinds share
+//! address, host, labels, name, namespaces, path, tls, url  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
+//! granted    whether a server asks for more than its namespace may have
 //! captured   what becomes of direct dials of each address
 //! restart    what a running agent cannot take over
 //! bounds     every limit, by name
@@ -41,12 +42,15 @@ mod engine;
 mod fields;
 mod gateway;
 mod globs;
+mod granted;
+mod grants;
 mod host;
 mod issuer;
 mod json_path;
 mod labels;
 mod limit;
 mod name;
+mod namespaces;
 mod path;
 mod pattern;
 mod payloads;

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    Backend, Capture, ClientTls, Expose, Labels, ObjectName, Pin, Server, Timeouts, Transport, backend,
-    bounds::{MAX_EXPOSED, MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
+    Backend, Capture, ClientTls, Expose, Labels, Namespaces, ObjectName, Pin, Server, Timeouts, Transport, backend,
+    bounds::{MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
     credential,
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
-    name, path,
+    namespaces, path,
     problem::quote,
     timeouts, tls,
-    yaml::Value,
 };
 
 const SPEC: Schema = Schema {
@@ -206,27 +205,9 @@ fn other_paths(field: &Field, endpoint: Option<&str>, sink: &mut Sink) -> Option
 fn expose_to(field: &Field, sink: &mut Sink) -> Option<Expose> {
     let fields = field.fields(&EXPOSE, sink)?;
     let advice = "leave exposeTo out to show the server to its own namespace only";
-    let list = fields.required("namespaces", sink)?.list(MAX_EXPOSED, advice, sink)?;
-    let is_star = |field: &Field| matches!(&field.node.value, Value::Text(text) if text == "*");
-    if let [only] = &*list
-        && is_star(only)
-    {
-        return Some(Expose::Everyone);
-    }
-    let mut namespaces: Vec<Arc<str>> = Vec::new();
-    for field in &list {
-        if is_star(field) {
-            field.report(sink, "\"*\" is every namespace: write it alone");
-            continue;
-        }
-        let Some(namespace) = name::namespace(field, sink) else {
-            continue;
-        };
-        if namespaces.iter().any(|known| **known == *namespace) {
-            field.report(sink, format!("{} is listed twice", quote(namespace)));
-        } else {
-            namespaces.push(namespace.into());
-        }
-    }
-    Some(Expose::Namespaces(namespaces))
+    let list = fields.required("namespaces", sink)?;
+    Some(match namespaces::read(&list, advice, sink)? {
+        Namespaces::All => Expose::Everyone,
+        Namespaces::These(namespaces) => Expose::Namespaces(namespaces),
+    })
 }

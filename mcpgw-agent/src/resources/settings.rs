@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Settings, UnknownWorkloads, audit, engine,
     fields::{Field, Schema, Sink},
-    gateway, issuer, path, url,
+    gateway, grants, issuer, path, url,
 };
 
 const SPEC: Schema = Schema {
@@ -19,8 +19,10 @@ const SPEC: Schema = Schema {
         "audit",
         "rateLimitService",
         "extAuthz",
+        "externalBackends",
+        "exposure",
     ],
-    later: &["externalBackends", "sessionKeys"],
+    later: &["sessionKeys"],
 };
 
 pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
@@ -65,6 +67,14 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         Some(field) => engine::ext_authz(&field, sink).map(|engine| Some(engine.into())),
         None => Some(None),
     };
+    let external_backends = match spec.optional("externalBackends") {
+        Some(field) => grants::backends(&field, sink).map(Some),
+        None => Some(None),
+    };
+    let exposure = match spec.optional("exposure") {
+        Some(field) => grants::exposure(&field, sink).map(Some),
+        None => Some(None),
+    };
     Some(Settings {
         unknown_workloads: unknown_workloads?,
         gateway: gateway?,
@@ -75,5 +85,7 @@ pub(super) fn read(spec: &Field, sink: &mut Sink) -> Option<Settings> {
         issuers: issuers?,
         rate_limit_service: rate_limit_service?,
         ext_authz: ext_authz?,
+        external_backends: external_backends?,
+        exposure: exposure?,
     })
 }

@@ -59,6 +59,11 @@ struct Said {
 /// Decides.
 pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Answer> {
     let plan = Plan::compile(desired);
+    let told = || desired.not_granted.iter().filter(|told| told.server == question.server);
+    if desired.refused.iter().any(|server| server.name == question.server) {
+        let told: Vec<String> = told().map(ToString::to_string).collect();
+        bail!("MCPServer {} is not served: {}", question.server, told.join("; "));
+    }
     let server = plan
         .server(&question.server)
         .with_context(|| format!("there is no MCPServer {} in the configuration", question.server))?;
@@ -111,6 +116,7 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
     }
     if !plan.sees(&caller, server) {
         text += "\nAt the gateway this caller does not see the server (exposeTo)";
+        text.extend(told().map(|told| format!("\n{told}")));
     }
     let said = |(rule, action, enforcement, considered)| {
         let in_force = enforcement == Enforcement::Enforce;

@@ -6,6 +6,21 @@ use super::*;
 
 const CONFIGURATION: &str = r#"
 apiVersion: mcpgw.dev/v1alpha1
+kind: ClusterMCPSettings
+metadata: {name: default}
+spec: {externalBackends: [{namespaces: [tools, other], addresses: [10.0.0.0/8]}], exposure: []}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPServer
+metadata: {name: files, namespace: elsewhere}
+spec: {backend: {addresses: ["10.0.0.5:80"]}}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPServer
+metadata: {name: shown, namespace: other}
+spec: {backend: {addresses: ["10.0.0.7:80"]}, exposeTo: {namespaces: [agents]}}
+---
+apiVersion: mcpgw.dev/v1alpha1
 kind: MCPServer
 metadata: {name: files, namespace: tools}
 spec: {backend: {addresses: ["10.0.0.5:80"]}}
@@ -87,6 +102,23 @@ fn a_workload_stands_for_its_service_account_and_claims_for_a_token() {
     assert!(about(&["--claims", claims, "--tool", "write"]).starts_with("allow (tools/p#2)"));
     assert!(about(&["--identity", "agents/other", "--tool", "write"]).contains("answered like what does not exist"));
     assert!(about(&["--identity", "agents/reader", "--prompt", "x"]).starts_with("deny (default-deny)"));
+}
+
+#[test]
+fn what_the_settings_do_not_grant_is_the_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let ask = |server| {
+        let flags = ["--identity", "agents/reader", "--tool", "x", "--server", server];
+        explain(directory.path(), &flags)
+    };
+    let refused = ask("elsewhere/files").unwrap_err().to_string();
+    let expected = "MCPServer elsewhere/files is not served: NotGranted: externalBackends of ClusterMCPSettings does \
+                    not grant 10.0.0.5 to namespace elsewhere";
+    assert!(refused.starts_with(expected), "{refused}");
+    let unseen = ask("other/shown").unwrap();
+    let expected = "does not see the server (exposeTo)\nNotGranted: exposure of ClusterMCPSettings does not let servers \
+                    of namespace other be shown to agents";
+    assert!(unseen.contains(expected), "{unseen}");
 }
 
 #[test]

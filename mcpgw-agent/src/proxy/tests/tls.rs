@@ -103,7 +103,7 @@ async fn secured_gateway() -> (Proxied, Files, TlsConnector, SessionServer) {
     let (files, connector) = Files::new();
     let server = SessionServer::start().await;
     let proxied = gateway::start(gateway::desired(&[server.address])).await;
-    proxied.shared.tls.set(Tls::open(&files.files).unwrap()).unwrap();
+    proxied.shared.tls.begin(Some(&files.files)).unwrap();
     (proxied, files, connector, server)
 }
 
@@ -137,6 +137,46 @@ async fn plain_http_is_told_that_tls_is_spoken_there() {
         (&line["reason"], &line["path"]),
         (&"plain_http".into(), &"gateway".into())
     );
+}
+
+#[tokio::test]
+async fn the_gateway_goes_on_with_a_certificate_in_other_files_and_with_none() {
+    let (proxied, _files, first, _server) = secured_gateway().await;
+    let tls = &proxied.shared.tls;
+    let error = || tls.get().unwrap().error();
+    // One that is open stays as it is.
+    let open = secure(&proxied, &first).await.unwrap();
+    let (other, second) = Files::new();
+    tls.put_in_force(Some(&other.files));
+    assert!(secure(&proxied, &first).await.is_err() && secure(&proxied, &second).await.is_ok());
+    let answer = exchange(open, &post("", LIST)).await;
+    assert_eq!(answer.body["result"]["tools"][0]["name"], "a_add");
+
+    // Files that are not there yet: the last good one stays until they are.
+    let (late, third) = Files::new();
+    let key = std::fs::read(&late.files.key).unwrap();
+    std::fs::remove_file(&late.files.key).unwrap();
+    tls.put_in_force(Some(&late.files));
+    assert!(secure(&proxied, &second).await.is_ok());
+    assert!(error().unwrap().contains("cannot read"), "{:?}", error());
+    std::fs::write(&late.files.key, key).unwrap();
+    assert!(secure(&proxied, &third).await.is_ok() && secure(&proxied, &second).await.is_err());
+    assert_eq!(error(), None);
+
+    tls.put_in_force(None);
+    assert!(secure(&proxied, &third).await.is_err());
+    let plain = Answer::of(&proxied.exchange(post("", LIST)).await);
+    assert_eq!(plain.body["result"]["tools"][0]["name"], "a_add");
+
+    // Where TLS is asked for and there is no certificate yet, nobody is served by plain HTTP meanwhile.
+    let key = std::fs::read(&late.files.key).unwrap();
+    std::fs::remove_file(&late.files.key).unwrap();
+    tls.put_in_force(Some(&late.files));
+    assert!(secure(&proxied, &third).await.is_err());
+    let answer = proxied.exchange(post("", LIST)).await;
+    assert!(answer.ends_with("begin with https://\n"), "{answer}");
+    std::fs::write(&late.files.key, key).unwrap();
+    assert!(secure(&proxied, &third).await.is_ok());
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! server    an MCP server
+//! grants    what namespaces may have beyond what is their own
 //! settings  node-wide settings
 //! ```
 
+mod grants;
 mod server;
 mod settings;
 
@@ -16,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+pub use grants::*;
 pub use server::*;
 pub use settings::*;
 
@@ -62,6 +65,11 @@ pub struct Desired {
     /// Servers, ordered by namespace and name. Two that share an address, or a host and port, differ in their
     /// paths and agree in `clientTLS`, which is decided before a path is known.
     pub servers: Vec<Arc<Server>>,
+    /// Servers at places that the settings don't grant their namespaces, in the same order: nothing is done for them.
+    pub refused: Vec<Arc<Server>>,
+    /// What servers ask for that the settings don't grant, in the order of the servers' names: why each of `refused`
+    /// is, and to whom others are not shown.
+    pub not_granted: Vec<NotGranted>,
     /// Workloads, ordered by namespace and name; no two share a cgroup.
     pub workloads: Vec<Arc<Workload>>,
     /// Policies: those of the cluster first, then ordered by namespace and name.

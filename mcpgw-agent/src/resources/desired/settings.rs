@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use super::{BackendGrant, ExposureGrant};
 use crate::resources::{Authentication, ExtAuthz, Issuer, JsonPath, RateLimitService};
 
 /// Node-wide settings (`ClusterMCPSettings`).
@@ -26,6 +27,11 @@ pub struct Settings {
     pub rate_limit_service: Option<Arc<RateLimitService>>,
     /// What is asked about each request that the rules allow; `None`: nothing is.
     pub ext_authz: Option<Arc<ExtAuthz>>,
+    /// Where the servers of which namespaces may be. `None`: anywhere, for the files of one machine are the operator's
+    /// own word. A source whose writers are tenants gives none of them anything where the settings say nothing.
+    pub external_backends: Option<Vec<BackendGrant>>,
+    /// To whom the servers of which namespaces may be shown; `None`: as they ask. As with `external_backends`.
+    pub exposure: Option<Vec<ExposureGrant>>,
 }
 
 /// How the audit log is kept; changes while it is written.

@@ -259,12 +259,12 @@ fn arguments_are_in_the_audit_log_only_where_settings_ask_for_them() {
 fn what_a_running_agent_cannot_take_over_is_put_back_and_named() {
     let running = settings(&format!("{{gateway: {{{LISTEN}, allowedOrigins: [\"https://a.b\"]}}}}"));
     let mut same = running.clone();
-    assert!(same.keep_until_restart(&running).is_empty() && same == running);
+    assert!(same.keep_until_restart(&running, &running).is_empty() && same == running);
 
     let mut moved = settings(
         "{unknownWorkloads: Refuse, sessionKeysFile: /k, pinsDirectory: /p, gateway: {listen: [\"127.0.0.1:1\"], tls: {certificateFile: /c, keyFile: /k}}}",
     );
-    let kept = moved.keep_until_restart(&running);
+    let kept = moved.keep_until_restart(&running, &running);
     let fields = ["listen", "tls", "authentication"].map(|field| format!("spec.gateway.{field}"));
     assert_eq!(kept[..3], fields);
     assert_eq!(kept[3..], ["spec.sessionKeysFile", "spec.pinsDirectory"]);
@@ -280,9 +280,43 @@ fn what_a_running_agent_cannot_take_over_is_put_back_and_named() {
     assert_eq!(moved, expected);
 
     let mut gone = settings("{}");
-    assert_eq!(gone.keep_until_restart(&running), ["spec.gateway"]);
+    assert_eq!(gone.keep_until_restart(&running, &running), ["spec.gateway"]);
     assert_eq!(gone.gateway, running.gateway);
     let mut new = running.clone();
-    assert_eq!(new.keep_until_restart(&Settings::default()), ["spec.gateway"]);
+    assert_eq!(
+        new.keep_until_restart(&Settings::default(), &Settings::default()),
+        ["spec.gateway"]
+    );
     assert_eq!(new.gateway, None);
+}
+
+#[test]
+fn a_running_agent_takes_over_a_certificate_where_it_listens_and_not_elsewhere() {
+    let at = |listen: &str, tls: &str| settings(&format!("{{gateway: {{listen: [\"{listen}\"]{tls}}}}}"));
+    let (first, second) = (
+        ", tls: {certificateFile: /a, keyFile: /a.key}",
+        ", tls: {certificateFile: /b, keyFile: /b.key}",
+    );
+    let (here, elsewhere) = ("10.0.0.1:8080", "127.0.0.1:1");
+    let started = at(here, first);
+    for tls in ["", second] {
+        let wanted = at(here, tls);
+        let mut taken = wanted.clone();
+        assert!(taken.keep_until_restart(&started, &started).is_empty(), "{tls}");
+        assert_eq!(taken, wanted);
+    }
+    // It was given another while it ran, and is to move: until then it keeps that one.
+    let in_force = at(here, second);
+    for tls in ["", first] {
+        let mut moved = at(elsewhere, tls);
+        let kept = moved.keep_until_restart(&started, &in_force);
+        assert!(
+            kept.contains(&"spec.gateway.tls") && kept.contains(&"spec.gateway.listen"),
+            "{kept:?}"
+        );
+        assert_eq!(moved, in_force);
+    }
+    let mut gone = settings("{}");
+    assert_eq!(gone.keep_until_restart(&started, &in_force), ["spec.gateway"]);
+    assert_eq!(gone, in_force);
 }

@@ -42,12 +42,7 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
             "spec.gateway.tls",
             &["secretRef"],
         ),
-        (
-            "ClusterMCPSettings",
-            "{LATER: 1}",
-            "spec",
-            &["externalBackends", "sessionKeys"],
-        ),
+        ("ClusterMCPSettings", "{LATER: 1}", "spec", &["sessionKeys"]),
     ];
     for (kind, spec, path, fields) in table {
         for field in *fields {

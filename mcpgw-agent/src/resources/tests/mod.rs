@@ -8,6 +8,7 @@ mod conflicts;
 mod credentials;
 mod engines;
 mod gateway;
+mod grants;
 mod hostile;
 mod issuers;
 mod later;

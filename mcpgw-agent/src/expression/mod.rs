@@ -6,6 +6,7 @@
 //! node       the checked tree
 //! macros     has, all, exists, exists_one
 //! fold       what is known before any call
+//! narrow     what variables must be for it to hold
 //! eval       evaluates, within a budget
 //! value      values, and how they compare
 //! ```
@@ -19,6 +20,7 @@ mod check;
 mod eval;
 mod fold;
 mod macros;
+mod narrow;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ mod variables;
 use std::sync::Arc;
 
 pub use eval::{Failure, Fault};
+pub use narrow::{Narrow, Never};
 pub use value::Value;
 pub use variables::{Variable, Variables};
 
@@ -117,6 +120,9 @@ impl Expression {
         if let Node::Constant(Value::Bool(false)) = tree {
             return Err(Refused::whole("is always false: the rule would never match"));
         }
+        if let Err(never) = narrow::narrow(&tree, &|_| true) {
+            return Err(Refused::whole(format!("is always false: {never}")));
+        }
         Ok(Self {
             source: source.into(),
             tree,
@@ -132,6 +138,12 @@ impl Expression {
     /// What it reads.
     pub fn reads(&self) -> &Reads {
         &self.reads
+    }
+
+    /// Whether it can hold where `fits` says whether variables can be this; else what they would have to be. It is
+    /// asked about parts of the expression too, and may be true of what cannot be: then less is found.
+    pub fn can_hold(&self, fits: impl Fn(&Narrow<'_>) -> bool) -> Result<(), Never> {
+        narrow::narrow(&self.tree, &fits).map(|_| ())
     }
 
     /// Whether it holds.

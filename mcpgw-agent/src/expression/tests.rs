@@ -280,7 +280,84 @@ fn an_expression_knows_what_it_reads() {
     assert!(!reads("mcp.tool == 'x'").has(Variable::Arguments));
 }
 
+#[test]
+fn what_a_variable_cannot_be_settles_that_an_expression_never_holds() {
+    let fits = |narrow: &Narrow<'_>| narrow.may(Variable::Tool, |tool| tool == "write");
+    let never = |source: &str| match Expression::compile(source).unwrap().can_hold(fits) {
+        Ok(()) => None,
+        Err(never) => Some(never.to_string()),
+    };
+    for source in [
+        "mcp.tool == 'write'",
+        "'write' == mcp.tool",
+        "mcp.tool in ['read', 'write']",
+        "mcp.tool != 'read'",
+        "!(mcp.tool == 'read')",
+        "mcp.tool == 'read' || mcp.method == 'tools/call'",
+        "mcp.tool == 'read' || mcp.tool == 'write'",
+        "mcp.tool.startsWith('r')",
+        "mcp.arguments.tool == 'read'",
+        "source.pid == 7 && source.pid in [7, 8]",
+        "mcp.arguments.all(a, mcp.tool == 'read')",
+        "mcp.tool == mcp.arguments.tool",
+        "mcp.tool in ['read', mcp.arguments.tool]",
+    ] {
+        assert_eq!(never(source), None, "{source}");
+    }
+    let read = "mcp.tool would have to be \"read\"";
+    for (source, needs) in [
+        ("mcp.tool == 'read'", read),
+        ("'read' == mcp.tool", read),
+        ("mcp.arguments.a == 1 && mcp.tool == 'read'", read),
+        ("(mcp.tool == 'read' || mcp.tool == 'list') && true", read),
+        (
+            "mcp.tool in ['read', 'list', 7]",
+            "mcp.tool would have to be one of [\"read\", \"list\"]",
+        ),
+    ] {
+        assert_eq!(never(source).as_deref(), Some(needs), "{source}");
+    }
+    let contradiction = "is always false: mcp.tool would have to be what nothing is";
+    for source in [
+        "mcp.tool == 'a' && mcp.tool == 'b'",
+        "mcp.tool in ['a', 'b'] && mcp.tool in ['c']",
+        "mcp.tool == 'a' && mcp.method == 'tools/call' && (mcp.tool == 'b' || mcp.tool == 'c')",
+    ] {
+        assert_eq!(refused(source), contradiction, "{source}");
+    }
+    let of_two = Expression::compile("(mcp.tool == 'a' && mcp.method == 'x') || mcp.tool == 'b'").unwrap();
+    let said = |narrow: &Narrow<'_>| {
+        narrow.may(Variable::Method, |method| method != "x") && narrow.may(Variable::Tool, |tool| tool == "a")
+    };
+    assert!(of_two.can_hold(said).is_err(), "each side is asked about by itself");
+}
+
 proptest! {
+    /// What holds for a call can hold where variables may be what that call's are.
+    #[test]
+    fn what_holds_is_never_said_not_to(parts in prop::collection::vec((0..5_usize, any::<bool>()), 1..8)) {
+        let atoms = [
+            "mcp.tool == 'write'",
+            "mcp.tool in ['write', 'x']",
+            "mcp.tool == 'x'",
+            "mcp.method == 'tools/call'",
+            "identity.namespace != 'agents'",
+        ];
+        let mut source = String::from("mcp.arguments.yes");
+        for (atom, and) in parts {
+            source = format!("({source}) {} {}", if and { "&&" } else { "||" }, atoms[atom]);
+        }
+        let call = with(json!({"yes": true}));
+        let fits = |narrow: &Narrow<'_>| {
+            narrow.may(Variable::Tool, |tool| tool == "write") && narrow.may(Variable::Method, |method| method == "tools/call")
+        };
+        let holds = |compiled: &Expression| compiled.holds(&call) == Ok(true);
+        match Expression::compile(&source) {
+            Ok(compiled) => prop_assert!(!holds(&compiled) || compiled.can_hold(fits).is_ok(), "{source}"),
+            Err(refused) => prop_assert!(refused.reason.starts_with("is always false"), "{source}: {refused}"),
+        }
+    }
+
     #[test]
     fn no_text_takes_the_compiler_down(source in r#"[a-z. ()'"\[\]&|!=<>+*/%?:,0-9\\{}\n-]{0,60}"#) {
         if let Ok(compiled) = Expression::compile(&source) {

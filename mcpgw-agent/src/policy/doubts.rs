@@ -17,6 +17,7 @@ pub fn doubts(server: &Server, desired: &Desired) -> Vec<String> {
     if !always_brings_a_token(server, &admission, desired) {
         doubts.extend(governing().flat_map(|policy| untold(policy)));
     }
+    doubts.extend(governing().flat_map(|policy| about_no_server(policy, desired)));
     doubts
 }
 
@@ -49,6 +50,30 @@ fn untold(policy: &Policy) -> impl Iterator<Item = String> {
             policy.title(),
             index + 1
         )
+    })
+}
+
+/// Rules that are only about servers which are not there: servers come and go, so that this is no mistake for sure.
+fn about_no_server(policy: &Policy, desired: &Desired) -> impl Iterator<Item = String> {
+    let is_there = |name: &str| {
+        let found = desired.servers.iter().find(|server| {
+            let own = &server.name;
+            name.split_once('/') == Some((&*own.namespace, &*own.name))
+        });
+        found.is_some_and(|server| policy.governs(server))
+    };
+    let rules = policy.rules.iter().enumerate();
+    rules.filter_map(move |(index, rule)| {
+        let never = rule
+            .when
+            .as_ref()?
+            .can_hold(|narrow| narrow.may(Variable::Server, is_there))
+            .err()?;
+        Some(format!(
+            "NoSuchServer: {}#{} never matches: {never}, and the policy governs no such server now",
+            policy.title(),
+            index + 1
+        ))
     })
 }
 

@@ -152,9 +152,14 @@ fn check_targets(policies: &[(Origin, policy::Parsed)], names: &HashMap<String, 
     }
 }
 
-/// A policy that asks for tokens which nobody can have would refuse every call.
+/// A policy that asks for tokens which nobody can have would refuse every call, and a rule about what they say is
+/// about nobody.
 fn check_issuers(policies: &[(Origin, policy::Parsed)], issuers: &[Arc<Issuer>], problems: &mut Vec<Problem>) {
     for (origin, parsed) in policies {
+        for (what, spot) in parsed.token_spots.iter().filter(|_| issuers.is_empty()) {
+            let reason = format!("{what} spec.issuers of ClusterMCPSettings: without any, no token tells them");
+            origin.report(spot, reason, problems);
+        }
         let (Some(demand), Some(spot)) = (&parsed.policy.authentication, &parsed.authentication_spot) else {
             continue;
         };

@@ -8,6 +8,7 @@
 //! document   one document: apiVersion, kind, metadata, and on to its kind
 //! server, workload, policy, catalog, settings   one kind each
 //! backend, timeouts, gateway, issuer, authentication, credential, audit, payloads, limit, rule, caller, grants   parts of a kind
+//! condition  a rule's, and whether it can hold beside what else the rule says
 //! annotated  what a rule wants of a tool's annotations; requirement: of a server's labels
 //! authorization  policies as types
 //! engine     services outside that are asked about calls
@@ -34,6 +35,7 @@ pub mod bounds;
 mod caller;
 mod captured;
 mod catalog;
+mod condition;
 mod conflicts;
 mod credential;
 mod desired;

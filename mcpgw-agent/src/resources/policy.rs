@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     DenialStatus, Enforcement, Labels, ObjectName, Policy, PolicyAudit, Selector, authentication,
     bounds::{MAX_RULES, MAX_SELECTED_NAMESPACES, MAX_TARGETS},
+    condition,
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
     labels, limit, name, payloads,
@@ -69,6 +70,8 @@ pub(super) struct Parsed {
     pub authentication_spot: Option<Spot>,
     /// Where a limit of it says that it counts for the whole cluster.
     pub cluster_spot: Option<Spot>,
+    /// What of its rules only tokens can tell, and where it stands.
+    pub token_spots: Vec<(&'static str, Spot)>,
 }
 
 pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink) -> Option<Parsed> {
@@ -118,25 +121,30 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         field.report(sink, reason);
     }
     let rules = rules(&spec, sink)?;
+    let token_spots = rules.iter().flat_map(condition::told_by_tokens).collect();
+    let (rules, when_spots): (Vec<_>, Vec<_>) = rules.into_iter().map(|parsed| (parsed.rule, parsed.when_spot)).unzip();
+    let policy = Policy {
+        name,
+        targets,
+        selector,
+        authentication,
+        limits,
+        rules,
+        audit,
+        enforcement: enforcement?,
+        denial_status: denial_status?,
+    };
+    condition::check_servers(&policy, &when_spots, sink);
     Some(Parsed {
-        policy: Policy {
-            name,
-            targets,
-            selector,
-            authentication,
-            limits,
-            rules,
-            audit,
-            enforcement: enforcement?,
-            denial_status: denial_status?,
-        },
+        policy,
         spots,
         authentication_spot,
         cluster_spot,
+        token_spots,
     })
 }
 
-fn rules(spec: &Fields, sink: &mut Sink) -> Option<Vec<super::Rule>> {
+fn rules(spec: &Fields, sink: &mut Sink) -> Option<Vec<rule::Parsed>> {
     let advice = "to deny every call, write one rule: {action: Deny}";
     let field = match ENOUGH.iter().any(|field| spec.has(field)) {
         true => spec.optional("rules"),

@@ -1,19 +1,15 @@
 //! One rule of a policy. What could never match is refused: its writer believes that it does something.
 
-use std::sync::Arc;
-
 use super::{
     Action, Annotated, Pattern, Rule, annotated,
     bounds::MAX_CALLERS,
-    caller,
+    caller, condition,
+    document::Spot,
     fields::{Field, Fields, Schema, Sink},
     globs,
     problem::quote,
 };
-use crate::{
-    expression::{Expression, Variable},
-    mcp::governed::{Kind, METHODS},
-};
+use crate::mcp::governed::{Kind, METHODS};
 
 const RULE: Schema = Schema {
     known: &[
@@ -36,7 +32,26 @@ const NAMED: [(&str, Kind); 3] = [
     ("resources", Kind::Resource),
 ];
 
-pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Rule> {
+/// What MCP has beside governed methods, by what stands before the slash.
+const UNGOVERNED: [&str; 6] = [
+    "initialize",
+    "ping",
+    "server",
+    "logging",
+    "notifications",
+    "subscriptions",
+];
+
+/// A rule, and where its parts stand.
+pub(super) struct Parsed {
+    pub rule: Rule,
+    /// Where each of those stands whom it is about, in their order.
+    pub from_spots: Vec<Spot>,
+    /// Where its condition stands.
+    pub when_spot: Option<Spot>,
+}
+
+pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Parsed> {
     let fields = field.fields(&RULE, sink)?;
     let action = fields
         .required("action", sink)
@@ -45,20 +60,28 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Rule> {
         .optional("from")
         .and_then(|field| field.list(MAX_CALLERS, "leave from out to mean everyone", sink))
         .unwrap_or_default();
+    let from = from
+        .iter()
+        .filter_map(|field| Some((caller::read(field, sink)?, Spot::from(field))));
+    let (from, from_spots) = from.unzip();
     let rule = Rule {
-        from: from.iter().filter_map(|field| caller::read(field, sink)).collect(),
+        from,
         methods: globs::list(&fields, "methods", "leave methods out to mean every one", sink),
         tools: globs::list(&fields, "tools", "leave tools out to mean every tool", sink),
         prompts: globs::list(&fields, "prompts", "leave prompts out to mean every prompt", sink),
         resources: globs::list(&fields, "resources", "leave resources out to mean every one", sink),
         annotations: annotations(&fields, action, sink)?,
-        when: when(&fields, sink),
+        when: condition::read(&fields, sink),
         // Without an action the rule is refused, whatever it says.
         ..Rule::new(action.unwrap_or(Action::Deny))
     };
     check_methods(&fields, "methods", &rule.methods, sink);
     check_kinds(&fields, &rule, sink);
-    action.map(|_| rule)
+    action.map(|_| Parsed {
+        rule,
+        from_spots,
+        when_spot: fields.optional("when").as_ref().map(Spot::from),
+    })
 }
 
 /// `None` where they are wrong: a rule without them would be about more than was meant.
@@ -75,37 +98,14 @@ fn annotations(fields: &Fields, action: Option<Action>, sink: &mut Sink) -> Opti
     annotated::read(&field, action?, sink)
 }
 
-fn when(fields: &Fields, sink: &mut Sink) -> Option<Arc<Expression>> {
-    let field = fields.optional("when")?;
-    match Expression::compile(field.text(sink)?) {
-        Ok(expression) => Some(Arc::new(expression)),
-        Err(refused) => {
-            field.report(sink, refused.to_string());
-            None
-        }
-    }
-}
-
 /// A glob that matches no governed method, and can mean no other, is a mistake.
 pub(super) fn check_methods(fields: &Fields, name: &str, methods: &[Pattern], sink: &mut Sink) {
     let Some(field) = fields.optional(name) else {
         return;
     };
     for pattern in methods {
-        let family = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
         let known = METHODS.iter().any(|(name, _)| pattern.matches(name));
-        let ours = [
-            "initialize",
-            "ping",
-            "server",
-            "logging",
-            "notifications",
-            "subscriptions",
-        ];
-        let own = family(pattern.as_str());
-        let spoken = ours.contains(&&*own) || METHODS.iter().any(|(name, _)| family(name) == own);
-        // Of tasks, extensions have more methods than are known here.
-        if !known && spoken && own != "tasks" {
+        if !known && !may_be_governed(pattern.as_str()) {
             let names: Vec<&str> = METHODS.iter().map(|(name, _)| *name).collect();
             let reason = format!(
                 "{} is no method that rules and limits are about; these are {}, and methods that MCP does not have",
@@ -115,6 +115,15 @@ pub(super) fn check_methods(fields: &Fields, name: &str, methods: &[Pattern], si
             field.report(sink, reason);
         }
     }
+}
+
+/// Whether rules can be about a method that is none of [`METHODS`]: about those that MCP does not have, and those of
+/// tasks, as extensions have more of these than are known here.
+pub(super) fn may_be_governed(method: &str) -> bool {
+    let family = |method: &'_ str| method.split('/').next().unwrap_or_default().to_owned();
+    let own = family(method);
+    let spoken = UNGOVERNED.contains(&&*own) || METHODS.iter().any(|(name, _)| family(name) == own);
+    own == "tasks" || !spoken
 }
 
 /// What the methods of a rule can be about.
@@ -143,19 +152,5 @@ fn check_kinds(fields: &Fields, rule: &Rule, sink: &mut Sink) {
     if NAMED.iter().any(|(name, _)| fields.has(name)) {
         possible.retain(|kind| NAMED.iter().any(|(name, named)| named == kind && fields.has(name)));
     }
-    let (Some(field), Some(expression)) = (fields.optional("when"), &rule.when) else {
-        return;
-    };
-    let needs: [(Variable, &str, &[Kind]); 4] = [
-        (Variable::Tool, "mcp.tool", &[Kind::Tool]),
-        (Variable::Prompt, "mcp.prompt", &[Kind::Prompt]),
-        (Variable::Resource, "mcp.resource", &[Kind::Resource]),
-        (Variable::Arguments, "mcp.arguments", &[Kind::Tool, Kind::Prompt]),
-    ];
-    for (variable, name, kinds) in needs {
-        if expression.reads().has(variable) && !kinds.iter().any(|kind| possible.contains(kind)) {
-            let reason = format!("{name} is always empty here: the rule is about nothing that has it");
-            field.report(sink, reason);
-        }
-    }
+    condition::check(fields, rule, &possible, sink);
 }

@@ -33,8 +33,10 @@ impl Ways {
         let gateway = SocketAddr::from((pod.gateway_ipv4(), 8080));
         let catalogue = "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPCatalog\nmetadata: {namespace: tools, name: few}\n\
                          spec: {servers: [{name: calculator}]}\n";
+        // Rules about groups need an issuer. Nobody here has a token of it.
+        let issuers = "  issuers: [{issuer: \"https://issuer.invalid\", audiences: [mcpgw]}]\n";
         let mut documents = vec![
-            resources::gateway(gateway),
+            resources::gateway(gateway) + issuers,
             resources::workload("tools", "research", &pod, "enforce"),
             resources::mcp_server("tools", "calculator", &server.addresses(), "/mcp") + lines,
             catalogue.to_owned(),

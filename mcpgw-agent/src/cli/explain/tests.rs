@@ -50,6 +50,11 @@ metadata: {name: harmless, namespace: other}
 spec:
   rules:
   - {action: Allow, annotations: {readOnly: true}}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: ClusterMCPSettings
+metadata: {name: default}
+spec: {issuers: [{issuer: "https://issuer.example", audiences: [mcpgw]}]}
 "#;
 
 #[derive(Debug, Parser)]

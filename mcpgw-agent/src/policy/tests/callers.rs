@@ -190,6 +190,34 @@ fn a_denial_by_token_where_callers_need_none_is_pointed_out() {
 }
 
 #[test]
+fn a_rule_about_a_server_that_is_not_there_is_pointed_out() {
+    use resources::Server;
+    let only_about = |server: &str| WantedRule {
+        when: Some(Arc::new(
+            crate::expression::Expression::compile(&format!("mcp.server == '{server}' && mcp.tool == 'add'")).unwrap(),
+        )),
+        ..WantedRule::new(Action::Deny)
+    };
+    let at = |own: &str| Arc::new(Server::at(name("tools", own), vec!["10.0.0.1:80".parse().unwrap()]));
+    let calc = at("calc");
+    let mut desired = Desired {
+        policies: vec![policy(
+            "tools/p",
+            &[],
+            vec![only_about("tools/calc"), only_about("tools/clac")],
+        )],
+        servers: vec![calc.clone()],
+        ..Desired::default()
+    };
+    let found = super::super::doubts(&calc, &desired);
+    let expected = "NoSuchServer: tools/p#2 never matches: mcp.server would have to be \"tools/clac\", and the policy \
+                    governs no such server now";
+    assert_eq!(found, [expected]);
+    desired.servers.push(at("clac"));
+    assert!(super::super::doubts(&calc, &desired).is_empty());
+}
+
+#[test]
 fn tls_that_can_never_go_on_unread_is_pointed_out() {
     use resources::{ClientTls, Server};
     let doubts = |client_tls, limited, enforcement| {

@@ -99,6 +99,15 @@ impl Caller {
         }
     }
 
+    /// Whose share of what all callers have in common it takes: the workload's, whomever that speaks for; where the
+    /// kernel attests none, that of its sessions' owner.
+    pub fn share_owner(&self) -> String {
+        match &self.workload {
+            Some(workload) => format!("{} {}", workload.principal(), workload.workload.name),
+            None => self.session_owner(),
+        }
+    }
+
     /// Whether its token is a ServiceAccount's, and was made for another pod than the one that the kernel saw, or
     /// for no pod in particular.
     pub fn brings_a_strangers_token(&self) -> bool {

@@ -81,16 +81,17 @@ pub const MAX_INITIALIZE_ANSWER: usize = 256 * 1024;
 /// Sessions of which more is known than their ids say.
 pub const MAX_KNOWN_SESSIONS: usize = 65_536;
 
-/// Streams that calls wait for.
-pub const MAX_PENDING_STREAMS: usize = 16_384;
-/// Calls that wait for one stream.
-pub const MAX_PENDING_PER_STREAM: usize = 1_024;
-/// Calls of one session that were cancelled, and have not ended yet.
-pub const MAX_CANCELLED_PER_STREAM: usize = 64;
-/// The id of a call that can be seen to be cancelled, in bytes.
-pub const MAX_CANCELLED_ID: usize = 256;
-/// How long they wait for a stream that nobody resumes.
+/// Calls of one workload's sessions that go on, with those whose answers are to come on another stream: as many as it
+/// may have in flight, twice. More are HTTP 503.
+pub const MAX_PENDING_PER_WORKLOAD: usize = 2 * MAX_STREAMS_PER_WORKLOAD;
+/// … of all of them.
+pub const MAX_PENDING: usize = 65_536;
+/// The longest id of such a call that is kept as it is, in bytes.
+pub const MAX_PENDING_ID: usize = 256;
+/// How long a call waits for a stream that nobody resumes.
 pub const PENDING_TIME: Duration = Duration::from_secs(600);
+/// … at most, after its client has taken it back: a server that heeds that says nothing more of it.
+pub const CANCELLED_TIME: Duration = Duration::from_secs(30);
 
 /// How long a timer waits at most for a time of day: then it looks at the clock again, which may have been set.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);

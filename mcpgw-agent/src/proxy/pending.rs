@@ -1,166 +1,307 @@
-//! Calls whose answers come on another stream than the one they were asked on: a stream that the server ended for
-//! the client to resume, and the one stream of an HTTP+SSE session. And calls that their clients have cancelled, whose
-//! answers need not come at all.
+//! Calls of sessions, from before their servers are asked until their answers came: so that one whose answer comes on
+//! another stream than the one it was asked on stays on record, and one that its client takes back is known to be.
+//!
+//! Such streams are the one that a client resumes after the server ended it, and the one stream of an HTTP+SSE
+//! session. What is known of a call is kept only while the call goes on, within the share of its workload: nothing that
+//! a client says of calls that are not there is remembered, and no workload's calls crowd out those of others.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    borrow::Cow,
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
+use aws_lc_rs::digest;
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use bytes::Bytes;
 use http::StatusCode;
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    limits::{
-        MAX_CANCELLED_ID, MAX_CANCELLED_PER_STREAM, MAX_EVENT_BYTES, MAX_PENDING_PER_STREAM, MAX_PENDING_STREAMS,
-        PENDING_TIME,
-    },
+    limits::{CANCELLED_TIME, MAX_EVENT_BYTES, MAX_PENDING, MAX_PENDING_ID, MAX_PENDING_PER_WORKLOAD, PENDING_TIME},
     relay::settle,
 };
 use crate::{
-    mcp::{AnswerObserver, Kind, message::Peek, seal::Nonce, sse::Parser},
+    mcp::{
+        Answer, AnswerObserver, Kind,
+        message::Peek,
+        seal::{Nonce, Owner},
+        sse::Parser,
+    },
+    shares::{Share, Shares},
     telemetry::{Outcome, Record},
 };
 
 /// Tells streams apart: the nonce of a session.
 pub(super) type StreamKey = Nonce;
 
-/// The records of calls that wait for another stream.
-#[derive(Default)]
-pub(super) struct Pending(Mutex<HashMap<StreamKey, Waiting>>);
-
-struct Waiting {
-    since: Instant,
-    /// By the id of the request, as JSON.
-    records: HashMap<Box<str>, Record>,
-    /// The ids of calls that were cancelled, the oldest first; of too many the oldest are forgotten.
-    cancelled: VecDeque<Box<str>>,
+/// The calls of sessions that go on.
+pub(super) struct Pending {
+    streams: Mutex<HashMap<StreamKey, Stream>>,
+    next: AtomicU64,
+    shares: Shares,
+    room: Arc<Semaphore>,
 }
 
-impl Waiting {
-    fn new() -> Self {
+impl Default for Pending {
+    fn default() -> Self {
         Self {
-            since: Instant::now(),
-            records: HashMap::new(),
-            cancelled: VecDeque::new(),
+            streams: Mutex::default(),
+            next: AtomicU64::default(),
+            shares: Shares::default(),
+            room: Arc::new(Semaphore::new(MAX_PENDING)),
         }
     }
+}
 
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.cancelled.is_empty()
-    }
+/// The calls of one session.
+#[derive(Default)]
+struct Stream {
+    /// By the ids of their requests, as [`named`]. A client may use one id for several calls, whose answers cannot be
+    /// told apart: they are taken for those of the calls in the order of these.
+    calls: HashMap<Box<str>, Vec<Entry>>,
+    /// How many of them wait for this stream.
+    waiting: usize,
+}
+
+/// One call.
+struct Entry {
+    number: u64,
+    cancelled: bool,
+    /// Its answer, and the length of that in bytes: where it came by before the call waited for it.
+    heard: Option<(Answer, u64)>,
+    waits: Option<Waits>,
+    _room: (Share, OwnedSemaphorePermit),
+}
+
+/// The record of a call that waits for its answer on this stream.
+struct Waits {
+    record: Record,
+    /// How long it waits.
+    until: Instant,
 }
 
 impl Pending {
-    /// Keeps a record open until its answer comes by. Where that is never heard, or too many wait, the record ends
-    /// with this outcome.
-    pub(super) fn wait(&self, key: StreamKey, id: &str, mut record: Record, unheard: Outcome) {
-        record.outcome(unheard, None);
+    /// Notes that a call of this session begins; `workload` is whose share it takes. `None` where that workload, or
+    /// all together, have as many calls as they may: then the call is not to be made.
+    pub(super) fn begin(self: &Arc<Self>, workload: Owner, key: StreamKey, id: &RawValue) -> Option<PendingCall> {
+        let share = self.shares.take(workload, MAX_PENDING_PER_WORKLOAD)?;
+        let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id: Box<str> = named(id.get()).into();
+        let entry = Entry {
+            number,
+            cancelled: false,
+            heard: None,
+            waits: None,
+            _room: (share, room),
+        };
         let mut streams = self.lock();
-        if streams.len() >= MAX_PENDING_STREAMS && !streams.contains_key(&key) {
-            return;
-        }
-        let waiting = streams.entry(key).or_insert_with(Waiting::new);
-        waiting.since = Instant::now();
-        if waiting.records.len() < MAX_PENDING_PER_STREAM {
-            waiting.records.insert(id.into(), record);
-        }
+        let stream = streams.entry(key).or_default();
+        stream.calls.entry(id.clone()).or_default().push(entry);
+        drop(streams);
+        Some(PendingCall {
+            pending: Arc::clone(self),
+            key,
+            id,
+            number,
+            waits: false,
+        })
     }
 
     /// Whether calls wait for this stream.
-    pub(super) fn has(&self, key: &StreamKey) -> bool {
-        let streams = self.lock();
-        streams.get(key).is_some_and(|waiting| !waiting.records.is_empty())
+    fn has(&self, key: &StreamKey) -> bool {
+        self.lock().get(key).is_some_and(|stream| stream.waiting > 0)
     }
 
-    /// Its client cancels a call of this session: where it waits it ends with that, and else it does where it ends
-    /// without an answer.
+    /// Its client takes a call of this session back. Servers may answer all the same, so that a call that waits goes
+    /// on doing so, if not for as long; it ends with that where it ends without an answer.
     pub(super) fn cancel(&self, key: StreamKey, id: &str) {
-        if id.len() > MAX_CANCELLED_ID {
-            return;
-        }
         let mut streams = self.lock();
-        if streams.len() >= MAX_PENDING_STREAMS && !streams.contains_key(&key) {
-            return;
-        }
-        let waiting = streams.entry(key).or_insert_with(Waiting::new);
-        let record = waiting.records.remove(id);
-        if record.is_none() {
-            waiting.since = Instant::now();
-            waiting.cancelled.push_back(id.into());
-            if waiting.cancelled.len() > MAX_CANCELLED_PER_STREAM {
-                waiting.cancelled.pop_front();
+        let calls = streams
+            .get_mut(&key)
+            .and_then(|stream| stream.calls.get_mut(&*named(id)));
+        for call in calls.into_iter().flatten() {
+            call.cancelled = true;
+            if let Some(waits) = &mut call.waits {
+                waits.record.outcome(Outcome::Cancelled, None);
+                waits.until = waits.until.min(Instant::now() + CANCELLED_TIME);
             }
-        } else if waiting.is_empty() {
-            streams.remove(&key);
         }
-        drop(streams);
-        if let Some(mut record) = record {
-            record.outcome(Outcome::Cancelled, None);
-        }
-    }
-
-    /// Whether its client has cancelled a call that ends now.
-    pub(super) fn was_cancelled(&self, key: &StreamKey, id: &str) -> bool {
-        let mut streams = self.lock();
-        let Some(waiting) = streams.get_mut(key) else {
-            return false;
-        };
-        let before = waiting.cancelled.len();
-        waiting.cancelled.retain(|cancelled| **cancelled != *id);
-        let found = waiting.cancelled.len() < before;
-        if waiting.is_empty() {
-            streams.remove(key);
-        }
-        found
     }
 
     /// Ends the records of a stream that is over for good: their calls got no answer.
     pub(super) fn abandon(&self, key: &StreamKey) {
-        let Some(waiting) = self.lock().remove(key) else { return };
-        for (_, mut record) in waiting.records {
+        let Some(stream) = self.lock().remove(key) else { return };
+        for waits in stream.calls.into_values().flatten().filter_map(|call| call.waits) {
+            let mut record = waits.record;
             record.outcome(Outcome::Cancelled, None);
         }
     }
 
-    /// Ends the records of streams that nobody came back for.
+    /// Ends the records of calls whose answers nobody came back for.
     pub(super) fn sweep(&self) {
-        let forgotten: Vec<Waiting> = {
-            let mut streams = self.lock();
-            let old: Vec<StreamKey> = streams
-                .iter()
-                .filter(|(_, waiting)| waiting.since.elapsed() > PENDING_TIME)
-                .map(|(key, _)| *key)
-                .collect();
-            old.iter().filter_map(|key| streams.remove(key)).collect()
-        };
+        self.forget(Instant::now());
+    }
+
+    /// Ends the records of calls that waited until before `now`.
+    fn forget(&self, now: Instant) {
+        let is_over = |call: &mut Entry| call.waits.as_ref().is_some_and(|waits| waits.until < now);
+        let mut forgotten: Vec<Entry> = Vec::new();
+        self.lock().retain(|_, stream| {
+            let before = forgotten.len();
+            stream.calls.retain(|_, calls| {
+                forgotten.extend(calls.extract_if(.., is_over));
+                !calls.is_empty()
+            });
+            stream.waiting -= forgotten.len() - before;
+            !stream.calls.is_empty()
+        });
+        // Their records are written where nobody waits for the lock.
         drop(forgotten);
     }
 
+    /// The answer to a call came by on a stream.
     fn settle(&self, key: &StreamKey, message: &Bytes, peek: &Peek<'_>) {
         let Some(id) = peek.id.and_then(|id| id.raw()) else {
             return;
         };
-        let record = {
-            let mut streams = self.lock();
-            let Some(waiting) = streams.get_mut(key) else { return };
-            let record = waiting.records.remove(id.get());
-            if waiting.is_empty() {
-                streams.remove(key);
-            }
-            record
-        };
-        let Some(mut record) = record else { return };
+        let name = named(id.get());
+        let is_asked = |stream: &Stream| stream.calls.contains_key(&*name);
+        if !self.lock().get(key).is_some_and(is_asked) {
+            return;
+        }
         let mut observer = AnswerObserver::of_json(Some(id));
         observer.feed(message);
-        let answer = observer.finish();
-        record.add_response_bytes(message.len() as u64);
-        settle(&mut record, StatusCode::OK, answer);
+        let heard = (observer.finish(), message.len() as u64);
+        let call = {
+            let mut streams = self.lock();
+            let Some(calls) = streams.get_mut(key).and_then(|stream| stream.calls.get_mut(&*name)) else {
+                return;
+            };
+            let waiting = calls.iter().find(|call| call.waits.is_some()).map(|call| call.number);
+            match waiting {
+                Some(number) => remove(&mut streams, key, &name, number),
+                None => {
+                    let unheard = calls.iter_mut().find(|call| call.heard.is_none());
+                    unheard.into_iter().for_each(|call| call.heard = Some(heard));
+                    None
+                }
+            }
+        };
+        if let Some(waits) = call.and_then(|call| call.waits) {
+            answered(waits.record, heard);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamKey, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamKey, Stream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a call out.
+fn remove(streams: &mut HashMap<StreamKey, Stream>, key: &StreamKey, id: &str, number: u64) -> Option<Entry> {
+    let stream = streams.get_mut(key)?;
+    let calls = stream.calls.get_mut(id)?;
+    let at = calls.iter().position(|call| call.number == number)?;
+    let call = calls.remove(at);
+    stream.waiting -= usize::from(call.waits.is_some());
+    if calls.is_empty() {
+        stream.calls.remove(id);
+    }
+    if stream.calls.is_empty() {
+        streams.remove(key);
+    }
+    Some(call)
+}
+
+/// Closes the record of a call with what answered it.
+fn answered(mut record: Record, (answer, length): (Answer, u64)) {
+    record.add_response_bytes(length);
+    settle(&mut record, StatusCode::OK, answer);
+}
+
+/// An id, as JSON, by which calls are found: of one that is too long to be kept a digest, which is no JSON.
+fn named(id: &str) -> Cow<'_, str> {
+    if id.len() <= MAX_PENDING_ID {
+        return id.into();
+    }
+    let digest = digest::digest(&digest::SHA256, id.as_bytes());
+    format!("#{}", BASE64_STANDARD_NO_PAD.encode(digest)).into()
+}
+
+/// A call of a session that goes on; dropped, it is over, unless it waits.
+pub(super) struct PendingCall {
+    pending: Arc<Pending>,
+    key: StreamKey,
+    id: Box<str>,
+    number: u64,
+    waits: bool,
+}
+
+impl PendingCall {
+    /// Whether its client has taken it back.
+    pub(super) fn was_cancelled(&self) -> bool {
+        let streams = self.pending.lock();
+        let calls = streams.get(&self.key).and_then(|stream| stream.calls.get(&self.id));
+        let call = calls.into_iter().flatten().find(|call| call.number == self.number);
+        call.is_some_and(|call| call.cancelled)
+    }
+
+    /// Keeps the record of the call open until its answer comes by on the session's stream. Where that is never heard
+    /// the record ends with this outcome; where the stream is over already, as cancelled.
+    pub(super) fn wait(mut self, mut record: Record, unheard: Outcome) {
+        self.waits = true;
+        let now = Instant::now();
+        let heard = {
+            let mut streams = self.pending.lock();
+            let stream = streams.get_mut(&self.key);
+            let found = stream.and_then(|stream| {
+                let calls = stream.calls.get_mut(&self.id)?;
+                let call = calls.iter_mut().find(|call| call.number == self.number)?;
+                Some((call, &mut stream.waiting))
+            });
+            match found {
+                None => {
+                    record.outcome(Outcome::Cancelled, None);
+                    None
+                }
+                Some((call, _)) if call.heard.is_some() => remove(&mut streams, &self.key, &self.id, self.number)
+                    .and_then(|call| call.heard)
+                    .map(|heard| (record, heard)),
+                Some((call, waiting)) => {
+                    let (unheard, time) = match call.cancelled {
+                        true => (Outcome::Cancelled, CANCELLED_TIME),
+                        false => (unheard, PENDING_TIME),
+                    };
+                    record.outcome(unheard, None);
+                    let until = now + time;
+                    *waiting += 1;
+                    call.waits = Some(Waits { record, until });
+                    None
+                }
+            }
+        };
+        if let Some((record, heard)) = heard {
+            answered(record, heard);
+        }
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if !mem::replace(&mut self.waits, true) {
+            let mut streams = self.pending.lock();
+            let call = remove(&mut streams, &self.key, &self.id, self.number);
+            drop(streams);
+            drop(call);
+        }
     }
 }
 
@@ -189,7 +330,7 @@ impl StreamWatch {
 
     /// Looks at the next chunk.
     pub(super) fn feed(&mut self, chunk: &Bytes) {
-        if self.lost || !self.pending.has(&self.key) && !self.only {
+        if self.lost || !self.only && !self.pending.has(&self.key) {
             return;
         }
         self.parser.feed(chunk);
@@ -215,3 +356,7 @@ impl Drop for StreamWatch {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pending_tests.rs"]
+mod tests;

@@ -10,11 +10,10 @@ use std::{
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use serde_json::value::RawValue;
 
 use super::{
     lease::Lease,
-    pending::{Pending, StreamKey, StreamWatch},
+    pending::{Pending, PendingCall, StreamKey, StreamWatch},
     rewrite::{RewriteError, Rewriter},
     voices::Voice,
 };
@@ -210,10 +209,8 @@ pub(super) struct Watch {
     observer: AnswerObserver,
     status: StatusCode,
     ended: bool,
-    /// The session that it is a call of, and its id there.
-    session: Option<(Arc<Pending>, StreamKey, Box<str>)>,
-    /// Whether the record waits if the answer is still to come, on another stream of the session.
-    resumes: bool,
+    /// The call of a session, whose record waits if the answer is still to come, on another stream of the session.
+    call: Option<PendingCall>,
 }
 
 impl Watch {
@@ -225,22 +222,15 @@ impl Watch {
             observer,
             status,
             ended: false,
-            session: None,
-            resumes: false,
+            call: None,
         }
     }
 
-    /// For a call of this session, which its client can cancel by this id.
-    pub(super) fn cancellable_in(mut self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
-        self.session = Some((Arc::clone(pending), session, id.get().into()));
+    /// For this call of a session, which its client can cancel; where the stream ends so that the client can resume it,
+    /// the record waits for another one.
+    pub(super) fn waiting(mut self, call: Option<PendingCall>) -> Self {
+        self.call = call;
         self
-    }
-
-    /// The same; and where the stream ends so that the client can resume it, the record waits for another one.
-    pub(super) fn waiting_in(self, pending: &Arc<Pending>, session: StreamKey, id: &RawValue) -> Self {
-        let mut watch = self.cancellable_in(pending, session, id);
-        watch.resumes = true;
-        watch
     }
 
     fn chunk(&mut self, chunk: &Bytes) {
@@ -254,6 +244,7 @@ impl Watch {
         self.ended = true;
         let answer = self.observer.finish();
         if matches!(answer, Answer::Absent | Answer::Resumable) && self.status.is_success() && self.cancelled() {
+            self.wait(Outcome::Cancelled);
             return;
         }
         self.settle(answer);
@@ -263,10 +254,12 @@ impl Watch {
 
     fn fail(mut self, passed: bool) {
         self.ended = true;
-        if passed && self.answered() || self.cancelled() {
+        if passed && self.answered() {
             return;
         }
-        if let Some(record) = &mut self.record {
+        if !self.cancelled()
+            && let Some(record) = &mut self.record
+        {
             record.outcome(Outcome::Error, None);
         }
         if passed {
@@ -285,10 +278,9 @@ impl Watch {
         }
     }
 
-    /// Whether the client has taken the call back: then the record says so, and nothing else is to be heard.
+    /// Whether the client has taken the call back: then the record says so, unless an answer is heard all the same.
     fn cancelled(&mut self) -> bool {
-        let asked = self.session.as_ref();
-        let cancelled = asked.is_some_and(|(pending, session, id)| pending.was_cancelled(session, id));
+        let cancelled = self.call.as_ref().is_some_and(PendingCall::was_cancelled);
         if cancelled && let Some(record) = &mut self.record {
             record.outcome(Outcome::Cancelled, None);
         }
@@ -297,12 +289,11 @@ impl Watch {
 
     /// Leaves the record to the stream on which the answer may still come, if there can be one.
     fn wait(&mut self, unheard: Outcome) {
-        if self.resumes
-            && self.observer.is_resumable()
-            && let Some((pending, session, id)) = self.session.take()
+        if self.observer.is_resumable()
+            && let Some(call) = self.call.take()
             && let Some(record) = self.record.take()
         {
-            pending.wait(session, &id, record, unheard);
+            call.wait(record, unheard);
         }
     }
 
@@ -318,7 +309,8 @@ impl Drop for Watch {
         if self.ended {
             return;
         }
-        if !self.answered() && !self.cancelled() {
+        if !self.answered() {
+            self.cancelled();
             self.wait(Outcome::Cancelled);
         }
     }

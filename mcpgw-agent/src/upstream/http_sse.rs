@@ -27,15 +27,22 @@ use super::{
         HTTP_SSE_IDLE, HTTP_SSE_QUEUE, MAX_HTTP_SSE_ANSWER, MAX_HTTP_SSE_EVENT, MAX_HTTP_SSE_SESSIONS,
         MAX_HTTP_SSE_SESSIONS_PER_OWNER,
     },
-    shares::{SessionOwner, Share, Shares},
 };
-use crate::mcp::{
-    Kind,
-    headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
-    held::Held,
-    message::Peek,
-    sse::{self, Event, Line, Parser},
+use crate::{
+    mcp::{
+        Kind,
+        headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        held::Held,
+        message::Peek,
+        seal::Owner,
+        sse::{self, Event, Line, Parser},
+    },
+    shares::{Share, Shares},
 };
+
+/// In the extensions of a request that opens a session: whose it is. One of the agent's own has none.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOwner(pub Owner);
 
 /// The open sessions of one server.
 pub(super) struct Sessions {

@@ -11,7 +11,6 @@
 //! resolve   where servers with names are
 //! reserved  … and cannot be
 //! credential  what a server is shown in place of what the caller showed
-//! shares    how much of a server's room each caller has
 //! http_sse  servers of the transport of 2024-11-05, spoken to like all others
 //! body      the body of an answer, with its deadlines
 //! hop       headers that end at each connection
@@ -34,7 +33,6 @@ mod reserved;
 mod resolve;
 mod secure;
 mod server;
-mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -59,11 +57,11 @@ pub(crate) use connect::{Stream, open};
 pub use credential::{Behalf, CredentialError, OwnCredentials};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::UpstreamError;
+pub use http_sse::SessionOwner;
 pub use resolve::Resolution;
 pub(crate) use secure::Secure;
 pub use secure::TlsError;
 pub use server::{Upstream, UpstreamStatus};
-pub use shares::SessionOwner;
 
 use crate::resources::{Backend, HostAddresses, ObjectName, Server};
 

@@ -62,6 +62,16 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         Ok(link) => link,
         Err(error) => return refuse(forward::unanswered(server, &error), record),
     };
+    let pending = match (session.key, &record) {
+        (Key::Own(nonce), Some(_)) if reads_events(call.head) => {
+            let workload = Owner::of(&call.caller.share_owner());
+            match call.shared.pending.begin(workload, nonce, id) {
+                Some(pending) => Some(pending),
+                None => return refuse(Refused::no_streams(), record),
+            }
+        }
+        _ => None,
+    };
     let mut again = true;
     let (response, sent_id, own, in_flight) = loop {
         // Callers that share a session may use the same ids, and the same tokens of their progress.
@@ -147,11 +157,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if streams {
         let (head, body) = response.into_parts();
         let watch = record.map(|record| {
-            let watch = Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status);
-            match session.key {
-                Key::Own(nonce) => watch.waiting_in(&call.shared.pending, nonce, id),
-                Key::Shared(_) => watch,
-            }
+            Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status).waiting(pending)
         });
         let rewriter = Rewriter::new(&head.headers, changes);
         let relay = Relay::new(body, watch).rewriting(Some(rewriter));

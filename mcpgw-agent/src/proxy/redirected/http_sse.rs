@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{Dialled, lists::Filter};
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     proxy::{
         exchange::Body,
         is_events,
-        pending::StreamKey,
+        pending::{PendingCall, StreamKey},
         refused::Refused,
         relay::Relay,
         rewrite::{Rewrite, Rewriter, Rewritten},
@@ -110,14 +109,12 @@ impl Dialled<'_> {
     }
 
     /// Keeps the record of a call open until its answer comes by on the session's stream.
-    pub(super) fn wait_for_stream(&self, mut record: Record, id: Option<&RawValue>, status: StatusCode) {
+    pub(super) fn wait_for_stream(&self, mut record: Record, call: Option<PendingCall>, status: StatusCode) {
         record.status(status.as_u16());
-        match (self.stream, id) {
-            (Some(stream), Some(id)) if status.is_success() => {
-                // Until the contrary is heard: nobody has taken the call back.
-                self.shared.pending.wait(stream, id.get(), record, Outcome::Ok);
-            }
-            (_, None) if status.is_success() => record.outcome(Outcome::Ok, None),
+        match call {
+            // Until the contrary is heard: nobody has taken the call back.
+            Some(call) if status.is_success() => call.wait(record, Outcome::Ok),
+            None if status.is_success() => record.outcome(Outcome::Ok, None),
             _ => record.outcome(Outcome::Error, None),
         }
     }

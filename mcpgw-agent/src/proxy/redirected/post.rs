@@ -14,6 +14,7 @@ use crate::{
         headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         method::Method,
         modern,
+        seal::Owner,
         splice::Splice,
         version::{Era, Revision, era},
     },
@@ -22,6 +23,7 @@ use crate::{
         call::{Asked, Decided, decide},
         exchange::Body,
         gateway::end_of_listening,
+        pending::PendingCall,
         refused::Refused,
         relay::{Relay, Watch},
     },
@@ -241,6 +243,17 @@ impl Dialled<'_> {
             Some(traced) => &told(&envelope, body, traced),
             None => body,
         };
+        let key = session.as_ref().map(Opened::key).or(self.stream);
+        let call = match (key, envelope.id, &record) {
+            (Some(key), Some(id), Some(_)) => {
+                let workload = Owner::of(&self.caller.share_owner());
+                match self.shared.pending.begin(workload, key, id) {
+                    Some(call) => Some(call),
+                    None => return Refused::no_streams().ending(Some(id), record),
+                }
+            }
+            _ => None,
+        };
         if let Some(record) = &mut record {
             let endpoint = session.as_ref().map_or(&self.endpoint, |session| &session.endpoint);
             record.sent_to(endpoint.address());
@@ -271,7 +284,7 @@ impl Dialled<'_> {
         if let (Some(filter), Some(record)) = (&mut filter, &mut record) {
             filter.counts_in(record.lists());
         }
-        self.answer(response, read, record, envelope.id, session, filter)
+        self.answer(response, read, record, call, envelope.id, session, filter)
     }
 
     /// Passes on what a modern client listens to, for as long as it may.
@@ -337,6 +350,7 @@ impl Dialled<'_> {
         response: Response<UpstreamBody>,
         read: VecDeque<Bytes>,
         record: Option<Record>,
+        call: Option<PendingCall>,
         id: Option<&RawValue>,
         session: Option<Opened>,
         filter: Option<Filter>,
@@ -355,16 +369,13 @@ impl Dialled<'_> {
         let watch = match (record, self.server.wanted.transport) {
             // The answer comes on the session's one stream.
             (Some(record), Transport::Sse) => {
-                self.wait_for_stream(record, id, head.status);
+                self.wait_for_stream(record, call, head.status);
                 None
             }
             (Some(mut record), Transport::StreamableHttp) => {
                 record.answered(head.version);
-                let watch = Watch::new(record, AnswerObserver::new(id, &head.headers), head.status);
-                Some(match (&session, id) {
-                    (Some(session), Some(id)) => watch.waiting_in(&self.shared.pending, session.key(), id),
-                    _ => watch,
-                })
+                let observer = AnswerObserver::new(id, &head.headers);
+                Some(Watch::new(record, observer, head.status).waiting(call))
             }
             (None, _) => None,
         };

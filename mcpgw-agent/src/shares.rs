@@ -1,4 +1,4 @@
-//! How much of what a server has room for each caller has: none can take all of it.
+//! How much of what there is room for each caller has: none can take all of it.
 
 use std::{
     collections::HashMap,
@@ -7,17 +7,13 @@ use std::{
 
 use crate::mcp::seal::Owner;
 
-/// In the extensions of a request that opens a session: whose it is. One of the agent's own has none.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionOwner(pub Owner);
-
 /// What each owner has; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shares(Arc<Mutex<HashMap<Owner, usize>>>);
+pub(crate) struct Shares(Arc<Mutex<HashMap<Owner, usize>>>);
 
 impl Shares {
     /// One more for this owner, until it is dropped; `None` where it has `most` already.
-    pub(super) fn take(&self, owner: Owner, most: usize) -> Option<Share> {
+    pub(crate) fn take(&self, owner: Owner, most: usize) -> Option<Share> {
         let mut taken = self.lock();
         let count = taken.entry(owner).or_default();
         if *count >= most {
@@ -37,7 +33,7 @@ impl Shares {
 
 /// One of what an owner has.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     shares: Shares,
     owner: Owner,
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     ops::{Deref, Range},
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -21,10 +21,20 @@ use crate::{
 pub struct Snapshot {
     /// Another one after every change.
     pub generation: u64,
+    /// Whether any of the servers says that its lists are for the one who asked.
+    pub has_private: bool,
     pub(super) catalogues: HashMap<ObjectName, Arc<Catalogue>>,
 }
 
 impl Snapshot {
+    pub(super) fn new(generation: u64, catalogues: HashMap<ObjectName, Arc<Catalogue>>) -> Self {
+        Self {
+            generation,
+            has_private: catalogues.values().any(|catalogue| catalogue.is_private),
+            catalogues,
+        }
+    }
+
     /// What a server offers; `None` if it was never seen.
     pub fn get(&self, server: &ObjectName) -> Option<&Arc<Catalogue>> {
         self.catalogues.get(server)
@@ -52,6 +62,10 @@ pub struct Catalogue {
     pub templates: Vec<Item>,
     /// When this was seen.
     pub fetched: SystemTime,
+    /// It says that its lists are for the one who asked, and nobody else.
+    pub is_private: bool,
+    /// How long it says that its lists hold.
+    pub ttl: Option<Duration>,
 }
 
 impl Catalogue {
@@ -61,12 +75,20 @@ impl Catalogue {
         self.tools.items.get(*place)
     }
 
+    /// What it takes in memory, at least.
+    pub(super) fn bytes(&self) -> usize {
+        let lists: [&[Item]; 4] = [&self.tools, &self.prompts, &self.resources, &self.templates];
+        let of = |item: &Item| item.json.len() + item.name.len() + size_of::<Item>();
+        lists.into_iter().flatten().map(of).sum()
+    }
+
     /// Whether nothing that anybody could notice is another.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.speaks == other.speaks
             && self.features == other.features
             && self.extensions == other.extensions
             && self.instructions == other.instructions
+            && self.is_private == other.is_private
             && self.same_lists(other) == [true; 4]
     }
 

@@ -27,3 +27,16 @@ pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Du
 
 /// Changes that wait to be told to clients; a client that is further behind is told that all lists changed.
 pub(super) const CHANGES: usize = 256;
+
+/// Catalogues of single principals, at all servers. The one that was unused for longest goes first.
+pub(super) const MAX_PERSONAL: usize = 1_024;
+/// Bytes of one of them.
+pub(super) const MAX_PERSONAL_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of all of them; else as [`MAX_PERSONAL`].
+pub(super) const MAX_ALL_PERSONAL_BYTES: usize = 64 * 1024 * 1024;
+/// Principals on whose behalf one server is asked at the same time; others wait.
+pub(super) const MAX_PERSONAL_FETCHES: usize = 8;
+/// How long requests wait for a server, since it was asked; after that they go on without it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a principal's catalogue is used after it was seen, where its server cannot be asked.
+pub(super) const MAX_PERSONAL_AGE: Duration = Duration::from_secs(10 * 60);

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! catalogue  what one server offers
-//! fetch      asks a server, in either era
+//! ask        one question to a server, in either era
+//! fetch      asks a server for all that it offers
 //! watch      one server's task: asks, listens for changes, asks again
+//! personal   what servers offer to single principals
 //! names      the names that the gateway gives to what servers offer
 //! offers     how well each server is known, for the operator
 //! limits     every bound, by name
@@ -12,11 +14,13 @@
 //! A server that is slow, dead or talks nonsense delays nobody and empties nothing: its last good catalogue stays,
 //! and its status says since when, and why.
 
+mod ask;
 mod catalogue;
 mod fetch;
 mod limits;
 pub mod names;
 mod offers;
+mod personal;
 mod watch;
 
 use std::{
@@ -34,13 +38,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use catalogue::{Capabilities, Catalogue, Extensions, Item, Snapshot, Speaks, TaskCapabilities, Tools};
 pub use offers::Offers;
+pub use personal::{Own, Principal};
 
 use crate::{
     mcp::annotations::Annotations,
     pins::Pins,
     resources::{ObjectName, Server},
-    upstream::Upstreams,
+    upstream::{Behalf, Upstreams},
 };
+use personal::Personal;
 
 /// A list of a server that is another than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +118,7 @@ pub(crate) struct Known {
     states: Mutex<HashMap<ObjectName, State>>,
     changes: broadcast::Sender<Change>,
     pins: Arc<Pins>,
+    personal: Personal,
 }
 
 impl Discovery {
@@ -119,13 +126,14 @@ impl Discovery {
     pub fn new(upstreams: Arc<Upstreams>, runtime: Handle, pins: Arc<Pins>) -> Arc<Self> {
         Arc::new(Self {
             upstreams,
-            runtime,
             known: Arc::new(Known {
                 snapshot: ArcSwap::default(),
                 states: Mutex::default(),
                 changes: broadcast::Sender::new(limits::CHANGES),
                 pins,
+                personal: Personal::new(runtime.clone()),
             }),
+            runtime,
             watches: Mutex::default(),
         })
     }
@@ -143,6 +151,7 @@ impl Discovery {
             }
             kept
         });
+        self.known.personal.retain(servers);
         for server in servers {
             if watches.contains_key(&server.name) {
                 continue;
@@ -169,6 +178,57 @@ impl Discovery {
     /// What is known now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.known.snapshot.load_full()
+    }
+
+    /// What servers offer to one principal: those of them that offer something else to each. Each is asked on its
+    /// behalf where that is not known, or not current. Waits a moment for those that are not known, and for `current`
+    /// ones also where what is known of it is old; a server that takes longer is as it was, or not there.
+    pub async fn offered_to(
+        &self,
+        who: &Principal,
+        servers: &[Arc<Server>],
+        snapshot: &Snapshot,
+        current: bool,
+    ) -> Own {
+        let offered = || self.offered_now(who, servers, snapshot, current);
+        let (own, waiting) = offered();
+        if waiting.is_empty() {
+            return own;
+        }
+        personal::wait(waiting).await;
+        offered().0
+    }
+
+    /// As [`offered_to`](Self::offered_to), without waiting: with that, for which it would.
+    pub(crate) fn offered_now(
+        &self,
+        who: &Principal,
+        servers: &[Arc<Server>],
+        snapshot: &Snapshot,
+        current: bool,
+    ) -> (Own, Vec<personal::Waiting>) {
+        let mut waiting = Vec::new();
+        let mut of = |server: &Arc<Server>| {
+            let asked = personal::Asked {
+                server,
+                upstream: self.upstreams.of(server)?,
+                behalf: match server.exchanges_tokens() {
+                    true => who.behalf.clone()?,
+                    false => Behalf::Agent,
+                },
+                // Only who asks makes a difference to a server whose tokens are exchanged.
+                known: snapshot
+                    .get(&server.name)
+                    .filter(|_| !server.exchanges_tokens())
+                    .cloned(),
+                lists: current,
+            };
+            let (catalogue, wait) = self.known.personal.look(who.owner, asked, &self.known);
+            waiting.extend(wait.filter(|_| current || catalogue.is_none()));
+            catalogue
+        };
+        let own = servers.iter().map(|server| (server.name.clone(), of(server))).collect();
+        (Own(own), waiting)
     }
 
     /// What a server says of a tool; nothing, where the tool is not known.
@@ -239,10 +299,7 @@ impl Known {
             let mut catalogues = snapshot.catalogues.clone();
             catalogues.insert(server.clone(), Arc::clone(&catalogue));
             let changed = before.as_ref().is_none_or(|before| !before.is_like(&catalogue));
-            Snapshot {
-                generation: snapshot.generation + u64::from(changed),
-                catalogues,
-            }
+            Snapshot::new(snapshot.generation + u64::from(changed), catalogues)
         });
         match missing.is_empty() {
             true => self.state(server, |_| State::Ready),
@@ -257,8 +314,21 @@ impl Known {
             (!same[1], ChangeKind::Prompts),
             (!same[2] || !same[3], ChangeKind::Resources),
         ];
+        if kinds.iter().any(|(changed, _)| *changed) {
+            self.personal.changed(server);
+        }
         for (_, kind) in kinds.into_iter().filter(|(changed, _)| *changed) {
             self.changed(server, kind);
+        }
+    }
+
+    /// Notes that a server says that something changed. What it offers to others than us, it may have changed for them
+    /// alone.
+    fn told(&self, server: &ObjectName) {
+        if self.personal.changed(server) {
+            for kind in [ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources] {
+                self.changed(server, kind);
+            }
         }
     }
 
@@ -287,10 +357,7 @@ impl Known {
         self.snapshot.rcu(|snapshot| {
             let mut catalogues = snapshot.catalogues.clone();
             catalogues.remove(server);
-            Snapshot {
-                generation: snapshot.generation + 1,
-                catalogues,
-            }
+            Snapshot::new(snapshot.generation + 1, catalogues)
         });
     }
 }

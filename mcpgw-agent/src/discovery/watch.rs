@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::select_all;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use tokio::{
     sync::{Notify, mpsc},
@@ -17,8 +17,9 @@ use tokio::{
 
 use super::{
     Known,
-    fetch::{self, Tongue},
-    limits::{BACKOFF, FETCH_TIMEOUT, LISTEN_TIMEOUT, MAX_ANSWER_BYTES, MIN_INTERVAL, POLL},
+    ask::{self, Tongue},
+    fetch,
+    limits::{BACKOFF, FETCH_TIMEOUT, LISTEN_TIMEOUT, MAX_ANSWER_BYTES, MAX_CATALOGUE_BYTES, MIN_INTERVAL, POLL},
 };
 use crate::{
     mcp::{message::Peek, sse::Parser},
@@ -61,7 +62,7 @@ pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Ar
 async fn follow(server: &ObjectName, upstream: &Upstream, known: &Known, refresh: &Notify) -> Result<(), String> {
     let deadline = Instant::now() + FETCH_TIMEOUT;
     let too_long = |_| format!("did not list all that it offers within {FETCH_TIMEOUT:?}");
-    let introduced = timeout_at(deadline, fetch::introduce(upstream))
+    let introduced = timeout_at(deadline, fetch::introduce(upstream, &Behalf::Agent))
         .await
         .map_err(too_long)?
         .map_err(|error| error.to_string())?;
@@ -69,7 +70,13 @@ async fn follow(server: &ObjectName, upstream: &Upstream, known: &Known, refresh
         let mut changes = Changes::new(upstream, &introduced.tongues);
         changes.listen().await;
         let before = known.last(server);
-        let list = fetch::list(upstream, &introduced, before.as_deref());
+        let list = fetch::list(
+            upstream,
+            &Behalf::Agent,
+            &introduced,
+            before.as_deref(),
+            MAX_CATALOGUE_BYTES,
+        );
         match timeout_at(deadline, changes.notice_during(list)).await {
             Ok(Ok((catalogue, missing))) => {
                 // A list that could not be had is asked for again before long.
@@ -80,13 +87,16 @@ async fn follow(server: &ObjectName, upstream: &Upstream, known: &Known, refresh
                     () = sleep(introduced.ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, longest)) => {}
                     () = refresh.notified() => {}
                 }
+                if changes.told {
+                    known.told(server);
+                }
                 Ok(())
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(elapsed) => Err(too_long(elapsed)),
         }
     };
-    close(upstream, introduced.tongues).await;
+    ask::close(upstream, &Behalf::Agent, introduced.tongues).await;
     outcome
 }
 
@@ -99,11 +109,13 @@ fn jittered(pause: Duration) -> Duration {
 
 /// Hears whether a list of a server becomes another, in every way in which the server can say so.
 struct Changes<'a> {
-    /// Ends with a change.
-    heard: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+    /// Ends with a change: whether the server said so.
+    heard: Pin<Box<dyn Future<Output = bool> + Send + 'a>>,
     /// Ends when each of the ways is open, or known to be none.
     open: mpsc::Receiver<Infallible>,
     changed: bool,
+    /// The server said that something changed, and did not just stop to speak.
+    told: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -114,16 +126,17 @@ impl<'a> Changes<'a> {
             .map(|tongue| Box::pin(listen(upstream, tongue, opening.clone())));
         let heard = select_all(ways.collect::<Vec<_>>());
         Self {
-            heard: Box::pin(async { drop(heard.await) }),
+            heard: Box::pin(async { heard.await.0 }),
             open,
             changed: false,
+            told: false,
         }
     }
 
     /// Begins to listen.
     async fn listen(&mut self) {
         tokio::select! {
-            () = &mut self.heard => self.changed = true,
+            told = &mut self.heard => self.note(told),
             _ = self.open.recv() => {}
             // Some servers begin their answer with the first change. They are heard from when it comes.
             () = sleep(LISTEN_TIMEOUT) => {}
@@ -136,7 +149,7 @@ impl<'a> Changes<'a> {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = &mut self.heard, if !self.changed => self.changed = true,
+                told = &mut self.heard, if !self.changed => self.note(told),
             }
         }
     }
@@ -144,14 +157,19 @@ impl<'a> Changes<'a> {
     /// Waits for a change: for ever, if the server has no way to tell.
     async fn wait(&mut self) {
         if !self.changed {
-            self.heard.as_mut().await;
-            self.changed = true;
+            let told = self.heard.as_mut().await;
+            self.note(told);
         }
+    }
+
+    fn note(&mut self, told: bool) {
+        self.changed = true;
+        self.told = told;
     }
 }
 
-/// Listens in one way; lets go of `opening` when that is open.
-async fn listen(upstream: &Upstream, tongue: &Tongue, opening: mpsc::Sender<Infallible>) {
+/// Listens in one way; lets go of `opening` when that is open. Whether the server said that something changed.
+async fn listen(upstream: &Upstream, tongue: &Tongue, opening: mpsc::Sender<Infallible>) -> bool {
     let mut request = match tongue {
         Tongue::Legacy { .. } => {
             let mut request = Request::new(Full::default());
@@ -164,24 +182,25 @@ async fn listen(upstream: &Upstream, tongue: &Tongue, opening: mpsc::Sender<Infa
             let wanted = serde_json::json!({
                 "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
             });
-            fetch::modern("subscriptions/listen", serde_json::json!({ "notifications": wanted }))
+            ask::modern("subscriptions/listen", serde_json::json!({ "notifications": wanted }))
         }
     };
-    *request.uri_mut() = fetch::path(upstream);
+    *request.uri_mut() = ask::path(upstream);
     tongue.identify(request.headers_mut());
-    if heard(upstream, tongue, request, opening).await.is_none() {
+    match heard(upstream, tongue, request, opening).await {
+        Some(told) => told,
         // It does not tell: it is asked now and then.
-        std::future::pending::<()>().await;
+        None => std::future::pending().await,
     }
 }
 
-/// `Some` when a list has changed; `None` when that cannot be heard.
+/// `Some` when a list has changed, or may have: whether the server said so; `None` when that cannot be heard.
 async fn heard(
     upstream: &Upstream,
     tongue: &Tongue,
     mut request: Request<Full<bytes::Bytes>>,
     opening: mpsc::Sender<Infallible>,
-) -> Option<()> {
+) -> Option<bool> {
     request.extensions_mut().insert(Behalf::Agent);
     let endpoint = tongue.endpoint(upstream)?;
     let response = upstream.ask(&endpoint, request).await.ok()?;
@@ -202,35 +221,13 @@ async fn heard(
                 .ok()
                 .and_then(|message| message.method.map(|method| method.into_owned()));
             if method.is_some_and(|method| method.starts_with("notifications/") && method.ends_with("/list_changed")) {
-                return Some(());
+                return Some(true);
             }
         }
     }
     // The server ended the stream: what it had to say since is not known.
     sleep(MIN_INTERVAL * 5).await;
-    Some(())
-}
-
-/// Ends the sessions that were opened to ask and to listen.
-async fn close(upstream: &Upstream, tongues: Vec<Tongue>) {
-    for tongue in tongues {
-        let Tongue::Legacy { session: Some(_), .. } = &tongue else {
-            continue;
-        };
-        let Some(endpoint) = tongue.endpoint(upstream) else {
-            continue;
-        };
-        let mut request = Request::new(Full::default());
-        *request.method_mut() = Method::DELETE;
-        *request.uri_mut() = fetch::path(upstream);
-        let mut headers = HeaderMap::new();
-        tongue.identify(&mut headers);
-        *request.headers_mut() = headers;
-        request.extensions_mut().insert(Behalf::Agent);
-        if let Err(error) = upstream.ask(&endpoint, request).await {
-            tracing::debug!(server = %upstream.server().name, %error, "a session could not be ended");
-        }
-    }
+    Some(false)
 }
 
 #[cfg(test)]

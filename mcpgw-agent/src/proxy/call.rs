@@ -14,6 +14,7 @@ use super::{
     refused::{Refused, json},
 };
 use crate::{
+    discovery::{Catalogue, Item},
     identity::Caller,
     mcp::{
         annotations::Annotations,
@@ -38,6 +39,8 @@ pub(super) struct Asked<'a> {
     pub(super) caller: &'a Arc<Caller>,
     pub(super) path: Path,
     pub(super) server: &'a Server,
+    /// What the server offers to this caller, where that is its own.
+    pub(super) personal: Option<&'a Catalogue>,
     /// With the server's own name for what it is about.
     pub(super) governed: Governed<'a>,
     /// What the client called that.
@@ -251,7 +254,11 @@ fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Ar
     if asked.left_out {
         return (denied, Some(LEFT_OUT.into()), Because::Hidden);
     }
-    let annotations = annotations(shared, asked.server, asked.governed.kind, asked.governed.name);
+    let (kind, name) = (asked.governed.kind, asked.governed.name);
+    let annotations = match asked.personal.filter(|_| kind == Kind::Tool) {
+        Some(own) => own.tool(name).map_or_else(Annotations::default, Item::annotations),
+        None => annotations(shared, asked.server, kind, name),
+    };
     let ask = Ask::new(asked.caller, asked.governed, annotations, asked.arguments);
     let judgement = plan.decide(asked.server, &ask);
     for (rule, failure) in &judgement.failures {
@@ -274,12 +281,21 @@ fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Ar
     }
 }
 
-/// What becomes of a call because the tool is not what was approved, as its server was last seen; `Off`: nothing.
+/// What becomes of a call because the tool is not what was approved, as its server was last seen, and as this caller
+/// sees it; `Off`: nothing.
 fn drifted(shared: &Shared, asked: &Asked<'_>) -> Pin {
     let (server, governed) = (asked.server, asked.governed);
     let pin = server.wanted.pin;
     let concerned = pin != Pin::Off && governed.kind == Kind::Tool;
-    match concerned && !shared.pins.approves(server.name(), governed.name) {
+    let as_shown = || match asked.personal {
+        Some(own) => {
+            let pins = shared.pins.table();
+            let shown = own.tool(governed.name);
+            shown.is_some_and(|item| pins.approves_as(server.name(), governed.name, &item.json))
+        }
+        None => true,
+    };
+    match concerned && !(shared.pins.approves(server.name(), governed.name) && as_shown()) {
         true => pin,
         false => Pin::Off,
     }

@@ -187,6 +187,7 @@ pub(super) async fn decided(
             caller: call.caller,
             path: Path::Gateway,
             server: &seen.server,
+            personal: seen.is_personal.then_some(&*seen.catalogue),
             governed,
             called_as,
             arguments: envelope.params.arguments,

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::{
-    Call,
+    Call, personal,
     view::{Seen, View},
 };
 use crate::{
+    discovery::Principal,
     identity::Caller,
     mcp::governed::{Governed, Kind},
     policy::Plan,
@@ -21,6 +22,7 @@ pub(super) struct Hearing {
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     catalog: Option<Box<str>>,
+    who: Principal,
 }
 
 impl Hearing {
@@ -29,6 +31,7 @@ impl Hearing {
             shared: Arc::clone(call.shared),
             caller: Arc::clone(call.caller),
             catalog: call.catalog.map(Box::from),
+            who: call.principal(),
         })
     }
 
@@ -38,6 +41,7 @@ impl Hearing {
             shared,
             caller,
             catalog,
+            who,
         } = self;
         let plan = shared.plan.load_full();
         let catalog = match catalog {
@@ -45,11 +49,10 @@ impl Hearing {
             Some(name) => Some(Arc::clone(plan.catalog(name)?)),
         };
         let snapshot = shared.discovery.snapshot();
+        let own = personal::offered_now(shared, &plan, &snapshot, caller, catalog.as_deref(), who);
         let pins = shared.pins.table();
-        let view = shared
-            .gateway
-            .views
-            .of(caller, catalog.as_ref(), &plan, &snapshot, &pins);
+        let views = &shared.gateway.views;
+        let view = views.of(caller, who.owner, catalog.as_ref(), &plan, &snapshot, &own, &pins);
         Some((plan, view))
     }
 

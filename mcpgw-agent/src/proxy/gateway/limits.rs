@@ -62,7 +62,9 @@ pub(super) const MAX_ANSWERS_TO_QUESTIONS: usize = crate::proxy::limits::MAX_BOD
 /// How long a client may take to answer one of them.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Kinds of callers whose views are kept.
+/// Kinds of callers whose views are kept; and single principals, where servers offer something else to each.
 pub(super) const MAX_VIEWS: usize = 256;
+/// Bytes of the views of single principals.
+pub(super) const MAX_PERSONAL_VIEW_BYTES: usize = 64 * 1024 * 1024;
 /// How long clients may keep a list.
 pub(super) const LIST_TTL_MS: u64 = 5_000;

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! view       what one kind of caller sees: servers, names, lists ready to be sent
+//! kind       the kinds of lists
 //! template   which URIs a resource template stands for
 //! uris       URIs that two servers have
 //! views      views, made once for each kind of caller
+//! personal   servers that offer something else to each principal
 //! batch      several requests in one body
 //! request    one request: which era, which session, on to its method
 //! introduce  initialize and server/discover
@@ -45,6 +47,7 @@ mod hear;
 mod hearing;
 mod interact;
 mod introduce;
+mod kind;
 mod legacy;
 mod limits;
 mod link;
@@ -52,6 +55,7 @@ mod listen;
 mod listens;
 mod lists;
 mod modern;
+mod personal;
 mod place;
 mod request;
 mod resumption;
@@ -87,6 +91,7 @@ use super::{
     route,
 };
 use crate::{
+    discovery::Principal,
     identity::Caller,
     mcp::{
         AnswerObserver, Envelope,
@@ -194,9 +199,22 @@ impl Call<'_> {
 
     /// On whose behalf servers are asked, where there is one that wants to know.
     fn behalf(&self) -> Option<Behalf> {
-        let wanted = self.plan.exchanges_tokens && self.caller.token.is_some();
-        wanted.then(|| authenticate::behalf(&self.head.headers)).flatten()
+        behalf(&self.plan, self.caller, self.head)
     }
+
+    /// Whose request it is.
+    fn principal(&self) -> Principal {
+        Principal {
+            owner: self.owner,
+            behalf: self.behalf(),
+        }
+    }
+}
+
+/// On whose behalf servers are asked for a caller whose request has this head, where there is one that wants to know.
+fn behalf(plan: &Plan, caller: &Caller, head: &Parts) -> Option<Behalf> {
+    let wanted = plan.exchanges_tokens && caller.token.is_some();
+    wanted.then(|| authenticate::behalf(&head.headers)).flatten()
 }
 
 /// What a path at the gateway is.

@@ -10,12 +10,13 @@ use super::{
     super::{Shared, body::Share, exchange::Body, refused::Refused},
     Call, Gateway, answer, batch, forward, introduce,
     link::Facts,
-    listen, lists,
+    listen, lists, personal,
     session::{Key, Session},
     tasks,
     view::Kind as List,
 };
 use crate::{
+    discovery::Principal,
     identity::Caller,
     mcp::{
         Envelope, EnvelopeError, Kind,
@@ -81,8 +82,11 @@ pub(super) async fn one(
         Era::Legacy if method == Some(Method::Initialize) => None,
         Era::Legacy => gateway.session_of(&head.headers, owner, catalog).map_err(refuse_to)?,
     };
-    let call =
-        Call::new(shared, caller, plan, catalog, head, body, era, received, session, owner).map_err(refuse_to)?;
+    let lists = personal::lists(envelope);
+    let call = Call::new(
+        shared, caller, plan, catalog, head, body, era, received, session, owner, lists,
+    );
+    let call = call.await.map_err(refuse_to)?;
     check(&call, envelope).map_err(refuse_to)?;
     match envelope.kind {
         Kind::Request => call.request(envelope, share).await,
@@ -132,7 +136,7 @@ fn has_sessions(head: &Parts) -> Result<(), Refused> {
 
 impl<'a> Call<'a> {
     #[allow(clippy::too_many_arguments, reason = "all that is known of a request, gathered once")]
-    fn new(
+    async fn new(
         shared: &'a Arc<Shared>,
         caller: &'a Arc<Caller>,
         plan: &Arc<Plan>,
@@ -143,6 +147,7 @@ impl<'a> Call<'a> {
         received: Instant,
         session: Option<Arc<Session>>,
         owner: Owner,
+        lists: bool,
     ) -> Result<Self, Refused> {
         let plan = Arc::clone(plan);
         let chosen = match catalog {
@@ -150,10 +155,15 @@ impl<'a> Call<'a> {
             Some(name) => Some(plan.catalog(name).cloned().ok_or_else(Refused::no_catalog)?),
         };
         let snapshot = shared.discovery.snapshot();
+        let who = || Principal {
+            owner,
+            behalf: super::behalf(&plan, caller, head),
+        };
+        let own = personal::offered(shared, &plan, &snapshot, caller, chosen.as_deref(), who, lists).await;
         // Behind the catalogues: what is approved is never older than what is shown.
         let pins = shared.pins.table();
         let views = &shared.gateway.views;
-        let view = views.of(caller, chosen.as_ref(), &plan, &snapshot, &pins);
+        let view = views.of(caller, owner, chosen.as_ref(), &plan, &snapshot, &own, &pins);
         Ok(Self {
             shared,
             gateway: &shared.gateway,
@@ -335,7 +345,9 @@ pub(super) async fn get(
         Instant::now(),
         Some(session),
         owner,
-    )?;
+        false,
+    )
+    .await?;
     listen::stream(&call).await
 }
 

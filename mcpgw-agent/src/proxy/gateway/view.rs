@@ -7,11 +7,12 @@ use std::{borrow::Cow, cmp::Reverse, collections::HashMap, ops::Range, sync::Arc
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::template;
+pub(super) use super::kind::Kind;
+use super::{personal::is_personal, template};
 use crate::{
-    discovery::{Catalogue, Item, Snapshot, names},
+    discovery::{Catalogue, Item, Own, Snapshot, names},
     identity::Caller,
-    mcp::{annotations::Annotations, governed, seal::ListKind, splice::json_string},
+    mcp::{annotations::Annotations, governed, splice::json_string},
     pins,
     policy::{Lacks, Plan, Server},
     resources::{Catalog, CatalogServer, DenialStatus, ObjectName, Pin},
@@ -27,6 +28,8 @@ const MAX_PAGE_BYTES: usize = 1024 * 1024;
 pub(super) struct Seen {
     pub(super) server: Arc<Server>,
     pub(super) catalogue: Arc<Catalogue>,
+    /// It is this caller's own.
+    pub(super) is_personal: bool,
 }
 
 /// What a kind of caller sees.
@@ -44,60 +47,6 @@ pub(super) struct View {
     has_renamed: bool,
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
-}
-
-/// The kinds of lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl Kind {
-    /// The member of a list's result.
-    pub(super) const fn member(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-            Self::Templates => "resourceTemplates",
-        }
-    }
-
-    /// The list, as a cursor names it.
-    pub(super) const fn sealed(self) -> ListKind {
-        match self {
-            Self::Tools => ListKind::Tools,
-            Self::Prompts => ListKind::Prompts,
-            Self::Resources => ListKind::Resources,
-            Self::Templates => ListKind::Templates,
-        }
-    }
-
-    /// What its items are to rules.
-    const fn governed(self) -> governed::Kind {
-        match self {
-            Self::Tools => governed::Kind::Tool,
-            Self::Prompts => governed::Kind::Prompt,
-            Self::Resources | Self::Templates => governed::Kind::Resource,
-        }
-    }
-
-    fn items(self, catalogue: &Catalogue) -> &[Item] {
-        match self {
-            Self::Tools => &catalogue.tools,
-            Self::Prompts => &catalogue.prompts,
-            Self::Resources => &catalogue.resources,
-            Self::Templates => &catalogue.templates,
-        }
-    }
-
-    /// Whether the gateway prefixes the names of these; URIs stay as they are.
-    const fn is_prefixed(self) -> bool {
-        matches!(self, Self::Tools | Self::Prompts)
-    }
 }
 
 /// One list, in the order of the names at the gateway.
@@ -184,10 +133,12 @@ pub(super) struct Page {
 }
 
 impl View {
-    /// What `caller` sees through `catalog`, or without one.
+    /// What `caller` sees through `catalog`, or without one. Of a server that offers something else to each principal it
+    /// sees its own, and nothing where that is not known.
     pub(super) fn new(
         plan: &Plan,
         snapshot: &Snapshot,
+        own: &Own,
         pins: &pins::Table,
         caller: &Caller,
         catalog: Option<&Catalog>,
@@ -219,12 +170,15 @@ impl View {
             if sees {
                 view.denial_status = view.denial_status.max(server.denial_status);
             }
-            let (true, Some(catalogue)) = (sees, snapshot.get(server.name())) else {
+            let shared = || snapshot.get(server.name()).filter(|_| !is_personal(server, snapshot));
+            let own = own.of(server.name());
+            let (true, Some(catalogue)) = (sees, own.unwrap_or_else(shared)) else {
                 continue;
             };
             view.servers.push(Seen {
                 server: Arc::clone(server),
                 catalogue: Arc::clone(catalogue),
+                is_personal: own.is_some(),
             });
             choices.push(choice);
         }
@@ -234,13 +188,16 @@ impl View {
                 if kind == Kind::Tools && (left_out || !item.is_callable()) {
                     return Shown::LeftOut;
                 }
-                let server = &view.servers[index].server;
+                let Seen {
+                    server, is_personal, ..
+                } = &view.servers[index];
                 let annotations = match kind == Kind::Tools && server.reads_annotations() {
                     true => item.annotations(),
                     false => Annotations::default(),
                 };
                 let pinned = kind == Kind::Tools && server.wanted.pin == Pin::Enforce && !caller.observed;
-                let approved = !pinned || pins.approves(server.name(), &item.name);
+                let as_shown = || !is_personal || pins.approves_as(server.name(), &item.name, &item.json);
+                let approved = !pinned || pins.approves(server.name(), &item.name) && as_shown();
                 match approved && plan.shows(server, caller, kind.governed(), &item.name, annotations) {
                     true => Shown::Yes,
                     false => Shown::No,
@@ -251,6 +208,12 @@ impl View {
         let has_renamed = |list: &List| list.all().any(|(name, own, _)| name != own);
         view.has_renamed = has_renamed(&view.resources) || has_renamed(&view.templates);
         view
+    }
+
+    /// What its lists take in memory, at least.
+    pub(super) fn bytes(&self) -> usize {
+        let lists = [&self.tools, &self.prompts, &self.resources, &self.templates];
+        lists.into_iter().map(List::bytes).sum()
     }
 
     pub(super) fn list(&self, kind: Kind) -> &List {
@@ -424,6 +387,11 @@ impl List {
         list.by_name = places.map(|(place, entry)| (Arc::clone(&entry.name), place)).collect();
         list.render(kind, servers);
         list
+    }
+
+    fn bytes(&self) -> usize {
+        let pages: usize = self.pages.iter().map(|page| page.items.len()).sum();
+        pages + self.entries.len() * size_of::<Entry>() + self.hidden.len() * size_of::<Hidden>()
     }
 
     fn render(&mut self, kind: Kind, servers: &[Seen]) {

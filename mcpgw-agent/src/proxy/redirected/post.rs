@@ -197,6 +197,7 @@ impl Dialled<'_> {
             caller: self.caller,
             path: Path::Redirected,
             server: self.server,
+            personal: None,
             governed,
             called_as: governed.name,
             arguments: envelope.params.arguments,

@@ -18,6 +18,7 @@ mod modern_server;
 mod names;
 mod observed;
 mod payloads;
+mod personal;
 mod pins;
 mod promises;
 mod records;

@@ -20,8 +20,33 @@ pub(super) struct ModernServer {
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
+/// Whom its lists are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Everybody: one tool, `greet`.
+    Public,
+    /// Who asked: one more tool, with another name each time.
+    Private,
+    /// Who asked: it takes the second list request, and never answers.
+    Silent,
+}
+
 impl ModernServer {
     pub(super) async fn start() -> Self {
+        Self::listing(Scope::Public).await
+    }
+
+    /// Its lists are for the one who asks: one more tool, with another name each time.
+    pub(super) async fn private() -> Self {
+        Self::listing(Scope::Private).await
+    }
+
+    /// Its lists are for the one who asks, and only the first to ask gets one.
+    pub(super) async fn silent() -> Self {
+        Self::listing(Scope::Silent).await
+    }
+
+    async fn listing(scope: Scope) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -30,7 +55,7 @@ impl ModernServer {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let asked = Arc::clone(&shared);
-                let service = service_fn(move |request| answer(Arc::clone(&asked), request));
+                let service = service_fn(move |request| answer(scope, Arc::clone(&asked), request));
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -49,6 +74,7 @@ impl ModernServer {
 }
 
 async fn answer(
+    scope: Scope,
     asked: Arc<Mutex<Vec<Value>>>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -62,6 +88,17 @@ async fn answer(
             "capabilities": {"tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}},
             "ttlMs": 60000, "cacheScope": "public",
         }),
+        Some(b"tools/list") if scope != Scope::Public => {
+            let is_list = |asked: &&Value| asked["method"] == "tools/list";
+            let number = asked.lock().unwrap().iter().filter(is_list).count();
+            if scope == Scope::Silent && number > 1 {
+                std::future::pending::<()>().await;
+            }
+            json!({
+                "resultType": "complete", "ttlMs": 60000, "cacheScope": "private",
+                "tools": [{"name": format!("own-{number}"), "inputSchema": {"type": "object"}}],
+            })
+        }
         Some(b"tools/list") => json!({
             "resultType": "complete", "ttlMs": 60000, "cacheScope": "public",
             "tools": [{"name": "greet", "inputSchema": {"type": "object"}}],

@@ -51,6 +51,8 @@ pub(super) struct Shown {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offers {
     pub(super) tools: String,
+    /// What it lists in their place to those who show these credentials.
+    pub(super) own_tools: Vec<(&'static str, String)>,
     /// A second page of them; empty: there is none.
     pub(super) more_tools: String,
     pub(super) prompts: String,
@@ -107,6 +109,13 @@ impl SessionServer {
     /// Lists these tools from now on.
     pub(super) fn set_tools(&self, tools: &str) {
         self.state.lock().unwrap().offers.tools = tools.to_owned();
+    }
+
+    /// Lists these tools to those who show a credential, from now on.
+    pub(super) fn set_own_tools(&self, credential: &'static str, tools: &str) {
+        let own = &mut self.state.lock().unwrap().offers.own_tools;
+        own.retain(|(other, _)| *other != credential);
+        own.push((credential, tools.to_owned()));
     }
 
     /// How many sessions were opened.
@@ -230,7 +239,12 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{tools}],"nextCursor":"p2"}}}}"#);
             whole(answer)
         }
-        "tools/list" => state.list(id, "tools", &state.offers.tools),
+        "tools/list" => {
+            let shown = head.headers.get("authorization").map(http::HeaderValue::as_bytes);
+            let mut own = state.offers.own_tools.iter();
+            let own = own.find(|(credential, _)| shown == Some(credential.as_bytes()));
+            state.list(id, "tools", own.map_or(&state.offers.tools, |(_, tools)| tools))
+        }
         "prompts/list" => state.list(id, "prompts", &state.offers.prompts),
         "resources/list" => state.list(id, "resources", &state.offers.resources),
         "resources/templates/list" => state.list(id, "resourceTemplates", &state.offers.templates),

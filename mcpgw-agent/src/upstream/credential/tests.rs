@@ -27,6 +27,8 @@ use crate::{
 pub(crate) struct Peer {
     pub(crate) address: std::net::SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// From which request on it refuses.
+    refuses: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -42,6 +44,8 @@ impl Peer {
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let (kept, turn) = (Arc::clone(&asked), AtomicUsize::new(0));
+        let refuses = Arc::new(AtomicUsize::new(usize::MAX));
+        let refused = Arc::clone(&refuses);
         let task = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -53,15 +57,29 @@ impl Peer {
                     text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
                 }
                 kept.lock().unwrap().push(text);
-                let turn = turn.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
-                let (status, body) = &answers[turn];
+                let turn = turn.fetch_add(1, Ordering::Relaxed);
+                let no = (403, String::new());
+                let (status, body) = match turn < refused.load(Ordering::Relaxed) {
+                    true => &answers[turn.min(answers.len() - 1)],
+                    false => &no,
+                };
                 let length = body.len();
                 let answer =
                     format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        Self { address, asked, task }
+        Self {
+            address,
+            asked,
+            refuses,
+            task,
+        }
+    }
+
+    /// Answers no request behind this many.
+    pub(crate) fn refuse_from(&self, turn: usize) {
+        self.refuses.store(turn, Ordering::Relaxed);
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -92,11 +92,15 @@ impl Web {
     }
 
     /// The document at `url`. Redirects are not followed: the address that was configured is the one that is trusted.
-    pub(crate) async fn get(&self, url: &str) -> Result<Bytes, WebError> {
+    /// What is to be shown there goes with it.
+    pub(crate) async fn get(&self, url: &str, credential: Option<&HeaderValue>) -> Result<Bytes, WebError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = parsed(url)?;
-        let accept = http::HeaderValue::from_static("application/json, application/jwk-set+json");
-        request.headers_mut().insert(http::header::ACCEPT, accept);
+        let accept = HeaderValue::from_static("application/json, application/jwk-set+json");
+        request.headers_mut().insert(header::ACCEPT, accept);
+        if let Some(credential) = credential {
+            request.headers_mut().insert(header::AUTHORIZATION, credential.clone());
+        }
         let host = host(request.uri());
         match self.send(request).await? {
             (StatusCode::OK, body) => Ok(body),

@@ -29,7 +29,7 @@ const ISSUER: Schema = Schema {
     later: &[],
 };
 const JWKS: Schema = Schema {
-    known: &["url", "discovery", "file", "maxAge"],
+    known: &["url", "discovery", "file", "tokenFile", "maxAge"],
     later: &[],
 };
 const CA: Schema = Schema {
@@ -73,11 +73,15 @@ fn issuer(field: &Field, public_url: Option<&str>, sink: &mut Sink) -> Option<Is
     let fields = field.fields(&ISSUER, sink)?;
     let keys = match fields.optional("jwks") {
         Some(field) => jwks(&field, sink),
-        None => Some((KeySource::Discovery, DEFAULT_KEY_AGE)),
+        None => Some(Jwks {
+            keys: KeySource::Discovery,
+            token: None,
+            max_age: DEFAULT_KEY_AGE,
+        }),
     };
     let name = fields
         .required("issuer", sink)
-        .and_then(|field| name(&field, keys.as_ref().map(|(keys, _)| keys), sink));
+        .and_then(|field| name(&field, keys.as_ref().map(|jwks| &jwks.keys), sink));
     let authorities = match fields.optional("ca") {
         Some(field) => authorities(&field, sink).map(Some),
         None => Some(None),
@@ -103,11 +107,12 @@ fn issuer(field: &Field, public_url: Option<&str>, sink: &mut Sink) -> Option<Is
         Some(field) => timeouts::within(&field, Duration::ZERO..=MAX_CLOCK_SKEW, sink),
         None => Some(DEFAULT_CLOCK_SKEW),
     };
-    let (keys, max_key_age) = keys?;
+    let Jwks { keys, token, max_age } = keys?;
     Some(Issuer {
         issuer: name?.into(),
         keys,
-        max_key_age,
+        key_token: token,
+        max_key_age: max_age,
         authorities: authorities?,
         audiences: audiences?,
         algorithms: algorithms?,
@@ -142,7 +147,14 @@ fn name(field: &Field, keys: Option<&KeySource>, sink: &mut Sink) -> Option<Stri
     None
 }
 
-fn jwks(field: &Field, sink: &mut Sink) -> Option<(KeySource, Duration)> {
+/// Where an issuer's keys are, what is shown there, and how long they are good.
+struct Jwks {
+    keys: KeySource,
+    token: Option<std::path::PathBuf>,
+    max_age: Duration,
+}
+
+fn jwks(field: &Field, sink: &mut Sink) -> Option<Jwks> {
     let fields = field.fields(&JWKS, sink)?;
     let max_age = match fields.optional("maxAge") {
         Some(field) => timeouts::within(&field, MIN_KEY_AGE..=MAX_KEY_AGE, sink),
@@ -162,7 +174,19 @@ fn jwks(field: &Field, sink: &mut Sink) -> Option<(KeySource, Duration)> {
             None
         }
     };
-    Some((source?, max_age?))
+    let token = match fields.optional("tokenFile") {
+        Some(field) if fields.has("file") => {
+            field.report(sink, "is shown to nobody where the keys are in a file; leave it out");
+            None
+        }
+        Some(field) => path::secret(&field, sink).map(Some),
+        None => Some(None),
+    };
+    Some(Jwks {
+        keys: source?,
+        token: token?,
+        max_age: max_age?,
+    })
 }
 
 /// The file of `ca` at `field`.

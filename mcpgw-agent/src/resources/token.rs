@@ -9,6 +9,9 @@ pub struct Issuer {
     pub issuer: Arc<str>,
     /// Where its keys are.
     pub keys: KeySource,
+    /// File with the token that is shown where its keys are asked for, as a cluster's API server wants it; read each
+    /// time. `None`: none is, and none where they are in a file.
+    pub key_token: Option<PathBuf>,
     /// How long its keys are good when they cannot be read again; after that its tokens are refused.
     pub max_key_age: Duration,
     /// PEM file with the authorities that its servers' certificates come from; `None`: the system's.

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink};
 
 use anyhow::{Context, Result};
-use mcpgw_tests::{McpPeer, Node, resources, until};
+use mcpgw_tests::{McpPeer, Node, get, resources, until};
 use serde_json::json;
 
 use crate::scene::{SOON, Scene};
@@ -174,5 +174,75 @@ fn a_variable_that_is_empty_is_one_that_is_not_set() -> Result<()> {
     let missing = explain("MCPGW_CONFIG", "")?;
     let said = String::from_utf8_lossy(&missing.stderr);
     assert!(!missing.status.success() && said.contains("--config"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_server_whose_place_is_no_longer_granted_is_left_alone_until_it_is_again() -> Result<()> {
+    let scene = Scene::new(McpPeer::Rmcp)?;
+    let client = scene.pod.mcp(&scene.server.url());
+    assert_eq!(client.call("delete_everything", json!({}))?.error_code(), Some(-32602));
+    assert_eq!(scene.server.direct_from(&scene.pod), 0);
+    let configure = |grants: &str| {
+        let settings = resources::settings("Pass") + &format!("  externalBackends: {grants}\n");
+        scene.node.configure("settings.yaml", &[settings])
+    };
+    configure("[{namespaces: [others], addresses: [0.0.0.0/0, \"::/0\"]}]")?;
+    until(SOON, "the pod to dial directly", || {
+        let _ = scene.pod.connect(scene.server.address(), &[]);
+        scene.server.direct_from(&scene.pod) > 0
+    })?;
+    let server = scene.agent.status()?["servers"][0].clone();
+    assert_eq!(
+        (&server["name"], &server["programmed"]),
+        (&json!("tools/calculator"), &json!("NotGranted"))
+    );
+    let problem = server["problems"][0].as_str().unwrap_or_default();
+    let expected = format!("does not grant {} to namespace tools", scene.server.address().ip());
+    assert!(
+        problem.starts_with("NotGranted: ") && problem.contains(&expected),
+        "{server}"
+    );
+
+    configure("[{namespaces: [tools], addresses: [0.0.0.0/0, \"::/0\"]}]")?;
+    until(SOON, "the rules to hold again", || {
+        let refused = client.call("delete_everything", json!({}));
+        refused.is_ok_and(|answer| answer.error_code() == Some(-32602))
+    })
+}
+
+#[test]
+fn the_gateway_has_a_certificate_as_soon_as_the_settings_name_one_and_none_as_soon_as_they_do_not() -> Result<()> {
+    let listen = "127.0.0.1:18080";
+    let scene = Scene::with(McpPeer::Echo, &[], |node| {
+        node.configure("settings.yaml", &[gateway(listen)])
+    })?;
+    let made = rcgen::generate_simple_self_signed(vec!["gateway".to_owned()])?;
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| scene.node.state_directory().join(name));
+    fs::write(&certificate, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    let secured = gateway(listen)
+        + &format!(
+            "    tls: {{certificateFile: {}, keyFile: {}}}\n",
+            certificate.display(),
+            key.display()
+        );
+    // Who speaks plain HTTP where there is TLS is told so.
+    let is_plain = || {
+        let answer = get(scene.node.netns(), listen.parse()?, "/mcp")?;
+        anyhow::Ok(!answer.body.contains("begin with https://"))
+    };
+    assert!(is_plain()?);
+    for (settings, plain) in [(secured, false), (gateway(listen), true)] {
+        scene.node.configure("settings.yaml", &[settings])?;
+        until(SOON, "the change to be in force", || {
+            is_plain().is_ok_and(|found| found == plain)
+        })?;
+        let status = scene.agent.status()?;
+        assert_eq!(
+            (&status["gateway"]["tls"], &status["restart_needed"]),
+            (&json!(!plain), &json!([]))
+        );
+    }
     Ok(())
 }

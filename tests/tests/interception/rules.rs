@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use mcpgw_tests::{Agent, Era, McpPeer, Node, Pod, Server, resources, until};
+use mcpgw_tests::{Agent, Era, HttpAnswer, McpPeer, Node, Pod, Server, echo_request, resources, until};
 use serde_json::{Value, json};
 
 /// For what a server offers to be known at the gateway.
@@ -250,5 +250,67 @@ fn the_example_for_fair_shares_gives_one_budget_for_all_ways_together() -> Resul
             .any(|line| line.starts_with("mcp_tool_calls_total") && line.contains("limited") && line.contains(path))
     };
     assert!(counted("path=\"gateway\""), "{metrics}");
+    Ok(())
+}
+
+#[test]
+fn the_example_for_a_servers_credential_shows_it_on_every_way_and_never_the_callers() -> Result<()> {
+    let node = Node::new()?;
+    let server = node.server("search", McpPeer::Echo)?;
+    let pod = node.pod("agent").build()?;
+    let gateway = SocketAddr::from((pod.gateway_ipv4(), 8080));
+    let file = node.state_directory().join("search-token");
+    fs::write(&file, "the-servers-first\n")?;
+    let mut text = example("per-server-credential.yaml")?;
+    for (placeholder, real) in [
+        ("10.0.0.7:8080", server.address().to_string()),
+        ("/etc/mcpgw/search-token", file.display().to_string()),
+    ] {
+        assert!(text.contains(placeholder), "{placeholder}");
+        text = text.replace(placeholder, &real);
+    }
+    node.configure(
+        "node.yaml",
+        &[
+            text,
+            resources::gateway(gateway),
+            resources::workload("tools", "research", &pod, "enforce"),
+        ],
+    )?;
+    let mut agent = node.agent()?;
+    until(KNOWN, "the server to be known", || {
+        let status = agent.status().unwrap_or_default();
+        status["offers"][0]["state"] == "Ready"
+    })?;
+    // What the server says that it was shown.
+    let shown = |address: SocketAddr, tool: &str| -> Result<Value> {
+        let mut call = echo_request("n");
+        call["params"]["name"] = tool.into();
+        let body = call.to_string();
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\nHost: search\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Authorization: Bearer the-callers-own\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = HttpAnswer::parse(&pod.send(address, request.as_bytes(), &[])?.received)?;
+        let answer: Value = serde_json::from_str(&answer.body).with_context(|| answer.body.clone())?;
+        Ok(answer["result"]["structuredContent"]["credentials"].clone())
+    };
+    let ways = [(server.address(), "echo"), (gateway, "search_echo")];
+    for (address, tool) in ways {
+        assert_eq!(shown(address, tool)?, json!(["Bearer the-servers-first"]), "{address}");
+    }
+    fs::write(&file, "the-servers-second\n")?;
+    for (address, tool) in ways {
+        until(KNOWN, "the second to be shown", || {
+            shown(address, tool).is_ok_and(|shown| shown == json!(["Bearer the-servers-second"]))
+        })?;
+    }
+    agent.terminate()?;
+    let process = agent.process();
+    let written = [process.stdout().all(), process.stderr().all()].concat().join("\n");
+    for secret in ["the-servers-first", "the-servers-second", "the-callers-own"] {
+        assert!(!written.contains(secret), "{written}");
+    }
     Ok(())
 }

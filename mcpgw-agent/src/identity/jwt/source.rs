@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde::Deserialize;
 
 use super::{
@@ -27,6 +28,9 @@ pub(super) enum SourceError {
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    /// The file has no token that could be shown.
+    #[error("there is no token in {path}")]
+    Token { path: PathBuf },
     /// What it says of itself is not what it should.
     #[error("the issuer's openid-configuration is none: {0}")]
     Discovery(serde_json::Error),
@@ -42,14 +46,33 @@ pub(super) enum SourceError {
 pub(super) async fn read(issuer: &Issuer) -> Result<KeySet, SourceError> {
     let document = match &issuer.keys {
         KeySource::File(path) => read_file(path)?,
-        KeySource::Url(url) => web(issuer).await?.get(url).await?,
+        KeySource::Url(url) => {
+            let token = token(issuer)?;
+            web(issuer).await?.get(url, token.as_ref()).await?
+        }
+        // Who is shown the token also says where the keys are: it learns nothing by our showing it there.
         KeySource::Discovery => {
+            let token = token(issuer)?;
             let web = web(issuer).await?;
-            let found = discover(&web, &issuer.issuer).await?;
-            web.get(&found).await?
+            let found = discover(&web, &issuer.issuer, token.as_ref()).await?;
+            web.get(&found, token.as_ref()).await?
         }
     };
     Ok(KeySet::parse(&document)?)
+}
+
+/// What is shown where the keys are asked for: a projected token is renewed in its file, so it is read each time.
+fn token(issuer: &Issuer) -> Result<Option<HeaderValue>, SourceError> {
+    let Some(path) = &issuer.key_token else {
+        return Ok(None);
+    };
+    let read = read_file(path)?;
+    let token = str::from_utf8(&read).unwrap_or_default().trim();
+    let whole = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| whole);
+    let mut value = value.ok_or_else(|| SourceError::Token { path: path.clone() })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// The authorities are read anew each time, as everything is that is in a file; off the runtime, because the system's
@@ -67,14 +90,14 @@ async fn web(issuer: &Issuer) -> Result<Web, SourceError> {
 }
 
 /// Where an issuer says that its keys are (OpenID Connect Discovery 1.0).
-async fn discover(web: &Web, issuer: &str) -> Result<String, SourceError> {
+async fn discover(web: &Web, issuer: &str, token: Option<&HeaderValue>) -> Result<String, SourceError> {
     #[derive(Deserialize)]
     struct Configuration {
         issuer: String,
         jwks_uri: String,
     }
     let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-    let document = web.get(&url).await?;
+    let document = web.get(&url, token).await?;
     let said: Configuration = serde_json::from_slice(&document).map_err(SourceError::Discovery)?;
     match said.issuer == issuer {
         true => Ok(said.jwks_uri),

@@ -83,7 +83,11 @@ impl Trusted {
     /// The last good keys, until when they are good, and when they were read, for the issuer as it is wanted now;
     /// `None` where they may be others.
     fn kept_for(&self, wanted: &Issuer) -> Option<(KeySet, u64, Option<Instant>)> {
-        let place = |issuer: &Issuer| (issuer.issuer.clone(), issuer.keys.clone(), issuer.authorities.clone());
+        // What is shown there may make a difference to what is answered, too.
+        let place = |issuer: &Issuer| {
+            let asked = (issuer.keys.clone(), issuer.key_token.clone());
+            (issuer.issuer.clone(), asked, issuer.authorities.clone())
+        };
         let until = self.good_until.load(Ordering::Acquire);
         if until == 0 || place(&self.issuer) != place(wanted) {
             return None;

@@ -41,6 +41,7 @@ impl World {
         Issuer {
             issuer: name.into(),
             keys: KeySource::File(self.keys()),
+            key_token: None,
             max_key_age: std::time::Duration::from_secs(3600),
             authorities: None,
             audiences: vec!["mcpgw".into()],

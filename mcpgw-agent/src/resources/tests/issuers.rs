@@ -25,7 +25,7 @@ fn refused(spec: &str, field: &str, reason: &str) {
 fn every_field_arrives() {
     let found = settings(
         "{publicURL: \"https://mcp.example/x\", issuers: [{issuer: \"https://idp.example\", \
-         jwks: {url: \"https://idp.example/keys\", maxAge: 1h}, ca: {file: /ca.pem}, audiences: [a, b], \
+         jwks: {url: \"https://idp.example/keys\", tokenFile: /var/run/token, maxAge: 1h}, ca: {file: /ca.pem}, audiences: [a, b], \
          algorithms: [ES256, RS256], claims: {subject: email, groups: realm_access.roles}, clockSkew: 5s, \
          oauth: {scopes: [mcp, \"mcp:call\"]}}, \
          {issuer: \"https://kubernetes.default.svc\", jwks: {file: /jwks.json}, kubernetes: {}}]}",
@@ -34,6 +34,7 @@ fn every_field_arrives() {
     let expected = Issuer {
         issuer: "https://idp.example".into(),
         keys: KeySource::Url("https://idp.example/keys".into()),
+        key_token: Some("/var/run/token".into()),
         max_key_age: Duration::from_secs(3600),
         authorities: Some("/ca.pem".into()),
         audiences: vec!["a".into(), "b".into()],
@@ -89,6 +90,16 @@ fn issuers_that_could_not_be_trusted_are_refused() {
             issuer("audiences: [a], jwks: {file: /k, discovery: {}}"),
             "spec.issuers[0].jwks",
             "has more than one of",
+        ),
+        (
+            issuer("audiences: [a], jwks: {file: /k, tokenFile: /t}"),
+            "spec.issuers[0].jwks.tokenFile",
+            "is shown to nobody where the keys are in a file",
+        ),
+        (
+            issuer("audiences: [a], jwks: {tokenFile: t}"),
+            "spec.issuers[0].jwks.tokenFile",
+            "\"t\" is not a path that begins with",
         ),
         (
             issuer("audiences: [a], algorithms: [HS256]"),

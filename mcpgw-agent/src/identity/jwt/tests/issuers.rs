@@ -225,6 +225,10 @@ async fn an_issuer_that_was_edited_keeps_its_last_good_keys_while_it_cannot_be_a
             authorities: Some(file.dir.path().join("ca")),
             ..one.clone()
         },
+        resources::Issuer {
+            key_token: Some(file.dir.path().join("token")),
+            ..one.clone()
+        },
     ] {
         let issuers = in_force(vec![one.clone()]);
         file.write(&[signer.jwk()]);

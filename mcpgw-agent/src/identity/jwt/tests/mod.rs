@@ -30,6 +30,7 @@ fn issuer(name: &str, keys: PathBuf) -> resources::Issuer {
     resources::Issuer {
         issuer: name.into(),
         keys: KeySource::File(keys),
+        key_token: None,
         max_key_age: std::time::Duration::from_secs(3600),
         authorities: None,
         audiences: vec!["mcpgw".into()],

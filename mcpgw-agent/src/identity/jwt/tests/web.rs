@@ -23,6 +23,8 @@ struct Site {
     address: SocketAddr,
     pages: Arc<Mutex<Vec<(String, String)>>>,
     asked: Arc<AtomicUsize>,
+    /// What it wants to be shown, if anything.
+    wanted: Arc<Mutex<Option<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -38,11 +40,16 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let pages: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
         let asked = Arc::new(AtomicUsize::new(0));
-        let (served, count) = (Arc::clone(&pages), Arc::clone(&asked));
+        let wanted: Arc<Mutex<Option<String>>> = Arc::default();
+        let (served, count, shown) = (Arc::clone(&pages), Arc::clone(&asked), Arc::clone(&wanted));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let answer = |path: &str| {
+                let answer = |path: &str, request: &str| {
+                    let wanted = shown.lock().unwrap().clone();
+                    if wanted.is_some_and(|wanted| !request.contains(&format!("\r\nauthorization: {wanted}\r\n"))) {
+                        return "HTTP/1.1 403 x\r\ncontent-length: 0\r\n\r\n".to_owned();
+                    }
                     count.fetch_add(1, Ordering::Relaxed);
                     let pages = served.lock().unwrap();
                     let page = pages.iter().rev().find(|(known, _)| known == path);
@@ -65,6 +72,7 @@ impl Site {
             address,
             pages,
             asked,
+            wanted,
             task,
         }
     }
@@ -86,14 +94,14 @@ impl Site {
     }
 }
 
-async fn serve(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, answer: impl Fn(&str) -> String) {
+async fn serve(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, answer: impl Fn(&str, &str) -> String) {
     let mut request = [0; 4096];
     let Ok(read) = stream.read(&mut request).await else {
         return;
     };
     let text = String::from_utf8_lossy(&request[..read]).into_owned();
     let Some(path) = text.split(' ').nth(1) else { return };
-    let _ = stream.write_all(answer(path).as_bytes()).await;
+    let _ = stream.write_all(answer(path, &text).as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
@@ -242,4 +250,53 @@ async fn an_issuers_certificate_must_come_from_its_authority() {
     }]);
     let error = tried(&missing).await.error.unwrap();
     assert!(error.contains("cannot read the authorities"), "{error}");
+}
+
+#[tokio::test]
+async fn an_issuer_that_answers_nobody_it_does_not_know_is_shown_the_token_of_a_file_as_it_is_now() {
+    let site = Site::start(None).await;
+    let signer = Signer::ed25519("k");
+    let configuration = json!({"issuer": site.url(), "jwks_uri": format!("{}/keys", site.url())});
+    site.says("/.well-known/openid-configuration", &configuration.to_string());
+    site.says("/keys", &document(&[signer.jwk()]));
+    *site.wanted.lock().unwrap() = Some("Bearer the-pods-own".to_owned());
+    let claims = with("iss", site.url().into());
+    let anonymous = in_force(vec![discovered(&site)]);
+    let error = tried(&anonymous).await.error.unwrap();
+    assert!(error.contains("answered HTTP 403"), "{error}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    for keys in [
+        KeySource::Discovery,
+        KeySource::Url(format!("{}/keys", site.url()).into()),
+    ] {
+        let known = || resources::Issuer {
+            keys: keys.clone(),
+            key_token: Some(file.clone()),
+            ..discovered(&site)
+        };
+        std::fs::write(&file, "the-pods-own\n").unwrap();
+        assert!(
+            in_force(vec![known()]).verify(&signer.token(&claims)).await.is_ok(),
+            "{keys:?}"
+        );
+
+        // No word of the token is in what people read.
+        std::fs::write(&file, "of-another").unwrap();
+        let status = tried(&in_force(vec![known()])).await;
+        let error = status.error.unwrap();
+        assert!(
+            error.contains("answered HTTP 403") && !error.contains("of-another"),
+            "{error}"
+        );
+        for bad in ["", "\n", "two words", "two\nlines", "\u{fc}"] {
+            std::fs::write(&file, bad).unwrap();
+            let error = tried(&in_force(vec![known()])).await.error.unwrap();
+            assert!(error.starts_with("there is no token in "), "{bad:?}: {error}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        let error = tried(&in_force(vec![known()])).await.error.unwrap();
+        assert!(error.starts_with("cannot read "), "{error}");
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mcpgw_tests::{McpPeer, Node, echo_request, resources};
 use serde_json::Value;
 
-use crate::issuer::Issuer;
+use crate::issuer::{Issuer, SECRET};
 
 #[test]
 fn a_server_is_shown_a_token_that_its_authorization_server_gives_to_the_agent() -> Result<()> {
@@ -15,7 +15,7 @@ fn a_server_is_shown_a_token_that_its_authorization_server_gives_to_the_agent() 
     let server = node.server("echo", McpPeer::Echo)?;
     let pod = node.pod("agent").build()?;
     let secret = node.config_directory().join("client-secret");
-    fs::write(&secret, "a-secret-of-the-test").context("write the client's secret")?;
+    fs::write(&secret, SECRET).context("write the client's secret")?;
     let credential = format!(
         "  credential: {{oauth2: {{tokenUrl: \"{}/token\", clientId: agent, clientSecretFile: {}, scopes: [mcp]}}}}\n",
         Issuer::name(),
@@ -49,7 +49,7 @@ fn a_server_is_shown_a_token_that_its_authorization_server_gives_to_the_agent() 
     agent.terminate()?;
     let process = agent.process();
     let written = [process.stdout().all(), process.stderr().all()].concat().join("\n");
-    for secret in [&token["Bearer ".len()..], "a-secret-of-the-test", "the-callers-own"] {
+    for secret in [&token["Bearer ".len()..], SECRET, "the-callers-own"] {
         ensure!(!written.contains(secret), "{written}");
     }
     drop(issuer);

@@ -7,6 +7,8 @@ use mcpgw_tests::{NetNs, Node, Process, post, tools};
 use serde_json::Value;
 
 const PORT: u16 = 9400;
+/// The secret of each of its clients.
+pub const SECRET: &str = "a-secret-of-the-test";
 /// For it to listen.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -43,11 +45,16 @@ impl Issuer {
         })
     }
 
-    /// An access token of its client, by client credentials.
+    /// An access token of its client `agent`, by client credentials.
     pub fn token(&self) -> Result<String> {
-        let form = "grant_type=client_credentials&client_id=agent&client_secret=a-secret-of-the-test&scope=mcp";
+        self.token_of("agent")
+    }
+
+    /// An access token of one of its clients, which is the token's subject: `agent`, or the users `alice` and `bob`.
+    pub fn token_of(&self, client: &str) -> Result<String> {
+        let form = format!("grant_type=client_credentials&client_id={client}&client_secret={SECRET}&scope=mcp");
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        let answer = post(&self.netns, address(), "/token", &headers, form)?;
+        let answer = post(&self.netns, address(), "/token", &headers, &form)?;
         ensure!(answer.status == 200, "the issuer gave no token: {answer:?}");
         let answer: Value = serde_json::from_str(&answer.body).context("parse the issuer's answer")?;
         let token = answer["access_token"].as_str().context("an answer without a token")?;

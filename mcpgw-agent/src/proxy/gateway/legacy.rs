@@ -28,7 +28,7 @@ use super::{
     tasks::TaskIds,
     uris::Uris,
 };
-use crate::mcp::{AnswerObserver, Envelope, held::Held, params::MetaKey, splice::Splice, version::Era};
+use crate::mcp::{AnswerObserver, Envelope, held::Held, params::MetaKey, seal::Owner, splice::Splice, version::Era};
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
 const OF_THE_MODERN_ERA: [MetaKey; 4] = [

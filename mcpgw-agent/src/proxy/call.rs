@@ -57,6 +57,8 @@ pub(super) struct Asked<'a> {
     pub(super) http_path: &'a str,
     /// A catalog hides it, whatever the rules say.
     pub(super) left_out: bool,
+    /// It has a line of its own in the audit log.
+    pub(super) on_record: bool,
     /// Which HTTP status a denial gets.
     pub(super) denial_status: DenialStatus,
     /// What may say which trace it is part of.
@@ -156,6 +158,9 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
             .map(|arguments| shared.gateway.sealer.fingerprint(arguments.get().as_bytes())),
         payload: payload(asked),
     });
+    if !asked.on_record {
+        record.off_record();
+    }
     match limited {
         Some(Some(limited)) => return Decided::Denied(limit::refusal(&limited, asked, &mut record)),
         Some(None) => return Decided::Denied(limit::unanswered(Unanswered::Limit, asked, &mut record)),

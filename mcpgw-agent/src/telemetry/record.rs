@@ -246,6 +246,8 @@ pub struct Record {
     listed: Option<Arc<Listed>>,
     /// The trace that its caller says it is part of, where we trace it not.
     callers_trace: Option<TraceId>,
+    /// Whether the audit log has it.
+    on_record: bool,
     /// Where it is traced.
     spans: Option<Box<CallSpans>>,
 }
@@ -347,6 +349,7 @@ impl Record {
             arguments_hash,
             payload,
             listed: None,
+            on_record: true,
             callers_trace,
             spans,
             caller,
@@ -406,6 +409,11 @@ impl Record {
         Arc::clone(self.listed.get_or_insert_default())
     }
 
+    /// Leaves it out of the audit log, where a line says how many of its kind there were. Metrics count it.
+    pub fn off_record(&mut self) {
+        self.on_record = false;
+    }
+
     /// Adds to the size of what was asked, where that is not known when it is decided.
     pub fn add_request_bytes(&mut self, bytes: u64) {
         self.request_bytes += bytes;
@@ -451,6 +459,9 @@ impl Drop for Record {
             duration,
             overhead: self.overhead,
         });
+        if !self.on_record {
+            return;
+        }
         self.telemetry.audit.tool_call(ToolCall {
             time: self.time,
             caller: Arc::clone(&self.caller),

@@ -180,33 +180,45 @@ pub(super) async fn decided(
     envelope: &Envelope<'_>,
     left_out: bool,
 ) -> Decided {
-    decide(
-        call.shared,
-        &call.plan,
-        &Asked {
-            caller: call.caller,
-            path: Path::Gateway,
-            server: &seen.server,
-            personal: seen.is_personal.then_some(&*seen.catalogue),
-            governed,
-            called_as,
-            arguments: envelope.params.arguments,
-            era: call.era,
-            id,
-            received: call.received,
-            read: call.read,
-            request_bytes: call.body.len(),
-            http_path: call.head.uri.path(),
-            left_out,
-            denial_status: call.view.denial_status,
-            carried: Carried {
-                headers: &call.head.headers,
-                version: call.head.version,
-                meta: &envelope.params.meta,
-            },
+    let asked = Asked {
+        left_out,
+        ..asked(call, id, seen, governed, called_as, envelope)
+    };
+    decide(call.shared, &call.plan, &asked).await
+}
+
+/// What is to be decided about a request, by the policies of a server.
+pub(super) fn asked<'a>(
+    call: &'a Call<'_>,
+    id: Option<&'a RawValue>,
+    seen: &'a Seen,
+    governed: Governed<'a>,
+    called_as: &'a str,
+    envelope: &'a Envelope<'_>,
+) -> Asked<'a> {
+    Asked {
+        caller: call.caller,
+        path: Path::Gateway,
+        server: &seen.server,
+        personal: seen.is_personal.then_some(&*seen.catalogue),
+        governed,
+        called_as,
+        arguments: envelope.params.arguments,
+        era: call.era,
+        id,
+        received: call.received,
+        read: call.read,
+        request_bytes: call.body.len(),
+        http_path: call.head.uri.path(),
+        left_out: false,
+        on_record: true,
+        denial_status: call.view.denial_status,
+        carried: Carried {
+            headers: &call.head.headers,
+            version: call.head.version,
+            meta: &envelope.params.meta,
         },
-    )
-    .await
+    }
 }
 
 /// The name in a request that the gateway and the server write differently.

@@ -14,8 +14,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     super::{
-        call::Decided,
+        call::{Asked, Decided, decide},
         exchange::Body,
+        limits::MAX_LISTENED_ON_RECORD,
         refused::Refused,
         relay::Relay,
         rewrite::{Rewrite, Rewriter, Rewritten},
@@ -307,6 +308,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
     }
     let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
+    let mut decided = 0;
     let mut seen_uris = HashSet::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         if !seen_uris.insert(uri.clone()) {
@@ -316,7 +318,8 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
             continue;
         };
-        if hears(call, id, seen, (subscription(&own), &uri), envelope).await {
+        decided += 1;
+        if hears(call, id, seen, (subscription(&own), &uri), envelope, decided).await {
             Wishes::at(&mut by_server, seen).uris.push(own);
             filter.resource_subscriptions.push(uri);
         }
@@ -325,10 +328,19 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         // Servers of the legacy era tell of tasks in another way, and only those who have a session.
         let found = tasks::find(call, &sealed).filter(|(seen, _)| seen.catalogue.speaks.modern);
         let Some((seen, own)) = found else { continue };
-        if hears(call, id, seen, (watching(&own), &sealed), envelope).await {
+        decided += 1;
+        if hears(call, id, seen, (watching(&own), &sealed), envelope, decided).await {
             filter.task_ids.push(sealed.clone());
             Wishes::at(&mut by_server, seen).tasks.push(TaskId { own, sealed });
         }
+    }
+    if decided > MAX_LISTENED_ON_RECORD {
+        let start = call.start("subscriptions/listen", id, envelope);
+        let mut record = call.shared.telemetry.call(start);
+        let heard = filter.resource_subscriptions.len() + filter.task_ids.len();
+        record.lists().add(heard, decided - heard);
+        record.status(StatusCode::OK.as_u16());
+        record.outcome(Outcome::Ok, None);
     }
     let wanted = Wanted {
         id: id.to_owned(),
@@ -418,15 +430,20 @@ impl<'v> Wishes<'v> {
     }
 }
 
-/// Whether the client may hear of a resource, or of a task, which it calls so.
+/// Whether the client may hear of a resource, or of a task, which it calls so; the request's `number`th.
 async fn hears(
     call: &Call<'_>,
     id: &RawValue,
     seen: &Seen,
     (asked, called_as): (Governed<'_>, &str),
     envelope: &Envelope<'_>,
+    number: usize,
 ) -> bool {
-    match forward::decided(call, Some(id), seen, asked, called_as, envelope, false).await {
+    let asked = Asked {
+        on_record: number <= MAX_LISTENED_ON_RECORD,
+        ..forward::asked(call, Some(id), seen, asked, called_as, envelope)
+    };
+    match decide(call.shared, &call.plan, &asked).await {
         Decided::Allowed(mut record) => {
             record.status(StatusCode::OK.as_u16());
             record.outcome(Outcome::Ok, None);

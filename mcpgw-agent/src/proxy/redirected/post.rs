@@ -23,6 +23,7 @@ use crate::{
         call::{Asked, Decided, decide},
         exchange::Body,
         gateway::end_of_listening,
+        limits::MAX_LISTENED_ON_RECORD,
         pending::PendingCall,
         refused::Refused,
         relay::{Relay, Watch},
@@ -131,7 +132,9 @@ impl Dialled<'_> {
             let record = self.listing(&envelope, body.len());
             return Ok(Ok(Judged { envelope, record }));
         };
-        Ok(match self.decided(governed, &envelope, body, denial_status).await {
+        let asked = self.asked(governed, &envelope, body, denial_status);
+        let decided = decide(self.shared, self.plan, &asked).await;
+        Ok(match decided {
             Decided::Allowed(record) => Ok(Judged {
                 envelope,
                 record: Some(record),
@@ -148,33 +151,54 @@ impl Dialled<'_> {
         denial_status: DenialStatus,
     ) -> Result<Result<(), Response<Body>>, Refused> {
         let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
-        for uri in &uris {
+        for (number, uri) in uris.iter().enumerate() {
             let governed = Governed {
                 method: "resources/subscribe",
                 kind: Kind::Resource,
                 name: uri,
             };
-            match self.decided(governed, envelope, body, denial_status).await {
+            let asked = Asked {
+                on_record: number < MAX_LISTENED_ON_RECORD,
+                ..self.asked(governed, envelope, body, denial_status)
+            };
+            match decide(self.shared, self.plan, &asked).await {
                 Decided::Allowed(mut record) => record.outcome(Outcome::Ok, None),
-                Decided::Denied(answer) => return Ok(Err(answer)),
+                Decided::Denied(answer) => {
+                    self.counted(envelope, body.len(), (0, uris.len()));
+                    return Ok(Err(answer));
+                }
             }
         }
+        self.counted(envelope, body.len(), (uris.len(), 0));
         Ok(Ok(()))
+    }
+
+    /// Records how many resources a client may hear of, of those that it wants to, and how many not: where not each has a
+    /// line of its own.
+    fn counted(&self, envelope: &Envelope<'_>, request_bytes: usize, (heard, unheard): (usize, usize)) {
+        if heard + unheard > MAX_LISTENED_ON_RECORD {
+            let mut record = self.start("subscriptions/listen", envelope, request_bytes);
+            record.lists().add(heard, unheard);
+            record.outcome(Outcome::Ok, None);
+        }
     }
 
     /// The record of a request for a list, which nobody decides: what it shows is cut to what the caller may have.
     fn listing(&self, envelope: &Envelope<'_>, request_bytes: usize) -> Option<Record> {
         let method = envelope.method.as_deref()?;
         let is_one = envelope.kind == Message::Request && LISTS.contains(&method);
-        is_one.then(|| {
-            let caller = Arc::clone(self.caller);
-            self.shared.telemetry.call(CallStart {
-                server: Some(self.server.name()),
-                request_id: envelope.id,
-                read: self.read,
-                request_bytes: request_bytes as u64,
-                ..CallStart::new(caller, Path::Redirected, method, self.received, self.carried(envelope))
-            })
+        is_one.then(|| self.start(method, envelope, request_bytes))
+    }
+
+    /// The record of a request that is about nothing in particular.
+    fn start(&self, method: &str, envelope: &Envelope<'_>, request_bytes: usize) -> Record {
+        let caller = Arc::clone(self.caller);
+        self.shared.telemetry.call(CallStart {
+            server: Some(self.server.name()),
+            request_id: envelope.id,
+            read: self.read,
+            request_bytes: request_bytes as u64,
+            ..CallStart::new(caller, Path::Redirected, method, self.received, self.carried(envelope))
         })
     }
 
@@ -186,14 +210,14 @@ impl Dialled<'_> {
         }
     }
 
-    async fn decided(
-        &self,
-        governed: Governed<'_>,
-        envelope: &Envelope<'_>,
+    fn asked<'a>(
+        &'a self,
+        governed: Governed<'a>,
+        envelope: &'a Envelope<'_>,
         body: &[u8],
         denial_status: DenialStatus,
-    ) -> Decided {
-        let asked = Asked {
+    ) -> Asked<'a> {
+        Asked {
             caller: self.caller,
             path: Path::Redirected,
             server: self.server,
@@ -208,10 +232,10 @@ impl Dialled<'_> {
             request_bytes: body.len(),
             http_path: &self.path,
             left_out: false,
+            on_record: true,
             denial_status,
             carried: self.carried(envelope),
-        };
-        decide(self.shared, self.plan, &asked).await
+        }
     }
 
     /// Notes that the client takes a call back, before the server hears of it: the call may then end without an answer.

@@ -307,3 +307,39 @@ async fn a_server_can_tell_of_its_own_resources_only() {
     assert_eq!(gateway::ask(&proxied, &headers, &read).await.status, 200);
     read_until(&mut stream, "b://1").await;
 }
+
+#[tokio::test]
+async fn one_request_that_listens_to_very_much_has_few_lines_in_the_log_and_one_says_how_much_there_was() {
+    let uris: Vec<String> = (0..100).map(|number| format!("secret://{number}")).collect();
+    let resources: Vec<String> = uris
+        .iter()
+        .map(|uri| format!(r#"{{"uri":"{uri}","name":"r"}}"#))
+        .collect();
+    let offers = Offers {
+        resources: resources.join(","),
+        ..Offers::default()
+    };
+    let server = SessionServer::offering(offers).await;
+    let proxied = gateway::start(gateway::desired(&[server.address])).await;
+    let listen = gateway::request(
+        "subscriptions/listen",
+        json!({
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+            "notifications": {"resourceSubscriptions": uris},
+        }),
+    );
+    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    let mut client = send(&proxied, post(headers, &listen.to_string())).await;
+    read_until(&mut client, "subscriptions/acknowledged").await;
+    drop(client);
+    let lines = proxied.finish().await;
+    let of = |method: &str| lines.iter().filter(|line| line["method"] == method).collect::<Vec<_>>();
+    assert_eq!(of("resources/subscribe").len(), 8, "{lines:?}");
+    let [all] = &of("subscriptions/listen")[..] else {
+        panic!("{lines:?}")
+    };
+    assert_eq!((&all["shown"], &all["hidden"]), (&100.into(), &0.into()), "{all}");
+}

@@ -14,12 +14,16 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::Notify, time::timeout};
 
 use super::{AuditHealth, line::Event};
+use crate::telemetry::Outcome;
 
 /// Lines that may wait to be written.
 pub const QUEUE: usize = 8_192;
 /// How many of them may be refusals: whoever floods the node with bad requests does not push out the lines of
 /// tool calls, others' or its own.
 pub const REFUSALS: usize = QUEUE / 2;
+/// How many of them may be of lists, and how many of calls that were denied or limited: nobody waits for a server's
+/// answer to those, so that there may be many of them at once. Where none may be lost, requests wait instead.
+pub const MINOR: usize = QUEUE / 8;
 /// With this many waiting, the writer does not wait for its interval to end.
 const WAKE_AT: usize = QUEUE / 4;
 /// How long a request waits for room in a full log before it is refused.
@@ -37,6 +41,8 @@ pub(super) struct Queue {
 pub(super) struct State {
     waiting: AtomicUsize,
     refusals: AtomicUsize,
+    lists: AtomicUsize,
+    denials: AtomicUsize,
     lost: Arc<AtomicU64>,
     /// Of the lines that are lost, those of which no line says so yet.
     unsaid: AtomicU64,
@@ -63,13 +69,13 @@ impl Queue {
     }
 
     /// Queues a line. Where there is no room it is counted as lost; but where requests wait for room, those that
-    /// had begun before it ran out get their lines, which are no more than there are requests at a time.
+    /// had begun before it ran out get their lines: no request has more than a few, and of a batch each message.
     pub(super) fn push(&self, event: Arc<Event>) {
         let state = &*self.state;
-        if matches!(*event, Event::Refused(_) | Event::StreamEnded(_))
-            && state.refusals.fetch_add(1, Ordering::Relaxed) >= REFUSALS
+        if let Some((taken, most)) = state.share(&event)
+            && taken.fetch_add(1, Ordering::Relaxed) >= most
         {
-            state.refusals.fetch_sub(1, Ordering::Relaxed);
+            taken.fetch_sub(1, Ordering::Relaxed);
             state.lose(1);
             return;
         }
@@ -147,8 +153,24 @@ impl State {
 
     /// A line has left the queue.
     pub(super) fn taken(&self, event: &Event) {
-        if matches!(event, Event::Refused(_) | Event::StreamEnded(_)) {
-            self.refusals.fetch_sub(1, Ordering::Relaxed);
+        if let Some((taken, _)) = self.share(event) {
+            taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many lines of its kind are queued, and how many may be; `None` for one that may take all the room.
+    fn share(&self, event: &Event) -> Option<(&AtomicUsize, usize)> {
+        let most = match self.blocks.load(Ordering::Relaxed) {
+            true => usize::MAX,
+            false => MINOR,
+        };
+        match event {
+            Event::Refused(_) | Event::StreamEnded(_) => Some((&self.refusals, REFUSALS)),
+            Event::ToolCall(call) if call.listed.is_some() => Some((&self.lists, most)),
+            Event::ToolCall(call) if matches!(call.outcome, Outcome::Denied | Outcome::Limited) => {
+                Some((&self.denials, most))
+            }
+            _ => None,
         }
     }
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    queue::{QUEUE, REFUSALS},
+    queue::{MINOR, QUEUE, REFUSALS},
     *,
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
     resources::ObjectName,
-    telemetry::{Outcome, Path as CallPath},
+    telemetry::{Outcome, Path as CallPath, listed::ListCount},
 };
 
 fn refusal() -> Refusal {
@@ -202,6 +202,44 @@ fn a_flood_of_refusals_leaves_room_for_calls() {
     assert!(audit.shutdown());
     audit.refused(refusal());
     assert_eq!(audit.health().lost, 6, "the log is over");
+}
+
+#[test]
+fn neither_lists_nor_denied_calls_nor_refusals_take_the_room_of_calls() {
+    let (audit, _began, release) = stuck();
+    let denied = || ToolCall {
+        outcome: Outcome::Denied,
+        ..call(0)
+    };
+    let list = || ToolCall {
+        listed: Some(ListCount::default()),
+        ..call(0)
+    };
+    for _ in 0..QUEUE {
+        audit.tool_call(list());
+    }
+    for _ in 0..MINOR {
+        audit.tool_call(denied());
+    }
+    assert_eq!(audit.health().lost, (QUEUE - MINOR) as u64, "lists only");
+    for _ in 0..QUEUE {
+        audit.tool_call(denied());
+        audit.refused(refusal());
+    }
+    let lost = audit.health().lost;
+    for number in 1..QUEUE - REFUSALS - 2 * MINOR {
+        audit.tool_call(call(number));
+    }
+    assert_eq!(audit.health().lost, lost, "every call has its line");
+    audit.set(&AuditSettings {
+        on_full: OnFull::Block,
+        ..AuditSettings::default()
+    });
+    audit.tool_call(denied());
+    assert_eq!(audit.health().lost, lost, "where none may be lost none is");
+    drop(release);
+    assert!(audit.shutdown());
+    assert_eq!(audit.health().waiting, 0);
 }
 
 #[tokio::test]

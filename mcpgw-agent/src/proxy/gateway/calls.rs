@@ -12,10 +12,14 @@ use std::{
 };
 
 use serde_json::{json, value::RawValue};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{limits::MAX_CALLS_PER_SESSION, link::Link, session::Session};
+use super::{
+    limits::{MAX_CALLS_PER_SESSION, NOTICE_TIMEOUT},
+    link::Link,
+    session::Session,
+};
 use crate::mcp::version::Era;
 
 /// How a call is cancelled.
@@ -55,8 +59,10 @@ impl Cancel {
         let Some(link) = link.upgrade() else { return };
         let params = json!({ "requestId": id });
         let message = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
-        if let Err(error) = link.notify(message.to_string().into()).await {
-            tracing::debug!(server = %link.server(), %error, "a call could not be cancelled");
+        match timeout(NOTICE_TIMEOUT, link.notify(message.to_string().into())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(server = %link.server(), %error, "a call could not be cancelled"),
+            Err(_) => tracing::debug!(server = %link.server(), "a call could not be cancelled in time"),
         }
     }
 }
@@ -125,10 +131,17 @@ impl Drop for InFlight {
         if let Some(id) = &self.noted {
             self.session.calls.lock().remove(id);
         }
-        if let Some(cancel) = self.abandoned.take()
-            && let Ok(runtime) = Handle::try_current()
+        let Some(cancel) = self.abandoned.take() else { return };
+        if let Cancel::Token(token) = cancel {
+            token.cancel();
+        } else if let Ok(runtime) = Handle::try_current()
+            // Clients may go away faster than a server hears of it.
+            && let Ok(room) = Arc::clone(&self.session.notices).try_acquire_owned()
         {
-            runtime.spawn(cancel.cancel());
+            runtime.spawn(async move {
+                cancel.cancel().await;
+                drop(room);
+            });
         }
     }
 }

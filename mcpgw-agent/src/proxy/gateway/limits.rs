@@ -25,6 +25,10 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
 /// Calls of one owner that go on though their clients went away; of more, each ends with its client.
 pub(super) const MAX_ORPHANS_PER_OWNER: usize = 256;
+/// Calls of one owner that servers are being told of, that their clients went away; of more they are not told.
+pub(super) const MAX_NOTICES_PER_OWNER: usize = 64;
+/// For a server to hear that a call is cancelled.
+pub(super) const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resources that one session is subscribed to at one server.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// First and longest pause before a server is listened to again that broke off.

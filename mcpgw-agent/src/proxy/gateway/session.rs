@@ -19,7 +19,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     calls::Calls,
-    limits::{MAX_ENDED, MAX_ORPHANS_PER_OWNER, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, SESSION_IDLE},
+    limits::{
+        MAX_ENDED, MAX_NOTICES_PER_OWNER, MAX_ORPHANS_PER_OWNER, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, SESSION_IDLE,
+    },
     link::{Facts, Link, LinkError, Voice},
     listens::Listens,
     place::Place,
@@ -44,6 +46,9 @@ pub(super) enum Key {
     Shared(Owner),
 }
 
+/// What all sessions of an owner share: see [`Session::orphans`] and [`Session::notices`].
+type Rooms = (Arc<Semaphore>, Arc<Semaphore>);
+
 /// One client's session.
 pub(super) struct Session {
     pub(super) key: Key,
@@ -60,6 +65,8 @@ pub(super) struct Session {
     pub(super) calls: Calls,
     /// For calls that go on without their clients, of all sessions of the owner.
     pub(super) orphans: Arc<Semaphore>,
+    /// For telling servers of calls whose clients went away, of all sessions of the owner.
+    pub(super) notices: Arc<Semaphore>,
     questions: Mutex<HashMap<Box<str>, oneshot::Sender<Bytes>>>,
     next_question: AtomicU64,
     level: Mutex<Option<Box<RawValue>>>,
@@ -72,7 +79,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn new(key: Key, owner: Owner, facts: Facts, orphans: Arc<Semaphore>) -> Self {
+    fn new(key: Key, owner: Owner, facts: Facts, (orphans, notices): Rooms) -> Self {
         Self {
             key,
             owner,
@@ -83,6 +90,7 @@ impl Session {
             places: Mutex::default(),
             calls: Calls::default(),
             orphans,
+            notices,
             questions: Mutex::default(),
             next_question: AtomicU64::default(),
             level: Mutex::default(),
@@ -253,14 +261,19 @@ impl Sessions {
             return Some(Arc::clone(known));
         }
         let of_owner = |other: &&Arc<Session>| other.owner == owner;
-        let others = open.values().find(of_owner).map(|other| Arc::clone(&other.orphans));
-        let orphans = others.unwrap_or_else(|| Arc::new(Semaphore::new(MAX_ORPHANS_PER_OWNER)));
+        let rooms = match open.values().find(of_owner) {
+            Some(other) => (Arc::clone(&other.orphans), Arc::clone(&other.notices)),
+            None => (
+                Arc::new(Semaphore::new(MAX_ORPHANS_PER_OWNER)),
+                Arc::new(Semaphore::new(MAX_NOTICES_PER_OWNER)),
+            ),
+        };
         if open.values().filter(of_owner).count() >= MAX_SESSIONS_PER_OWNER {
             forget_oldest(&mut open, |other| other.owner == owner)?;
         } else if open.len() >= MAX_SESSIONS {
             forget_oldest(&mut open, |_| true)?;
         }
-        let session = Arc::new(Session::new(key, owner, facts, orphans));
+        let session = Arc::new(Session::new(key, owner, facts, rooms));
         open.insert(key, Arc::clone(&session));
         Some(session)
     }

@@ -1,3 +1,6 @@
+use std::sync::Weak;
+
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -78,4 +81,36 @@ async fn a_shared_session_with_a_call_in_flight_is_not_idle_however_long_the_cal
     drop(call);
     sessions.sweep();
     assert!(!is_open(&sessions, Key::Shared(owner)));
+}
+
+#[tokio::test]
+async fn of_many_clients_that_go_away_at_once_a_server_hears_of_a_few_at_a_time() {
+    let sessions = Sessions::default();
+    let owner = Owner::of("a");
+    let session = sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway).unwrap();
+    let id: Box<RawValue> = serde_json::from_str("7").unwrap();
+    let notice = || Cancel::Notice {
+        link: Weak::new(),
+        id: id.clone(),
+    };
+    let abandon = |cancel| drop(InFlight::begin(&session, &id, Era::Modern, cancel));
+    (0..2 * MAX_NOTICES_PER_OWNER).for_each(|_| abandon(notice()));
+    // None of them has begun: nothing was waited for.
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), MAX_NOTICES_PER_OWNER);
+    let other = another(&sessions, "a").unwrap();
+    assert_eq!(
+        other.notices.available_permits(),
+        0,
+        "all sessions of the owner share them"
+    );
+    assert_eq!(
+        another(&sessions, "b").unwrap().notices.available_permits(),
+        MAX_NOTICES_PER_OWNER
+    );
+    let token = CancellationToken::new();
+    abandon(Cancel::token(&token));
+    assert!(token.is_cancelled(), "where no server is told none has to have time");
+    while session.notices.available_permits() < MAX_NOTICES_PER_OWNER {
+        tokio::task::yield_now().await;
+    }
 }

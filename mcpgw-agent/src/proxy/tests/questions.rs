@@ -1,0 +1,78 @@
+//! What servers want to know of clients: who is asked, who cannot be, and what becomes of a question.
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{
+    Proxied,
+    cancellation::{modern, session},
+    gateway::{desired, start},
+    live_server::LiveServer,
+    post, read_until,
+};
+
+const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
+
+async fn send(proxied: &Proxied, headers: &str, message: &Value) -> TcpStream {
+    let mut client = proxied.connect().await;
+    let request = post(headers, &message.to_string());
+    client.write_all(request.as_bytes()).await.unwrap();
+    client
+}
+
+fn wait(id: u32) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "a_wait", "arguments": {}}})
+}
+
+fn question(id: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": {"message": "Who?"}})
+}
+
+fn taken_back(id: &str) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id, "reason": "late"}})
+}
+
+/// The first event's message.
+fn said(text: &str) -> Value {
+    let (_, data) = text.split_once("data: ").unwrap();
+    serde_json::from_str(data.split('\n').next().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_question_is_taken_back_by_the_name_that_the_client_knows_it_by() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session(&proxied).await;
+    let mut client = send(&proxied, &format!("{BOTH}{session}"), &wait(1)).await;
+    server.gets("tools/call", 1).await;
+    server.say_of(&json!(1), &question("q")).await;
+    let asked = said(&read_until(&mut client, "\n\n").await);
+    let mut hears = Vec::new();
+    for id in ["q", "p"] {
+        server.say_of(&json!(1), &taken_back(id)).await;
+        hears.push(said(&read_until(&mut client, "\n\n").await)["params"]["requestId"].clone());
+    }
+    assert_eq!(hears[0], asked["id"]);
+    assert_ne!(hears[0], "q");
+    assert_ne!(hears[1], hears[0], "another question is another");
+}
+
+#[tokio::test]
+async fn who_cannot_be_asked_hears_of_no_question_and_of_none_that_is_taken_back() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let params = json!({"name": "a_wait", "arguments": {}});
+    let (headers, call) = modern(5, "tools/call", Some("a_wait"), params);
+    let mut client = send(&proxied, &format!("{BOTH}{headers}"), &call).await;
+    let (_, call) = server.gets("tools/call", 1).await.remove(0);
+    for said in [question("q"), taken_back("q")] {
+        server.say_of(&call["id"], &said).await;
+    }
+    let answer = json!({"jsonrpc": "2.0", "id": call["id"], "result": {"content": []}});
+    server.say_of(&call["id"], &answer).await;
+    let heard = read_until(&mut client, "\"id\":5").await;
+    assert!(
+        !heard.contains("elicitation") && !heard.contains("cancelled"),
+        "{heard}"
+    );
+}

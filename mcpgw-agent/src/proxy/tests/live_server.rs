@@ -121,6 +121,11 @@ impl LiveServer {
         self.lock().messages.iter().filter(of_method).cloned().collect()
     }
 
+    /// Ends the streams of its calls.
+    pub(super) fn forget_calls(&self) {
+        self.lock().calls.clear();
+    }
+
     /// Waits until as many messages have come with this method.
     pub(super) async fn gets(&self, method: &str, count: usize) -> Vec<(String, Value)> {
         self.until(|| Some(self.got(method)).filter(|got| got.len() >= count), method)

@@ -76,3 +76,47 @@ async fn who_cannot_be_asked_hears_of_no_question_and_of_none_that_is_taken_back
         "{heard}"
     );
 }
+
+#[tokio::test]
+async fn a_call_ends_at_once_whose_server_asks_a_client_that_cannot_be_asked() {
+    let server = LiveServer::modern().await;
+    let proxied = start(desired(&[server.address])).await;
+    let mut client = send(&proxied, BOTH, &wait(3)).await;
+    server.gets("tools/call", 1).await;
+    let who = json!({"method": "elicitation/create", "params": {"message": "Who?"}});
+    let result = json!({"resultType": "input_required", "inputRequests": {"who": who}, "requestState": "s"});
+    server
+        .say_of(&json!(3), &json!({"jsonrpc": "2.0", "id": 3, "result": result}))
+        .await;
+    let heard = said(&read_until(&mut client, "\n\n").await);
+    assert_eq!((&heard["id"], &heard["error"]["code"]), (&3.into(), &4090.into()));
+    assert_eq!(server.got("tools/call").len(), 1);
+    let lines = proxied.finish().await;
+    assert_eq!(lines[0]["outcome"], "error");
+}
+
+#[tokio::test]
+async fn a_server_that_wants_its_state_only_gets_it_and_nobody_is_asked() {
+    let server = LiveServer::modern().await;
+    let proxied = start(desired(&[server.address])).await;
+    for (number, headers) in [BOTH, ""].into_iter().enumerate() {
+        let mut client = send(&proxied, headers, &wait(3)).await;
+        server.gets("tools/call", 2 * number + 1).await;
+        let result = json!({"resultType": "input_required", "requestState": "s"});
+        server
+            .say_of(&json!(3), &json!({"jsonrpc": "2.0", "id": 3, "result": result}))
+            .await;
+        let again = server.gets("tools/call", 2 * number + 2).await.pop().unwrap().1;
+        assert_eq!(again["params"]["requestState"], "s");
+        let result = json!({"resultType": "complete", "content": [{"type": "text", "text": "there"}]});
+        server
+            .say_of(
+                &again["id"],
+                &json!({"jsonrpc": "2.0", "id": again["id"], "result": result}),
+            )
+            .await;
+        let heard = read_until(&mut client, "there").await;
+        assert!(heard.contains("\"id\":3"), "{heard}");
+        server.forget_calls();
+    }
+}

@@ -1,15 +1,18 @@
 //! What servers want to know of clients: who is asked, who cannot be, and what becomes of a question.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     Proxied,
     cancellation::{modern, session},
-    gateway::{desired, start},
+    gateway::{ask, desired, start},
     live_server::LiveServer,
     post, read_until,
 };
+use crate::{policy::Plan, resources::Expose};
 
 const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
 
@@ -119,4 +122,34 @@ async fn a_server_that_wants_its_state_only_gets_it_and_nobody_is_asked() {
         assert!(heard.contains("\"id\":3"), "{heard}");
         server.forget_calls();
     }
+}
+
+#[tokio::test]
+async fn a_server_that_its_caller_no_longer_sees_hears_nothing_more_of_it() {
+    let server = LiveServer::start().await;
+    let mut desired = desired(&[server.address]);
+    let proxied = start(desired.clone()).await;
+    let session = session(&proxied).await;
+    let mut client = send(&proxied, &format!("{BOTH}{session}"), &wait(1)).await;
+    server.gets("tools/call", 1).await;
+    let mut questions = Vec::new();
+    for id in ["q1", "q2"] {
+        server.say_of(&json!(1), &question(id)).await;
+        questions.push(said(&read_until(&mut client, "\n\n").await)["id"].clone());
+    }
+    let answer = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}});
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+    assert_eq!(ask(&proxied, &session, &answer(&questions[0])).await.status, 202);
+    ask(&proxied, &session, &changed).await;
+    server.gets("notifications/roots/list_changed", 1).await;
+    desired.generation += 1;
+    Arc::make_mut(&mut desired.servers[0]).expose_to = Expose::Own;
+    proxied.plan.store(Arc::new(Plan::compile(&desired)));
+    assert_eq!(ask(&proxied, &session, &answer(&questions[1])).await.status, 404);
+    ask(&proxied, &session, &changed).await;
+    let level = json!({"jsonrpc": "2.0", "id": 9, "method": "logging/setLevel", "params": {"level": "info"}});
+    assert_eq!(ask(&proxied, &session, &level).await.code(), None);
+    assert_eq!(server.got("notifications/roots/list_changed").len(), 1);
+    assert!(server.got("logging/setLevel").is_empty());
+    assert_eq!(server.answers(), ["q1"]);
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{Shared, body::Share, exchange::Body, refused::Refused},
     Call, Gateway, answer, batch, forward, introduce,
-    link::Facts,
+    link::{Facts, Link},
     listen, lists, personal,
     session::{Key, Session},
     tasks,
@@ -239,7 +239,7 @@ impl<'a> Call<'a> {
     async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
         if let (Some(session), Some(level)) = (&self.session, envelope.params.level.and_then(|part| part.raw())) {
             session.set_level(level);
-            for link in session.open_links() {
+            for link in self.links_of(session) {
                 let asked = link
                     .ask("logging/setLevel", serde_json::json!({ "level": level }))
                     .await;
@@ -272,13 +272,24 @@ impl<'a> Call<'a> {
             // notification by its name could be a call that nobody decided.
             _ if !is_notification => {}
             _ => {
-                for link in session.open_links() {
+                for link in self.links_of(session) {
                     if let Err(error) = link.notify(self.body.clone()).await {
                         tracing::debug!(server = %link.server(), %error, "a notification was not delivered");
                     }
                 }
             }
         }
+    }
+
+    /// What a session has open at servers that the caller still sees.
+    fn links_of(&self, session: &Session) -> impl Iterator<Item = Arc<Link>> {
+        let links = session.open_links().into_iter();
+        links.filter(|link| self.sees(link.server()))
+    }
+
+    /// Whether the caller sees a server now.
+    fn sees(&self, server: &ObjectName) -> bool {
+        self.view.servers.iter().any(|seen| seen.server.name() == server)
     }
 
     /// Takes the client's answer to a server's question to that server.
@@ -302,7 +313,7 @@ impl<'a> Call<'a> {
         let server = ObjectName::parse(&asked.server).ok_or_else(unknown)?;
         let link = session
             .open_link(&server)
-            .filter(|link| link.name() == asked.session)
+            .filter(|link| link.name() == asked.session && self.sees(&server))
             .ok_or_else(unknown)?;
         let mut splice = Splice::new(self.body);
         if let Some(span) = envelope.id_span() {

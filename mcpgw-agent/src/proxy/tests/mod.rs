@@ -21,6 +21,7 @@ mod payloads;
 mod personal;
 mod pins;
 mod promises;
+mod questions;
 mod records;
 mod refusals;
 mod reload;

@@ -30,8 +30,8 @@ pub use memo::Memo;
 pub use sealer::{Keys, SealError, Sealer, Unsealed};
 pub use token::{Owner, Token, TokenError};
 pub use tokens::{
-    Cursor, EventPlace, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, RequestState, ServerRequest,
-    Task, kept,
+    Cursor, EventPlace, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, RequestState, ServerProgress,
+    ServerRequest, Task, kept,
 };
 
 /// What a token is for.
@@ -51,6 +51,8 @@ pub enum Purpose {
     State,
     /// The id of an event.
     Event,
+    /// The token of the progress of a request that a server sent to a client.
+    Progress,
 }
 
 /// Length of a token that goes into a header, which every client and proxy can carry.
@@ -77,6 +79,7 @@ impl Purpose {
             Self::Task => 5,
             Self::State => 6,
             Self::Event => 7,
+            Self::Progress => 8,
         }
     }
 

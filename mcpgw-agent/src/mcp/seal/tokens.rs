@@ -178,6 +178,23 @@ pub struct ServerRequest {
     pub owner: Owner,
 }
 
+/// By what a server wants to be told of the progress of a request that it sent to a client: what the client takes for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerProgress {
+    /// The server, as `namespace/name`.
+    #[serde(rename = "s")]
+    pub server: String,
+    /// The upstream session that the request came in.
+    #[serde(rename = "u")]
+    pub session: String,
+    /// The token that the server gave it, as it was written.
+    #[serde(rename = "i")]
+    pub token: Box<RawValue>,
+    /// Who was asked.
+    #[serde(rename = "o")]
+    pub owner: Owner,
+}
+
 /// A server's task: what a client takes for its id. The same task makes the same token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -270,6 +287,20 @@ impl Token for Cursor {
 
 impl Token for ServerRequest {
     const PURPOSE: Purpose = Purpose::Request;
+    const MAX_AGE: Option<Duration> = None;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn issued(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Token for ServerProgress {
+    const PURPOSE: Purpose = Purpose::Progress;
+    // The server knows when it no longer wants to hear of it.
     const MAX_AGE: Option<Duration> = None;
 
     fn owner(&self) -> Owner {

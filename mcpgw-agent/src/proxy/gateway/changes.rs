@@ -22,7 +22,7 @@ use crate::mcp::{
     error::code,
     message::Peek,
     method::Method,
-    seal::{Owner, Sealer, ServerRequest, Token as _},
+    seal::{Owner, Sealer, ServerProgress, ServerRequest, Token as _},
     splice::{Splice, json_string},
     sse::Line,
 };
@@ -141,7 +141,7 @@ impl Changes {
         }
     }
 
-    /// A question of the server's: its id becomes one that finds the way back.
+    /// A question of the server's: its id becomes one that finds the way back, and so does the token of its progress.
     fn question(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
         let Some(part) = &peek.id else {
             return Rewritten::Keep;
@@ -159,6 +159,21 @@ impl Changes {
         };
         let mut splice = Splice::new(message);
         splice.replace(part.span(), json_string(&sealed));
+        let wanted = peek.params().ok().and_then(|params| params.wanted_progress);
+        if let Some((wanted, token)) = wanted.and_then(|wanted| Some((wanted, wanted.raw()?))) {
+            let sealed = ServerProgress {
+                server: self.link.server().to_string(),
+                session: self.link.name().to_owned(),
+                token: token.to_owned(),
+                owner: self.owner,
+            }
+            .seal(&self.sealer);
+            let Ok(sealed) = sealed else {
+                decline(&self.link, id, false);
+                return Rewritten::Drop;
+            };
+            splice.replace(wanted.span(), json_string(&sealed));
+        }
         self.tasks.seal(message, peek, &mut splice);
         Rewritten::Replace(splice.finish())
     }

@@ -24,7 +24,7 @@ use crate::{
         headers::{self, MCP_SESSION_ID},
         method::Method,
         modern,
-        seal::{self, GatewaySession, Nonce, Owner, ServerRequest, Token as _},
+        seal::{self, GatewaySession, Nonce, Owner, ServerProgress, ServerRequest, Token as _},
         splice::Splice,
         version::{self, Era, Revision, era},
     },
@@ -268,6 +268,7 @@ impl<'a> Call<'a> {
                     session.calls.cancel(id).await;
                 }
             }
+            Method::Progress => self.progress(session, envelope).await,
             // Whose question it is about, or that it is about all of them, only the servers know. What is no
             // notification by its name could be a call that nobody decided.
             _ if !is_notification => {}
@@ -290,6 +291,26 @@ impl<'a> Call<'a> {
     /// Whether the caller sees a server now.
     fn sees(&self, server: &ObjectName) -> bool {
         self.view.servers.iter().any(|seen| seen.server.name() == server)
+    }
+
+    /// Tells the server that asked the client how far it is with the answer, and no other.
+    async fn progress(&self, session: &Session, envelope: &Envelope<'_>) {
+        let Some(part) = envelope.params.progress_token else {
+            return;
+        };
+        let text: Option<String> = part.raw().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let opened = text.map(|text| ServerProgress::open(&self.gateway.sealer, &text, self.owner, now()));
+        // Nobody wants to hear of any other.
+        let Some(Ok(wanted)) = opened else { return };
+        let link = ObjectName::parse(&wanted.server).and_then(|server| session.open_link(&server));
+        let Some(link) = link.filter(|link| link.name() == wanted.session && self.sees(link.server())) else {
+            return;
+        };
+        let mut splice = Splice::new(self.body);
+        splice.replace(part.span(), wanted.token.get());
+        if let Err(error) = link.notify(splice.finish()).await {
+            tracing::debug!(server = %link.server(), %error, "progress was not told");
+        }
     }
 
     /// Takes the client's answer to a server's question to that server.

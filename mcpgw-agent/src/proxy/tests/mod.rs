@@ -20,6 +20,7 @@ mod observed;
 mod payloads;
 mod personal;
 mod pins;
+mod progress;
 mod promises;
 mod questions;
 mod records;

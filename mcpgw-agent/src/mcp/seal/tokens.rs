@@ -15,12 +15,10 @@ use super::{
 pub const MAX_KEPT: usize = 2 * 1024;
 
 const HOUR: u64 = 60 * 60;
-/// How long a session lasts. Clients take its end badly, and it holds nothing here.
-const SESSION_AGE: Duration = Duration::from_secs(7 * 24 * HOUR);
+/// How long a session lasts, whatever its transport. Clients take its end badly, and it holds nothing here.
+pub const SESSION_AGE: Duration = Duration::from_secs(7 * 24 * HOUR);
 /// How long after a page the next one may be asked for.
 const CURSOR_AGE: Duration = Duration::from_secs(HOUR);
-/// How long the answers to a server's questions may take: people give them.
-const STATE_AGE: Duration = Duration::from_secs(24 * HOUR);
 
 /// `value`, if it is small enough to be kept in a session.
 pub fn kept(value: Option<&RawValue>) -> Option<Box<RawValue>> {
@@ -209,23 +207,6 @@ pub struct Task {
     pub owner: Owner,
 }
 
-/// What a server wants to be given again with the answers to its questions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestState {
-    /// The server, as `namespace/name`.
-    #[serde(rename = "s")]
-    pub server: String,
-    /// Its state.
-    #[serde(rename = "i")]
-    pub state: String,
-    /// Who was asked.
-    #[serde(rename = "o")]
-    pub owner: Owner,
-    /// When it asked, in seconds of Unix time.
-    #[serde(rename = "t")]
-    pub issued: u64,
-}
-
 /// An event of a server's stream: what a client takes for its id, to resume the stream behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventPlace {
@@ -336,18 +317,5 @@ impl Token for EventPlace {
 
     fn issued(&self) -> Option<u64> {
         None
-    }
-}
-
-impl Token for RequestState {
-    const PURPOSE: Purpose = Purpose::State;
-    const MAX_AGE: Option<Duration> = Some(STATE_AGE);
-
-    fn owner(&self) -> Owner {
-        self.owner
-    }
-
-    fn issued(&self) -> Option<u64> {
-        Some(self.issued)
     }
 }

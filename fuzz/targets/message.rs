@@ -20,7 +20,7 @@ fuzz_target!(|body: &[u8]| {
             params.task_id,
         ]
         .iter()
-        .chain(&[params.elicitation_id, params.subscription_id, params.related_task])
+        .chain(&[params.subscription_id, params.related_task])
         .flatten()
         .for_each(lies);
     }
@@ -32,9 +32,7 @@ fuzz_target!(|body: &[u8]| {
     if let Ok(Some(result)) = &result {
         [
             Some(result.whole),
-            result.request_state,
             result.task_id,
-            result.subscription_id,
             result.related_task,
         ]
         .iter()

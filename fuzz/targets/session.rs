@@ -5,17 +5,19 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use mcpgw_agent::mcp::seal::{
-    GatewaySession, KEY_BYTES, Key, Keys, Owner, Purpose, RedirectedSession, RequestState, Sealer, ServerRequest, Task,
+    GatewaySession, KEY_BYTES, Key, Keys, Owner, Purpose, RedirectedSession, Sealer, ServerProgress, ServerRequest, Task,
     Token,
 };
 
-const PURPOSES: [Purpose; 6] = [
+const PURPOSES: [Purpose; 8] = [
     Purpose::Redirected,
     Purpose::Session,
     Purpose::Cursor,
     Purpose::Request,
     Purpose::Task,
-    Purpose::State,
+    Purpose::Event,
+    Purpose::Progress,
+    Purpose::Address,
 ];
 
 static SEALER: LazyLock<Sealer> = LazyLock::new(|| {
@@ -52,5 +54,5 @@ fuzz_target!(|input: &[u8]| {
     open::<GatewaySession>(input);
     open::<ServerRequest>(input);
     open::<Task>(input);
-    open::<RequestState>(input);
+    open::<ServerProgress>(input);
 });

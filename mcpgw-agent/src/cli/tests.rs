@@ -362,9 +362,10 @@ fn bad_values_of_flags_are_refused() {
 fn the_example_with_tokens_is_valid_and_has_every_field() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/tokens");
     let desired = FileSource::load(&examples).unwrap_or_else(|errors| panic!("{errors}"));
-    let [login, cluster] = &*desired.settings.issuers else {
+    let [login, cluster, asked] = &*desired.settings.issuers else {
         panic!("{:?}", desired.settings.issuers)
     };
     assert!(login.oauth.is_some() && cluster.kubernetes);
+    assert!(matches!(asked.keys, crate::resources::KeySource::Review(_)));
     assert!(desired.policies[0].authentication.is_some());
 }

@@ -47,8 +47,6 @@ pub struct Params<'a> {
     pub request_id: Option<Part<'a>>,
     /// `taskId`: the task whose state is told.
     pub task_id: Option<Part<'a>>,
-    /// `elicitationId`: the elicitation that is complete.
-    pub elicitation_id: Option<Part<'a>>,
     /// `_meta["io.modelcontextprotocol/subscriptionId"]`: the id of the listen request that it belongs to.
     pub subscription_id: Option<Part<'a>>,
     /// `_meta["io.modelcontextprotocol/related-task"].taskId`.
@@ -68,12 +66,8 @@ pub struct ResultPeek<'a> {
     pub is_typed: bool,
     /// `isError`: the tool ran and failed.
     pub is_error: bool,
-    /// `requestState`, for the client to send again.
-    pub request_state: Option<Part<'a>>,
     /// The id of the task that it tells of: `taskId`, or up to 2025-11-25 `task.taskId`.
     pub task_id: Option<Part<'a>>,
-    /// As in [`Params::subscription_id`].
-    pub subscription_id: Option<Part<'a>>,
     /// As in [`Params::related_task`].
     pub related_task: Option<Part<'a>>,
 }
@@ -164,8 +158,6 @@ impl<'a> Peek<'a> {
             request_id: Option<&'a RawValue>,
             #[serde(borrow)]
             task_id: Option<&'a RawValue>,
-            #[serde(borrow)]
-            elicitation_id: Option<&'a RawValue>,
             #[serde(borrow, rename = "_meta")]
             meta: Option<&'a RawValue>,
         }
@@ -178,7 +170,6 @@ impl<'a> Peek<'a> {
             wanted_progress: part(meta.progress_token),
             request_id: part(fields.request_id),
             task_id: part(fields.task_id),
-            elicitation_id: part(fields.elicitation_id),
             subscription_id: part(meta.subscription_id),
             related_task: part(members_of::<Task<'a>>(meta.related_task)?.task_id),
         })
@@ -193,8 +184,6 @@ impl<'a> Peek<'a> {
             result_type: Option<&'a RawValue>,
             #[serde(borrow)]
             is_error: Option<&'a RawValue>,
-            #[serde(borrow)]
-            request_state: Option<&'a RawValue>,
             #[serde(borrow)]
             task_id: Option<&'a RawValue>,
             #[serde(borrow)]
@@ -225,9 +214,7 @@ impl<'a> Peek<'a> {
             kind,
             is_typed: fields.result_type.is_some(),
             is_error: fields.is_error.is_some_and(|value| value.get() == "true"),
-            request_state: part(fields.request_state),
             task_id: part(fields.task_id.or(task.task_id)),
-            subscription_id: part(meta.subscription_id),
             related_task: part(members_of::<Task<'a>>(meta.related_task)?.task_id),
         }))
     }

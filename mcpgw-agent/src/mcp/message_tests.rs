@@ -77,7 +77,6 @@ fn the_parts_of_a_notification_are_found_where_they_are() {
     assert_eq!(at(body, params.wanted_progress), r#""p""#);
     assert_eq!(at(body, params.request_id), r#""r""#);
     assert_eq!(at(body, params.task_id), r#""t""#);
-    assert_eq!(at(body, params.elicitation_id), r#""e""#);
     assert_eq!(at(body, params.subscription_id), "1.5");
     assert_eq!(at(body, params.related_task), r#""rt""#);
     assert_eq!(params.uri.and_then(|uri| uri.text()).unwrap(), "file:///a");
@@ -115,9 +114,7 @@ fn the_parts_of_a_result_are_found_where_they_are() {
     assert_eq!(at(body, peek(body).id), r#""i""#);
     let result = result(body);
     assert!(result.is_error);
-    assert_eq!(at(body, result.request_state), r#""s""#);
     assert_eq!(at(body, result.task_id), r#""t""#);
-    assert_eq!(at(body, result.subscription_id), r#""l""#);
     assert_eq!(at(body, result.related_task), r#""rt""#);
     assert!(at(body, Some(result.whole)).ends_with("}}}"));
     let legacy = r#"{"id":1,"result":{"task":{"taskId":"t"}}}"#;

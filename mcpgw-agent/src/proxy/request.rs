@@ -1,11 +1,21 @@
 //! What is refused by the head of a request alone, before its body is read.
+//!
+//! Which origins a browser may send requests from, the gateway decides for its own address. A server that a client
+//! dialled itself decides for its own: only it knows the names by which it is reached, and where pages name their own
+//! host, as after DNS rebinding, `Host` and `Origin` agree. It gets `Origin` as it came, and one of it.
 
-use http::{HeaderMap, Method, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts};
 
 use super::{
     limits::{MAX_HEADER_BYTES, MAX_HEADERS},
     refused::Refused,
 };
+
+/// Headers of which two could be read as the one or as the other.
+const ONCE: [(HeaderName, &str, &str); 2] = [
+    (header::HOST, "ambiguous_host", "More than one Host header"),
+    (header::ORIGIN, "ambiguous_origin", "More than one Origin header"),
+];
 
 /// Checks the head of a request.
 pub(super) fn check(head: &Parts) -> Result<(), Refused> {
@@ -24,12 +34,10 @@ pub(super) fn check(head: &Parts) -> Result<(), Refused> {
     if wants_upgrade(&head.headers) {
         return Err(Refused::method("upgrade"));
     }
-    if head.headers.get_all(header::HOST).iter().count() > 1 {
-        return Err(Refused::new(
-            StatusCode::BAD_REQUEST,
-            "ambiguous_host",
-            "More than one Host header",
-        ));
+    for (name, reason, message) in ONCE {
+        if head.headers.get_all(name).iter().count() > 1 {
+            return Err(Refused::new(StatusCode::BAD_REQUEST, reason, message));
+        }
     }
     Ok(())
 }
@@ -95,6 +103,12 @@ mod tests {
             (
                 Request::get("/mcp").header("host", "a").header("host", "b"),
                 "ambiguous_host",
+            ),
+            (
+                Request::post("/mcp")
+                    .header("origin", "http://a")
+                    .header("origin", "http://b"),
+                "ambiguous_origin",
             ),
         ] {
             assert_eq!(reason(request), Some(why));

@@ -73,10 +73,10 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
 /// place there.
 fn hold_to_grants(servers: Vec<(Origin, server::Parsed)>, desired: &mut Desired) -> Vec<(Origin, server::Parsed)> {
     let (mut kept, mut refused, mut told) = (Vec::new(), Vec::new(), Vec::new());
-    for (origin, server::Parsed { server, spots }) in servers {
-        match granted::hold(server, &desired.settings, &mut told) {
-            Ok(server) => kept.push((origin, server::Parsed { server, spots })),
-            Err(server) => refused.push(server),
+    for (origin, mut parsed) in servers {
+        match granted::hold(&mut parsed.server, &desired.settings, &mut told) {
+            true => kept.push((origin, parsed)),
+            false => refused.push(parsed.server),
         }
     }
     told.sort_by(|a, b| a.server.cmp(&b.server));

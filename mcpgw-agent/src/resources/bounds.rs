@@ -50,6 +50,10 @@ pub const MAX_SCOPES: usize = 32;
 pub const MAX_CLAIM_NAME_BYTES: usize = 256;
 /// By how much an issuer's clock and ours may differ at most.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// Shortest time that what an API server said of a token is good.
+pub const MIN_REVIEW_AGE: Duration = Duration::from_secs(1);
+/// Longest such time.
+pub const MAX_REVIEW_AGE: Duration = Duration::from_secs(600);
 /// Shortest time that the keys of an issuer can be good without being read again.
 pub const MIN_KEY_AGE: Duration = Duration::from_secs(5);
 /// Longest such time.

@@ -8,22 +8,22 @@ use super::{
     url,
 };
 
-/// Holds a server to what the settings grant its namespace: it is shown to nobody else, and given back as an error
-/// where it is at a place that its namespace may not have. What was not granted is told.
-pub(super) fn hold(mut server: Server, settings: &Settings, told: &mut Vec<NotGranted>) -> Result<Server, Server> {
+/// Holds a server to what the settings grant its namespace: it is shown to nobody else. `false` where it is at a place
+/// that its namespace may not have. What was not granted is told.
+pub(super) fn hold(server: &mut Server, settings: &Settings, told: &mut Vec<NotGranted>) -> bool {
     let place = settings
         .external_backends
         .as_deref()
-        .and_then(|grants| place_refused(&server, grants));
+        .and_then(|grants| place_refused(server, grants));
     if let Some(reason) = place {
         told.push(NotGranted {
             server: server.name.clone(),
             reason,
         });
-        return Err(server);
+        return false;
     }
     if let Some(grants) = &settings.exposure {
-        let (shown, refused) = exposed(&server, grants);
+        let (shown, refused) = exposed(server, grants);
         if !refused.is_empty() {
             let (namespace, refused) = (&server.name.namespace, refused.join(", "));
             told.push(NotGranted {
@@ -36,7 +36,7 @@ pub(super) fn hold(mut server: Server, settings: &Settings, told: &mut Vec<NotGr
         }
         server.expose_to = shown;
     }
-    Ok(server)
+    true
 }
 
 /// The first place that the server's namespace may not have.

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Algorithm, ClaimNames, Issuer, KeySource, OAuth,
+    Algorithm, ClaimNames, Issuer, KeySource, OAuth, Review,
     bounds::{
-        MAX_AUDIENCES, MAX_CLAIM_NAME_BYTES, MAX_CLOCK_SKEW, MAX_ISSUERS, MAX_KEY_AGE, MAX_SCOPES, MAX_URL_BYTES,
-        MIN_KEY_AGE,
+        MAX_AUDIENCES, MAX_CLAIM_NAME_BYTES, MAX_CLOCK_SKEW, MAX_ISSUERS, MAX_KEY_AGE, MAX_REVIEW_AGE, MAX_SCOPES,
+        MAX_URL_BYTES, MIN_KEY_AGE, MIN_REVIEW_AGE,
     },
     fields::{Field, Fields, Schema, Sink},
     path,
@@ -18,6 +18,7 @@ const ISSUER: Schema = Schema {
     known: &[
         "issuer",
         "jwks",
+        "review",
         "ca",
         "audiences",
         "algorithms",
@@ -30,6 +31,10 @@ const ISSUER: Schema = Schema {
 };
 const JWKS: Schema = Schema {
     known: &["url", "discovery", "file", "tokenFile", "maxAge"],
+    later: &[],
+};
+const REVIEW: Schema = Schema {
+    known: &["url", "tokenFile", "maxAge"],
     later: &[],
 };
 const CA: Schema = Schema {
@@ -49,6 +54,7 @@ const EMPTY: Schema = Schema { known: &[], later: &[] };
 /// The audience of ServiceAccount tokens that are made for us.
 const OUR_AUDIENCE: &str = "mcpgw";
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(30);
+const DEFAULT_REVIEW_AGE: Duration = Duration::from_secs(60);
 const DEFAULT_KEY_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The issuers at `field`; `public_url` is the gateway's.
@@ -71,9 +77,25 @@ pub(super) fn list(field: &Field, public_url: Option<&str>, sink: &mut Sink) -> 
 /// Every field is read before the first that is wrong makes the whole void, so that all are reported.
 fn issuer(field: &Field, public_url: Option<&str>, sink: &mut Sink) -> Option<Issuer> {
     let fields = field.fields(&ISSUER, sink)?;
-    let keys = match fields.optional("jwks") {
-        Some(field) => jwks(&field, sink),
-        None => Some(Jwks {
+    let keys = match (fields.optional("jwks"), fields.optional("review")) {
+        (Some(_), Some(field)) => {
+            let reason = "must not stand beside jwks: tokens are verified by keys, or by asking";
+            field.report(sink, reason);
+            None
+        }
+        (Some(field), None) => jwks(&field, sink),
+        (None, Some(field)) => {
+            if !fields.has("kubernetes") {
+                let reason = "needs kubernetes: {} beside it: only a Kubernetes API server has TokenReview";
+                field.report(sink, reason);
+            }
+            review(&field, sink).map(|review| Jwks {
+                max_age: review.max_age,
+                token: None,
+                keys: KeySource::Review(review),
+            })
+        }
+        (None, None) => Some(Jwks {
             keys: KeySource::Discovery,
             token: None,
             max_age: DEFAULT_KEY_AGE,
@@ -184,6 +206,23 @@ fn jwks(field: &Field, sink: &mut Sink) -> Option<Jwks> {
     };
     Some(Jwks {
         keys: source?,
+        token: token?,
+        max_age: max_age?,
+    })
+}
+
+fn review(field: &Field, sink: &mut Sink) -> Option<Review> {
+    let fields = field.fields(&REVIEW, sink)?;
+    let url = fields.required("url", sink).and_then(|field| url::base(&field, sink));
+    let token = fields
+        .required("tokenFile", sink)
+        .and_then(|field| path::secret(&field, sink));
+    let max_age = match fields.optional("maxAge") {
+        Some(field) => timeouts::within(&field, MIN_REVIEW_AGE..=MAX_REVIEW_AGE, sink),
+        None => Some(DEFAULT_REVIEW_AGE),
+    };
+    Some(Review {
+        url: url?.into(),
         token: token?,
         max_age: max_age?,
     })

@@ -40,6 +40,19 @@ pub enum KeySource {
     Discovery,
     /// In a file, which is read again when it changes.
     File(PathBuf),
+    /// Nowhere: it is asked about each token.
+    Review(Review),
+}
+
+/// A Kubernetes API server that is asked about tokens (TokenReview).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// Its URL, without a path of the API.
+    pub url: Arc<str>,
+    /// File with the token that it is asked with: the agent's own ServiceAccount's.
+    pub token: PathBuf,
+    /// How long what it said of a token is good; then it is asked again, and the token refused where it cannot be.
+    pub max_age: Duration,
 }
 
 /// Which claims of a token say who its subject is. A name is that of a claim, or else the path to one below others,

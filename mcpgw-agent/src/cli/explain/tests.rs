@@ -8,7 +8,10 @@ const CONFIGURATION: &str = r#"
 apiVersion: mcpgw.dev/v1alpha1
 kind: ClusterMCPSettings
 metadata: {name: default}
-spec: {externalBackends: [{namespaces: [tools, other], addresses: [10.0.0.0/8]}], exposure: []}
+spec:
+  externalBackends: [{namespaces: [tools, other], addresses: [10.0.0.0/8]}]
+  exposure: []
+  issuers: [{issuer: "https://issuer.example", audiences: [mcpgw]}]
 ---
 apiVersion: mcpgw.dev/v1alpha1
 kind: MCPServer
@@ -50,11 +53,6 @@ metadata: {name: harmless, namespace: other}
 spec:
   rules:
   - {action: Allow, annotations: {readOnly: true}}
----
-apiVersion: mcpgw.dev/v1alpha1
-kind: ClusterMCPSettings
-metadata: {name: default}
-spec: {issuers: [{issuer: "https://issuer.example", audiences: [mcpgw]}]}
 "#;
 
 #[derive(Debug, Parser)]

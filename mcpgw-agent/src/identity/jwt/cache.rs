@@ -69,7 +69,7 @@ impl Cache {
                 return None;
             }
             // The key is gone: its successor may have signed it too, and is asked.
-            if entry.verified.key.is_good() {
+            if entry.verified.proof.is_good(now) {
                 let verified = Arc::clone(&entry.verified);
                 drop(shard);
                 return Some(verified.check(now).map(|()| verified));
@@ -91,7 +91,7 @@ impl Cache {
         let mut shard = self.shard(&digest);
         shard.forget(&digest);
         if shard.is_full(bytes) {
-            let over = |entry: &Entry| !entry.verified.key.is_good() || entry.verified.check(now).is_err();
+            let over = |entry: &Entry| !entry.verified.proof.is_good(now) || entry.verified.check(now).is_err();
             let gone: Vec<Digest> = shard
                 .verified
                 .iter()

@@ -7,6 +7,7 @@
 //! json     objects that have one reading only
 //! keys     the keys of an issuer, each for what it may verify
 //! source   where they are read from
+//! review   an issuer that is asked about each token
 //! trusted  an issuer in force: its keys, and who keeps them current
 //! cache    tokens that were verified before
 //! refusal  why a token is refused
@@ -23,6 +24,7 @@ mod json;
 mod keys;
 pub mod limits;
 mod refusal;
+mod review;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -44,13 +46,14 @@ use tokio::runtime::Handle;
 pub use refusal::Refusal;
 
 use super::Token;
-use crate::resources::{Issuer, Settings};
+use crate::resources::{Issuer, KeySource, Settings};
 use cache::{Cache, Digest};
+use claims::Checked;
 use compact::Compact;
 use keys::Key;
 use trusted::Trusted;
 
-/// What tells whose a token is. There may be others beside [`Issuers`]: a cluster's TokenReview, for example.
+/// What tells whose a token is: [`Issuers`], by the keys of each issuer, or by asking it (TokenReview).
 ///
 /// Whose tokens are believed the caller says, by the plan that it goes by: a call is decided by that alone, also while
 /// another comes into force.
@@ -71,8 +74,25 @@ pub struct Verified {
     pub token: Arc<Token>,
     audiences: Vec<Arc<str>>,
     scopes: Vec<Arc<str>>,
-    key: Arc<Key>,
+    proof: Proof,
     issuer: Arc<Trusted>,
+}
+
+/// Why a token is believed.
+enum Proof {
+    /// It was signed with this key.
+    Key(Arc<Key>),
+    /// Its issuer said so; it is asked again when this many seconds of Unix time are over.
+    Review { until: u64 },
+}
+
+impl Proof {
+    fn is_good(&self, now: u64) -> bool {
+        match self {
+            Self::Key(key) => key.is_good(),
+            Self::Review { until } => now < *until,
+        }
+    }
 }
 
 impl Verified {
@@ -125,7 +145,7 @@ pub struct Place<'a> {
 pub struct IssuerStatus {
     /// Its name.
     pub issuer: String,
-    /// `Ready`, `NoKeys` or `KeysTooOld`.
+    /// `Ready`, `NoKeys` or `KeysTooOld`; of one that is asked about each token `Ready` or `ReviewFails`.
     pub state: String,
     /// How many keys it has that tokens can be verified with.
     pub keys: usize,
@@ -253,23 +273,52 @@ impl Issuers {
         if !issuer.issuer.algorithms.contains(&compact.header.algorithm) {
             return Err(Refusal::Algorithm);
         }
+        if let KeySource::Review(review) = &issuer.issuer.keys {
+            // Before anybody is asked: what is known to be no good costs nobody else anything.
+            let checked = claims::check(compact.claims, &issuer.issuer, now)?;
+            let audiences = match issuer.review(review, token, &checked).await {
+                Ok(audiences) => audiences,
+                Err(refusal) => {
+                    if !refusal.is_outage() {
+                        self.cache.refuse(Digest::of(token), refusal, issuer, now);
+                    }
+                    return Err(refusal);
+                }
+            };
+            let until = now.saturating_add(review.max_age.as_secs());
+            let proof = Proof::Review { until };
+            return Ok(self.remember(token, checked, audiences, proof, issuer, now));
+        }
         let key = issuer.key(&compact.header).await?;
         if let Err(refusal) = key.verify(compact.message, compact.signature, compact.header.algorithm) {
             self.cache.refuse(Digest::of(token), refusal, issuer, now);
             return Err(refusal);
         }
-        let checked = claims::check(compact.claims, &issuer.issuer, now)?;
+        let mut checked = claims::check(compact.claims, &issuer.issuer, now)?;
+        let audiences = std::mem::take(&mut checked.audiences);
+        Ok(self.remember(token, checked, audiences, Proof::Key(key), issuer, now))
+    }
+
+    fn remember(
+        &self,
+        token: &str,
+        checked: Checked,
+        audiences: Vec<Arc<str>>,
+        proof: Proof,
+        issuer: &Arc<Trusted>,
+        now: u64,
+    ) -> Arc<Verified> {
         let verified = Arc::new(Verified {
             token: Arc::new(checked.token),
-            audiences: checked.audiences,
+            audiences,
             scopes: checked.scopes,
-            key,
+            proof,
             issuer: Arc::clone(issuer),
         });
         // What was withdrawn while it was looked at is found out at the next call.
         self.cache
             .insert(Digest::of(token), Arc::clone(&verified), token.len(), now);
-        Ok(verified)
+        verified
     }
 }
 

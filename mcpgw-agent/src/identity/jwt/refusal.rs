@@ -82,6 +82,12 @@ pub enum Refusal {
     /// The issuer's keys could not be read for too long.
     #[error("the issuer's keys are too old")]
     KeysTooOld,
+    /// The issuer says that it is not good, though it may be signed.
+    #[error("the token's issuer does not accept it")]
+    Denied,
+    /// The issuer is to be asked about each token, and cannot be.
+    #[error("the token's issuer cannot be asked about it")]
+    NoReview,
 }
 
 impl Refusal {
@@ -114,11 +120,13 @@ impl Refusal {
             Self::Stolen => "stolen_token",
             Self::NoKeys => "issuer_keys_missing",
             Self::KeysTooOld => "issuer_keys_too_old",
+            Self::Denied => "token_review_denied",
+            Self::NoReview => "token_review_failed",
         }
     }
 
     /// Whether it is the issuer's trouble and none of the token's: the caller may try again with the same.
     pub const fn is_outage(self) -> bool {
-        matches!(self, Self::NoKeys | Self::KeysTooOld)
+        matches!(self, Self::NoKeys | Self::KeysTooOld | Self::NoReview)
     }
 }

@@ -12,21 +12,24 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::AbortHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
     IssuerStatus, Refusal,
+    claims::Checked,
     compact::Header,
     keys::{Key, KeySet},
-    limits::{MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, UNKNOWN_KEY_WAIT},
-    now, source,
+    limits::{MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, REVIEW_TIMEOUT, REVIEWS_AT_A_TIME, UNKNOWN_KEY_WAIT},
+    now,
+    review::{self, ReviewError},
+    source,
 };
 use crate::{
     changes::Changes,
-    resources::{Issuer, KeySource},
+    resources::{Issuer, KeySource, Review},
 };
 
 /// An issuer whose tokens are believed now.
@@ -41,6 +44,8 @@ pub(super) struct Trusted {
     asked: watch::Sender<u64>,
     progress: Mutex<Progress>,
     following: Mutex<Option<AbortHandle>>,
+    /// Who asks about a token now.
+    reviews: Semaphore,
 }
 
 /// What was tried.
@@ -62,6 +67,9 @@ impl Trusted {
     pub(super) fn begin(issuer: &Arc<Issuer>, before: Option<&Self>, runtime: &Handle) -> Arc<Self> {
         let kept = before.and_then(|before| before.kept_for(issuer));
         let (keys, good_until, read) = kept.unwrap_or_default();
+        let is_asked = matches!(issuer.keys, KeySource::Review(_));
+        // It has no keys that could be too old.
+        let good_until = if is_asked { u64::MAX } else { good_until };
         let trusted = Arc::new(Self {
             issuer: Arc::clone(issuer),
             keys: ArcSwap::from_pointee(keys),
@@ -74,7 +82,11 @@ impl Trusted {
                 ..Progress::default()
             }),
             following: Mutex::default(),
+            reviews: Semaphore::new(REVIEWS_AT_A_TIME),
         });
+        if is_asked {
+            return trusted;
+        }
         let task = runtime.spawn(follow(Arc::downgrade(&trusted), Arc::clone(issuer)));
         *trusted.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         trusted
@@ -125,6 +137,51 @@ impl Trusted {
             self.asked_again().await;
         }
         find()
+    }
+
+    /// Asks the issuer about a token that claims this: the audiences that it is good for.
+    pub(super) async fn review(
+        &self,
+        review: &Review,
+        token: &str,
+        checked: &Checked,
+    ) -> Result<Vec<Arc<str>>, Refusal> {
+        let asked = timeout(REVIEW_TIMEOUT, async {
+            let _place = self.reviews.acquire().await;
+            review::ask(&self.issuer, review, token, checked).await
+        });
+        let found = asked.await.unwrap_or(Err(ReviewError::Late(REVIEW_TIMEOUT)));
+        let trouble = match &found {
+            Ok(_) | Err(ReviewError::Denied | ReviewError::Audience) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        self.note(trouble);
+        found.map_err(|error| match error {
+            ReviewError::Denied => Refusal::Denied,
+            ReviewError::Audience => Refusal::Audience,
+            _ => Refusal::NoReview,
+        })
+    }
+
+    /// Remembers how it went to ask about a token.
+    fn note(&self, trouble: Option<String>) {
+        let mut progress = self.progress();
+        match &trouble {
+            None => {
+                progress.good += 1;
+                progress.read = Some(Instant::now());
+                if progress.error.is_some() {
+                    tracing::info!(issuer = %self.issuer.issuer, "it can be asked about tokens again");
+                }
+            }
+            Some(error) => {
+                progress.failed += 1;
+                if progress.error.as_ref() != Some(error) {
+                    tracing::warn!(issuer = %self.issuer.issuer, error, "it cannot be asked about tokens");
+                }
+            }
+        }
+        progress.error = trouble;
     }
 
     /// Waits until the keys have been asked for once more.
@@ -214,10 +271,16 @@ impl Trusted {
             age_seconds: progress.read.map(|read| read.elapsed().as_secs()),
             max_age_seconds: self.issuer.max_key_age.as_secs(),
             state: refusal
-                .map_or("Ready", |refusal| match refusal {
-                    Refusal::KeysTooOld => "KeysTooOld",
-                    _ => "NoKeys",
-                })
+                .map_or(
+                    match (&self.issuer.keys, &progress.error) {
+                        (KeySource::Review(_), Some(_)) => "ReviewFails",
+                        _ => "Ready",
+                    },
+                    |refusal| match refusal {
+                        Refusal::KeysTooOld => "KeysTooOld",
+                        _ => "NoKeys",
+                    },
+                )
                 .to_owned(),
             error: progress.error.clone(),
             reads: progress.good,
@@ -234,7 +297,7 @@ impl Trusted {
 async fn follow(trusted: Weak<Trusted>, issuer: Arc<Issuer>) {
     let mut changes = match &issuer.keys {
         KeySource::File(path) => Some(Changes::of(path.parent().unwrap_or(Path::new("/")).to_owned())),
-        KeySource::Url(_) | KeySource::Discovery => None,
+        KeySource::Url(_) | KeySource::Discovery | KeySource::Review(_) => None,
     };
     loop {
         let Some(trusted) = trusted.upgrade() else { return };

@@ -30,8 +30,8 @@ pub use memo::Memo;
 pub use sealer::{Keys, SealError, Sealer, Unsealed};
 pub use token::{Owner, Token, TokenError};
 pub use tokens::{
-    Cursor, EventPlace, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, RequestState, ServerRequest,
-    Task, kept,
+    Cursor, EventPlace, GatewaySession, ListKind, MAX_KEPT, Nonce, RedirectedSession, SESSION_AGE, ServerProgress,
+    ServerRequest, Task, kept,
 };
 
 /// What a token is for.
@@ -47,26 +47,19 @@ pub enum Purpose {
     Request,
     /// The id of a task.
     Task,
-    /// What a server wants to be given again with the answers to its questions.
-    State,
+    /// Where a client of HTTP+SSE posts to.
+    Address,
     /// The id of an event.
     Event,
+    /// The token of the progress of a request that a server sent to a client.
+    Progress,
 }
 
-/// Length of a token that goes into a header, which every client and proxy can carry.
-const MAX_TOKEN: usize = 6 * 1024;
-/// Length of a token that goes into a body only, and holds what a server made.
-const MAX_STATE_TOKEN: usize = 256 * 1024;
+/// Characters of the longest token; a longer one is neither made nor opened. It goes into a header, or a URL, which every
+/// client and proxy can carry.
+pub const MAX_TOKEN: usize = 6 * 1024;
 
 impl Purpose {
-    /// Characters of the longest token; a longer one is neither made nor opened.
-    pub const fn max_token(self) -> usize {
-        match self {
-            Self::State => MAX_STATE_TOKEN,
-            _ => MAX_TOKEN,
-        }
-    }
-
     /// The byte that is authenticated with a token. Never given to another purpose.
     const fn byte(self) -> u8 {
         match self {
@@ -75,8 +68,10 @@ impl Purpose {
             Self::Cursor => 3,
             Self::Request => 4,
             Self::Task => 5,
-            Self::State => 6,
+            // 6 was another's.
             Self::Event => 7,
+            Self::Progress => 8,
+            Self::Address => 9,
         }
     }
 

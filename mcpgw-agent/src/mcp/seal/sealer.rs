@@ -10,7 +10,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::{
-    Purpose,
+    MAX_TOKEN, Purpose,
     key::{Fingerprint, Key, KeyId},
 };
 
@@ -39,7 +39,7 @@ pub struct Sealer {
 /// Why there is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// It would be longer than [`Purpose::max_token`].
+    /// It would be longer than [`MAX_TOKEN`](super::MAX_TOKEN).
     #[error("too long for a token")]
     TooLong,
     /// The system has no randomness.
@@ -50,7 +50,7 @@ pub enum SealError {
 /// Why a token is not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsealed {
-    /// Longer than [`Purpose::max_token`].
+    /// Longer than [`MAX_TOKEN`](super::MAX_TOKEN).
     #[error("too long for a token")]
     TooLong,
     /// Not sealed by a key in force for this purpose, or changed since.
@@ -84,7 +84,7 @@ impl Sealer {
     /// Seals `content`. The token is visible ASCII of `[A-Za-z0-9_-]`.
     pub fn seal(&self, purpose: Purpose, content: &[u8]) -> Result<String, SealError> {
         let length = HEAD + content.len() + TAG;
-        if base64::encoded_len(length, false).is_none_or(|length| length > purpose.max_token()) {
+        if base64::encoded_len(length, false).is_none_or(|length| length > MAX_TOKEN) {
             return Err(SealError::TooLong);
         }
         let key = Arc::clone(&self.keys.load().current);
@@ -104,7 +104,7 @@ impl Sealer {
 
     /// Opens a token that was sealed for `purpose`.
     pub fn open(&self, purpose: Purpose, token: &str) -> Result<Vec<u8>, Unsealed> {
-        if token.len() > purpose.max_token() {
+        if token.len() > MAX_TOKEN {
             return Err(Unsealed::TooLong);
         }
         // The decoder takes one spelling of the bytes only, so that a token has no second form.

@@ -15,12 +15,10 @@ use super::{
 pub const MAX_KEPT: usize = 2 * 1024;
 
 const HOUR: u64 = 60 * 60;
-/// How long a session lasts. Clients take its end badly, and it holds nothing here.
-const SESSION_AGE: Duration = Duration::from_secs(7 * 24 * HOUR);
+/// How long a session lasts, whatever its transport. Clients take its end badly, and it holds nothing here.
+pub const SESSION_AGE: Duration = Duration::from_secs(7 * 24 * HOUR);
 /// How long after a page the next one may be asked for.
 const CURSOR_AGE: Duration = Duration::from_secs(HOUR);
-/// How long the answers to a server's questions may take: people give them.
-const STATE_AGE: Duration = Duration::from_secs(24 * HOUR);
 
 /// `value`, if it is small enough to be kept in a session.
 pub fn kept(value: Option<&RawValue>) -> Option<Box<RawValue>> {
@@ -178,6 +176,23 @@ pub struct ServerRequest {
     pub owner: Owner,
 }
 
+/// By what a server wants to be told of the progress of a request that it sent to a client: what the client takes for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerProgress {
+    /// The server, as `namespace/name`.
+    #[serde(rename = "s")]
+    pub server: String,
+    /// The upstream session that the request came in.
+    #[serde(rename = "u")]
+    pub session: String,
+    /// The token that the server gave it, as it was written.
+    #[serde(rename = "i")]
+    pub token: Box<RawValue>,
+    /// Who was asked.
+    #[serde(rename = "o")]
+    pub owner: Owner,
+}
+
 /// A server's task: what a client takes for its id. The same task makes the same token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -190,23 +205,6 @@ pub struct Task {
     /// Whose it is.
     #[serde(rename = "o")]
     pub owner: Owner,
-}
-
-/// What a server wants to be given again with the answers to its questions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestState {
-    /// The server, as `namespace/name`.
-    #[serde(rename = "s")]
-    pub server: String,
-    /// Its state.
-    #[serde(rename = "i")]
-    pub state: String,
-    /// Who was asked.
-    #[serde(rename = "o")]
-    pub owner: Owner,
-    /// When it asked, in seconds of Unix time.
-    #[serde(rename = "t")]
-    pub issued: u64,
 }
 
 /// An event of a server's stream: what a client takes for its id, to resume the stream behind it.
@@ -281,6 +279,20 @@ impl Token for ServerRequest {
     }
 }
 
+impl Token for ServerProgress {
+    const PURPOSE: Purpose = Purpose::Progress;
+    // The server knows when it no longer wants to hear of it.
+    const MAX_AGE: Option<Duration> = None;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn issued(&self) -> Option<u64> {
+        None
+    }
+}
+
 impl Token for Task {
     const PURPOSE: Purpose = Purpose::Task;
     const MAX_AGE: Option<Duration> = None;
@@ -305,18 +317,5 @@ impl Token for EventPlace {
 
     fn issued(&self) -> Option<u64> {
         None
-    }
-}
-
-impl Token for RequestState {
-    const PURPOSE: Purpose = Purpose::State;
-    const MAX_AGE: Option<Duration> = Some(STATE_AGE);
-
-    fn owner(&self) -> Owner {
-        self.owner
-    }
-
-    fn issued(&self) -> Option<u64> {
-        Some(self.issued)
     }
 }

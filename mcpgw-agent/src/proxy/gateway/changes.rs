@@ -22,7 +22,7 @@ use crate::mcp::{
     error::code,
     message::Peek,
     method::Method,
-    seal::{Owner, Sealer, ServerRequest, Token as _},
+    seal::{Owner, Sealer, ServerProgress, ServerRequest, Token as _},
     splice::{Splice, json_string},
     sse::Line,
 };
@@ -141,7 +141,7 @@ impl Changes {
         }
     }
 
-    /// A question of the server's: its id becomes one that finds the way back.
+    /// A question of the server's: its id becomes one that finds the way back, and so does the token of its progress.
     fn question(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
         let Some(part) = &peek.id else {
             return Rewritten::Keep;
@@ -153,21 +153,55 @@ impl Changes {
             decline(&self.link, id, peek.method.as_deref() == Some("ping"));
             return Rewritten::Drop;
         }
-        let sealed = ServerRequest {
-            server: self.link.server().to_string(),
-            session: self.link.name().to_owned(),
-            id: id.to_owned(),
-            owner: self.owner,
-        }
-        .seal(&self.sealer);
-        let Ok(sealed) = sealed else {
+        let Some(sealed) = self.asked_as(id) else {
             decline(&self.link, id, false);
+            return Rewritten::Drop;
+        };
+        let mut splice = Splice::new(message);
+        splice.replace(part.span(), json_string(&sealed));
+        let wanted = peek.params().ok().and_then(|params| params.wanted_progress);
+        if let Some((wanted, token)) = wanted.and_then(|wanted| Some((wanted, wanted.raw()?))) {
+            let sealed = ServerProgress {
+                server: self.link.server().to_string(),
+                session: self.link.name().to_owned(),
+                token: token.to_owned(),
+                owner: self.owner,
+            }
+            .seal(&self.sealer);
+            let Ok(sealed) = sealed else {
+                decline(&self.link, id, false);
+                return Rewritten::Drop;
+            };
+            splice.replace(wanted.span(), json_string(&sealed));
+        }
+        self.tasks.seal(message, peek, &mut splice);
+        Rewritten::Replace(splice.finish())
+    }
+
+    /// A question that its server takes back: it is named as it was when the client was asked.
+    fn taken_back(&self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {
+        let part = peek.params().ok().and_then(|params| params.request_id);
+        let Some(part) = part.filter(|_| self.answers_questions) else {
+            return Rewritten::Drop;
+        };
+        let Some(sealed) = part.raw().and_then(|id| self.asked_as(id)) else {
             return Rewritten::Drop;
         };
         let mut splice = Splice::new(message);
         splice.replace(part.span(), json_string(&sealed));
         self.tasks.seal(message, peek, &mut splice);
         Rewritten::Replace(splice.finish())
+    }
+
+    /// What the client knows a question by that has this id at the server.
+    fn asked_as(&self, id: &RawValue) -> Option<String> {
+        let request = ServerRequest {
+            server: self.link.server().to_string(),
+            session: self.link.name().to_owned(),
+            id: id.to_owned(),
+            owner: self.owner,
+        };
+        request.seal(&self.sealer).ok()
     }
 
     /// That a resource changed, as the client hears it; `None` where it may not, or where it is another server's.
@@ -217,6 +251,7 @@ impl Rewrite for Changes {
             Kind::Notification => match peek.method.as_deref().map(Method::of) {
                 Some(Method::ResourceUpdated) => self.updated(message, &peek).unwrap_or(Rewritten::Drop),
                 Some(Method::Progress) => self.progress(message, &peek),
+                Some(Method::Cancelled) => self.taken_back(message, &peek),
                 _ => self.tasks.message(message),
             },
         }

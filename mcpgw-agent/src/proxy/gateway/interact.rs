@@ -1,24 +1,24 @@
-//! A legacy client asks a modern server. What the server wants to know in between, it is asked of the client in the
-//! way that the client knows: as a request on the stream of its call.
+//! A legacy client asks a modern server. Who reads no event streams, or shares a session, is never asked anything.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::BodyExt;
-use serde::{Deserialize, Serialize};
+use http::{Response, StatusCode};
 use serde_json::value::RawValue;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{body::Share, exchange::Body, is_events, refused::Refused},
     Call, answer,
+    asked::{Asked, introduced},
     calls::{Cancel, InFlight},
-    collect, errors,
+    collect,
+    converse::{ASKED_TOO_OFTEN, CANNOT_BE_ASKED, Conversation, Next, Questions},
+    errors,
     forward::{self, Forwarded},
-    limits::{ANSWER_TIMEOUT, MAX_ANSWERS_TO_QUESTIONS, MAX_EVENT_BYTES, MAX_ROUNDS},
-    link, modern, reads_events,
+    limits::MAX_ROUNDS,
+    modern, reads_events,
     session::Session,
     settle,
     stream::{EventBody, Feed},
@@ -26,16 +26,13 @@ use super::{
 };
 use crate::{
     mcp::{
-        Envelope, Kind,
+        Envelope,
         error::{self, code},
-        message::{self, Peek},
-        params::MetaKey,
-        splice::Splice,
-        sse::Parser,
-        version::{Era, Revision},
+        message,
+        version::Era,
     },
-    telemetry::{Outcome, Record},
-    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
+    telemetry::Record,
+    upstream::Endpoint,
 };
 
 /// Asks a modern server on behalf of a legacy client.
@@ -175,25 +172,45 @@ impl Work {
                 record.leaving();
             }
         };
-        let response = self.asked.send(0, &[], sent_to).await;
-        let response = response.map_err(|error| forward::unreachable(server, &error))?;
+        let unreachable = |error| forward::unreachable(server, &error);
+        let mut response = self.asked.send(0, &[], sent_to).await.map_err(unreachable)?;
         if let Some(record) = &mut self.record {
             record.answered(response.version());
         }
-        let (status, streams) = (response.status(), is_events(response.headers()));
-        if streams && self.talks {
-            return Ok(Asking::Goes(Next::Stream(response.into_body())));
+        for round in 0..MAX_ROUNDS {
+            let (status, streams) = (response.status(), is_events(response.headers()));
+            if streams && self.talks {
+                return Ok(Asking::Goes(Next::Stream(response.into_body())));
+            }
+            let whole = match streams {
+                true => collect::answer(response, &self.asked.sent_id(round)).await,
+                false => collect::whole(response.into_body()).await,
+            };
+            let whole = whole.map_err(|error| forward::unanswered(server, &error.into()))?;
+            if !message::is_input_required(&whole) {
+                let whole = match round {
+                    0 => whole,
+                    _ => self.asked.named(whole),
+                };
+                return Ok(Asking::Answered(status, whole, false));
+            }
+            let questions = Questions::of(&whole).ok();
+            let state = questions.and_then(|questions| questions.only_state());
+            if self.talks && (!self.session.shared || state.is_some()) {
+                return Ok(Asking::Goes(Next::Answer(whole)));
+            }
+            let Some(state) = state else {
+                return Ok(Asking::Answered(status, whole, true));
+            };
+            let members = [("requestState", state.get().as_bytes())];
+            response = self
+                .asked
+                .send(round + 1, &members, |_| {})
+                .await
+                .map_err(unreachable)?;
         }
-        let whole = match streams {
-            true => collect::answer(response, self.asked.id.get()).await,
-            false => collect::whole(response.into_body()).await,
-        };
-        let whole = whole.map_err(|error| forward::unanswered(server, &error.into()))?;
-        let needs_input = message::is_input_required(&whole);
-        Ok(match needs_input && self.talks && !self.session.shared {
-            true => Asking::Goes(Next::Answer(whole)),
-            false => Asking::Answered(status, whole, needs_input),
-        })
+        let message = format!("MCP server {server}: {ASKED_TOO_OFTEN}");
+        Err(Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message))
     }
 }
 
@@ -210,89 +227,11 @@ fn taken_back(id: &RawValue) -> Bytes {
     error::body::<()>(Some(id), code::TAKEN_BACK, "The call was cancelled by its client", None)
 }
 
-/// A request to a modern server, which may be sent again with what the server wanted to know.
-struct Asked {
-    upstream: Arc<Upstream>,
-    behalf: Option<Behalf>,
-    headers: HeaderMap,
-    body: Bytes,
-    id: Box<RawValue>,
-    /// The URIs that are others for the client, if there are any.
-    uris: Option<Uris>,
-    /// Whether it is to read a resource.
-    reads: bool,
-}
-
-impl Asked {
-    /// An answer, with the URIs that the client knows.
-    fn told(&self, answer: Bytes) -> Bytes {
-        match &self.uris {
-            Some(uris) => uris.changed(answer),
-            None => answer,
-        }
-    }
-
-    /// Sends it; the `round`th time with these members in `params`, and under another id, as the protocol wants it.
-    async fn send(
-        &self,
-        round: usize,
-        members: &[(&str, &[u8])],
-        sent_to: impl FnMut(&Endpoint),
-    ) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let mut body = self.body.clone();
-        if round > 0
-            && let Ok(envelope) = Envelope::parse(&self.body)
-            && let params = &envelope.params
-            && let Some(inside) = params.whole.and_then(|params| params.members())
-            && let Some(id) = envelope.id_span()
-        {
-            let mut splice = Splice::new(&self.body);
-            splice.replace(id, format!("\"mcpgw-retry-{round}\""));
-            for (name, value) in members {
-                let present = match *name {
-                    "requestState" => params.request_state,
-                    "inputResponses" => params.input_responses,
-                    _ => None,
-                };
-                match present {
-                    Some(part) => splice.replace(part.span(), *value),
-                    None => splice.insert_member(inside, name, value),
-                }
-            }
-            body = splice.finish();
-        }
-        let request = || link::post(&self.upstream, body.clone(), &self.headers, self.behalf.clone());
-        let (_, response) = self.upstream.ask_any(request, sent_to).await?;
-        Ok(response)
-    }
-}
-
-/// The body with what a modern server must be told about the client.
-fn introduced(body: &Bytes, session: &Session) -> Bytes {
-    let Ok(envelope) = Envelope::parse(body) else {
-        return body.clone();
-    };
-    let version = format!("\"{}\"", Revision::MODERN.as_str());
-    let info = session.facts.client_info.to_string();
-    let capabilities = session.facts.capabilities.to_string();
-    let mut splice = Splice::new(body);
-    let members = [
-        (MetaKey::ProtocolVersion, &*version),
-        (MetaKey::ClientInfo, &*info),
-        (MetaKey::ClientCapabilities, &*capabilities),
-    ];
-    envelope.set_meta(&mut splice, &members);
-    splice.finish()
-}
-
 /// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.
 fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
     let body = match needs_input {
         false => errors::to_legacy(asked.told(whole), asked.reads),
-        true => {
-            let message = "The server wants to ask something, and this client cannot be asked";
-            error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, message, None)
-        }
+        true => error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, CANNOT_BE_ASKED, None),
     };
     if let Some(mut record) = record {
         settle(&mut record, &asked.id, StatusCode::OK, &body);
@@ -303,198 +242,4 @@ fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>,
         *response.status_mut() = StatusCode::BAD_GATEWAY;
     }
     response
-}
-
-/// What is to be read next.
-enum Next {
-    Answer(Bytes),
-    Stream(UpstreamBody),
-}
-
-struct Conversation<'a> {
-    asked: &'a Asked,
-    session: &'a Arc<Session>,
-    feed: Feed,
-    record: Option<Record>,
-}
-
-/// What a server wants to know before it answers.
-#[derive(Deserialize)]
-struct Questions<'a> {
-    #[serde(borrow)]
-    result: Wanted<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wanted<'a> {
-    #[serde(borrow, default)]
-    input_requests: BTreeMap<String, Question<'a>>,
-    #[serde(borrow)]
-    request_state: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Question<'a> {
-    method: String,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-}
-
-impl Conversation<'_> {
-    async fn run(self, mut next: Next) {
-        for round in 1..=MAX_ROUNDS {
-            let message = match next {
-                Next::Answer(message) => message,
-                Next::Stream(body) => match self.follow(body).await {
-                    Some(message) => message,
-                    None => return self.fail("the server's stream ended without an answer").await,
-                },
-            };
-            if !message::is_input_required(&message) {
-                return self.finish(message).await;
-            }
-            next = match self.round(round, &message).await {
-                Ok(next) => next,
-                Err(why) => return self.fail(&why).await,
-            };
-        }
-        self.fail("the server asked too many times").await;
-    }
-
-    /// Passes on what a server says, up to its answer.
-    async fn follow(&self, mut body: UpstreamBody) -> Option<Bytes> {
-        let mut parser = Parser::new(MAX_EVENT_BYTES);
-        loop {
-            for event in parser.by_ref() {
-                let event = event.ok()?;
-                let Some(data) = event.data else { continue };
-                match Peek::new(&data).ok().map(|message| message.kind) {
-                    Some(Kind::Response) => return Some(data),
-                    // Modern servers ask in their answers.
-                    Some(Kind::Request) | None => {}
-                    Some(Kind::Notification) => {
-                        // A client that has gone has not taken the call back.
-                        let _ = self.feed.message(&data).await;
-                    }
-                }
-            }
-            let frame = body.frame().await?.ok()?;
-            if let Ok(chunk) = frame.into_data() {
-                parser.feed(&chunk);
-            }
-        }
-    }
-
-    /// Asks the client what the server wants to know, and the server again.
-    async fn round(&self, round: usize, message: &Bytes) -> Result<Next, String> {
-        let questions: Questions<'_> = serde_json::from_slice(message)
-            .map_err(|error| format!("the server's questions cannot be read: {error}"))?;
-        let mut responses: BTreeMap<&str, Box<RawValue>> = BTreeMap::new();
-        let asked = async {
-            let mut room = MAX_ANSWERS_TO_QUESTIONS;
-            for (key, question) in &questions.result.input_requests {
-                let response = self.question(question).await?;
-                let left = room.checked_sub(response.get().len());
-                room = left.ok_or("the client's answers to the server's questions are too long")?;
-                responses.insert(key, response);
-            }
-            Ok::<(), String>(())
-        };
-        timeout(ANSWER_TIMEOUT, asked)
-            .await
-            .map_err(|_| "the client did not answer the server's question in time".to_owned())??;
-        let responses = serde_json::to_string(&responses).map_err(|error| error.to_string())?;
-        let mut members: Vec<(&str, &[u8])> = Vec::new();
-        if !questions.result.input_requests.is_empty() {
-            members.push(("inputResponses", responses.as_bytes()));
-        }
-        if let Some(state) = questions.result.request_state {
-            members.push(("requestState", state.get().as_bytes()));
-        }
-        let response = self
-            .asked
-            .send(round, &members, |_| {})
-            .await
-            .map_err(|error| error.explain())?;
-        if is_events(response.headers()) {
-            return Ok(Next::Stream(response.into_body()));
-        }
-        let whole = collect::whole(response.into_body())
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(Next::Answer(whole))
-    }
-
-    /// What the client answers, byte for byte.
-    async fn question(&self, question: &Question<'_>) -> Result<Box<RawValue>, String> {
-        #[derive(Serialize)]
-        struct Asked<'a> {
-            jsonrpc: &'static str,
-            id: &'a str,
-            method: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            params: Option<&'a RawValue>,
-        }
-        #[derive(Deserialize)]
-        struct Answered {
-            result: Option<Box<RawValue>>,
-            error: Option<Refusal>,
-        }
-        #[derive(Deserialize)]
-        struct Refusal {
-            message: String,
-        }
-        let gone = || "the client has gone".to_owned();
-        let (id, answered) = self.session.ask();
-        let request = serde_json::to_vec(&Asked {
-            jsonrpc: "2.0",
-            id: id.text(),
-            method: &question.method,
-            params: question.params,
-        });
-        let request = request.map_err(|error| error.to_string())?;
-        if !self.feed.message(&request).await {
-            return Err(gone());
-        }
-        let body = answered.await.map_err(|_| gone())?;
-        match serde_json::from_slice(&body) {
-            Ok(Answered {
-                result: Some(result), ..
-            }) => Ok(result),
-            Ok(Answered { error: Some(error), .. }) => Err(format!("the client refused: {}", error.message)),
-            _ => Err("the client's answer cannot be read".to_owned()),
-        }
-    }
-
-    async fn finish(mut self, message: Bytes) {
-        // The client knows the id of its own request only.
-        let message = match Peek::new(&message).ok().and_then(|peek| peek.id) {
-            Some(id) => {
-                let mut splice = Splice::new(&message);
-                splice.replace(id.span(), self.asked.id.get());
-                splice.finish()
-            }
-            None => message,
-        };
-        let message = errors::to_legacy(self.asked.told(message), self.asked.reads);
-        if let Some(record) = &mut self.record {
-            settle(record, &self.asked.id, StatusCode::OK, &message);
-        }
-        self.feed.message(&message).await;
-    }
-
-    async fn fail(mut self, why: &str) {
-        if let Some(record) = &mut self.record {
-            record.outcome(Outcome::Error, None);
-        }
-        let server = &self.asked.upstream.server().name;
-        let body = error::body::<()>(
-            Some(&self.asked.id),
-            code::of_status(StatusCode::BAD_GATEWAY.as_u16()),
-            &format!("MCP server {server}: {why}"),
-            None,
-        );
-        self.feed.message(&body).await;
-    }
 }

@@ -17,7 +17,9 @@
 //! changes    what changes in such a server's messages on their way to the client
 //! modern     … to a server that knows none
 //! errors     error codes, from one era to the other
-//! interact   a modern server's questions, asked of a legacy client
+//! interact   a legacy client asks a modern server
+//! asked      … by a request that may have to be sent again
+//! converse   … which may want to know something in between
 //! hearing    what clients may hear, as things are now
 //! resumption streams that end before the answer, for their client to resume them
 //! standing   a stream, decided again as the request that opened it
@@ -37,10 +39,12 @@
 //! ```
 
 mod answer;
+mod asked;
 mod batch;
 mod calls;
 mod changes;
 mod collect;
+mod converse;
 mod errors;
 mod forward;
 mod hear;

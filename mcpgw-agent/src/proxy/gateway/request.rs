@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{Shared, body::Share, exchange::Body, refused::Refused},
     Call, Gateway, answer, batch, forward, introduce,
-    link::Facts,
+    link::{Facts, Link},
     listen, lists, personal,
     session::{Key, Session},
     tasks,
@@ -24,7 +24,7 @@ use crate::{
         headers::{self, MCP_SESSION_ID},
         method::Method,
         modern,
-        seal::{self, GatewaySession, Nonce, Owner, ServerRequest, Token as _},
+        seal::{self, GatewaySession, Nonce, Owner, ServerProgress, ServerRequest, Token as _},
         splice::Splice,
         version::{self, Era, Revision, era},
     },
@@ -239,7 +239,7 @@ impl<'a> Call<'a> {
     async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
         if let (Some(session), Some(level)) = (&self.session, envelope.params.level.and_then(|part| part.raw())) {
             session.set_level(level);
-            for link in session.open_links() {
+            for link in self.links_of(session) {
                 let asked = link
                     .ask("logging/setLevel", serde_json::json!({ "level": level }))
                     .await;
@@ -268,16 +268,48 @@ impl<'a> Call<'a> {
                     session.calls.cancel(id).await;
                 }
             }
+            Method::Progress => self.progress(session, envelope).await,
             // Whose question it is about, or that it is about all of them, only the servers know. What is no
             // notification by its name could be a call that nobody decided.
             _ if !is_notification => {}
             _ => {
-                for link in session.open_links() {
+                for link in self.links_of(session) {
                     if let Err(error) = link.notify(self.body.clone()).await {
                         tracing::debug!(server = %link.server(), %error, "a notification was not delivered");
                     }
                 }
             }
+        }
+    }
+
+    /// What a session has open at servers that the caller still sees.
+    fn links_of(&self, session: &Session) -> impl Iterator<Item = Arc<Link>> {
+        let links = session.open_links().into_iter();
+        links.filter(|link| self.sees(link.server()))
+    }
+
+    /// Whether the caller sees a server now.
+    fn sees(&self, server: &ObjectName) -> bool {
+        self.view.servers.iter().any(|seen| seen.server.name() == server)
+    }
+
+    /// Tells the server that asked the client how far it is with the answer, and no other.
+    async fn progress(&self, session: &Session, envelope: &Envelope<'_>) {
+        let Some(part) = envelope.params.progress_token else {
+            return;
+        };
+        let text: Option<String> = part.raw().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let opened = text.map(|text| ServerProgress::open(&self.gateway.sealer, &text, self.owner, now()));
+        // Nobody wants to hear of any other.
+        let Some(Ok(wanted)) = opened else { return };
+        let link = ObjectName::parse(&wanted.server).and_then(|server| session.open_link(&server));
+        let Some(link) = link.filter(|link| link.name() == wanted.session && self.sees(link.server())) else {
+            return;
+        };
+        let mut splice = Splice::new(self.body);
+        splice.replace(part.span(), wanted.token.get());
+        if let Err(error) = link.notify(splice.finish()).await {
+            tracing::debug!(server = %link.server(), %error, "progress was not told");
         }
     }
 
@@ -302,7 +334,7 @@ impl<'a> Call<'a> {
         let server = ObjectName::parse(&asked.server).ok_or_else(unknown)?;
         let link = session
             .open_link(&server)
-            .filter(|link| link.name() == asked.session)
+            .filter(|link| link.name() == asked.session && self.sees(&server))
             .ok_or_else(unknown)?;
         let mut splice = Splice::new(self.body);
         if let Some(span) = envelope.id_span() {

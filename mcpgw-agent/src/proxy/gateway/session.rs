@@ -333,8 +333,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sessions that their clients ended, as long as their ids could still be used. Of too many the oldest are
-/// forgotten.
+/// Sessions that their clients ended, as long as their ids could still be used. Of too many the oldest are forgotten, and
+/// all of them when the agent ends: an id that was ended is of use to its owner alone, who could as well begin anew.
 #[derive(Default)]
 pub(super) struct Ended(Mutex<(HashSet<Nonce>, VecDeque<Nonce>)>);
 

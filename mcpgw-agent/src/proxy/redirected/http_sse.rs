@@ -4,6 +4,8 @@
 //! That address has the server's session in it. It is sealed on its way to the client, so that nobody else can post
 //! into the session; and a POST without a sealed one goes nowhere.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body_util::BodyExt;
@@ -12,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::{Dialled, lists::Filter};
 use crate::{
     mcp::{
-        seal::{Nonce, Owner, Purpose, Sealer},
+        seal::{Nonce, Owner, Purpose, SESSION_AGE, Sealer, Token},
         sse::{self, Event, Line},
     },
     proxy::{
         exchange::Body,
-        is_events,
+        is_events, now,
         pending::{PendingCall, StreamKey},
         refused::Refused,
         relay::Relay,
@@ -37,6 +39,22 @@ struct Address {
     server: String,
     owner: Owner,
     stream: StreamKey,
+    /// When the server named it, in seconds of Unix time.
+    issued: u64,
+}
+
+impl Token for Address {
+    const PURPOSE: Purpose = Purpose::Address;
+    // It is the session of this transport.
+    const MAX_AGE: Option<Duration> = Some(SESSION_AGE);
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn issued(&self) -> Option<u64> {
+        Some(self.issued)
+    }
 }
 
 impl Dialled<'_> {
@@ -77,11 +95,10 @@ impl Dialled<'_> {
         let sealed = parameters
             .filter_map(|parameter| parameter.strip_prefix(PARAMETER))
             .next();
-        let opened = sealed.and_then(|sealed| self.shared.gateway.sealer.open(Purpose::State, sealed).ok());
-        let address: Option<Address> = opened.and_then(|opened| serde_json::from_slice(&opened).ok());
+        let (sealer, owner) = (&self.shared.gateway.sealer, Owner::of(&self.caller.session_owner()));
+        let address = sealed.and_then(|sealed| Address::open(sealer, sealed, owner, now()).ok());
         let address = address
             .filter(|address| address.server == self.server.name().to_string())
-            .filter(|address| address.owner == Owner::of(&self.caller.session_owner()))
             .ok_or_else(no_session)?;
         self.stream = Some(address.stream);
         self.target = Some(address.target.parse().map_err(|_| no_session())?);
@@ -157,12 +174,42 @@ impl SealsAddress {
             server: self.server.clone(),
             owner: self.owner,
             stream: self.stream,
+            issued: now(),
         };
-        let sealed = self
-            .sealer
-            .seal(Purpose::State, &serde_json::to_vec(&address).ok()?)
-            .ok()?;
+        let sealed = address.seal(&self.sealer).ok()?;
         // Without scheme and host: the client asks where it asked for the stream.
         Some(format!("{}?{PARAMETER}{sealed}", target.path()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mcp::seal::{Key, Keys, Task, TokenError};
+
+    #[test]
+    fn an_address_is_its_clients_and_an_address_and_as_old_as_a_session_at_most() {
+        let current = Arc::new(Key::new(&Key::generate().unwrap()).unwrap());
+        let sealer = Sealer::new(Keys {
+            current,
+            previous: None,
+        });
+        let owner = Owner::of("a");
+        let address = Address {
+            target: "/messages?session_id=s".to_owned(),
+            server: "tools/a".to_owned(),
+            owner,
+            stream: Nonce::random().unwrap(),
+            issued: 1_000,
+        };
+        let sealed = address.seal(&sealer).unwrap();
+        let last = 1_000 + SESSION_AGE.as_secs();
+        let open = |owner, now| Address::open(&sealer, &sealed, owner, now).map(|address| address.target);
+        assert_eq!(open(owner, last), Ok(address.target));
+        assert_eq!(open(owner, last + 1), Err(TokenError::Expired));
+        assert_eq!(open(Owner::of("b"), last), Err(TokenError::Foreign));
+        assert_eq!(Task::open(&sealer, &sealed, owner, last), Err(TokenError::Forged));
     }
 }

@@ -121,6 +121,22 @@ impl LiveServer {
         self.lock().messages.iter().filter(of_method).cloned().collect()
     }
 
+    /// The ids of its questions that were answered.
+    pub(super) fn answers(&self) -> Vec<Value> {
+        let is_answer = |(_, message): &&(String, Value)| message["result"].is_object();
+        let messages = &self.lock().messages;
+        messages
+            .iter()
+            .filter(is_answer)
+            .map(|(_, answer)| answer["id"].clone())
+            .collect()
+    }
+
+    /// Ends the streams of its calls.
+    pub(super) fn forget_calls(&self) {
+        self.lock().calls.clear();
+    }
+
     /// Waits until as many messages have come with this method.
     pub(super) async fn gets(&self, method: &str, count: usize) -> Vec<(String, Value)> {
         self.until(|| Some(self.got(method)).filter(|got| got.len() >= count), method)

@@ -37,6 +37,7 @@ struct State {
     resumed: Vec<String>,
     forgetful: bool,
     answers: Vec<Value>,
+    told: Vec<Value>,
 }
 
 /// A call of a tool, as it came.
@@ -126,6 +127,16 @@ impl SessionServer {
     /// The answers to the questions that its tool `ask` asks of whoever calls it.
     pub(super) fn answers(&self) -> Vec<Value> {
         self.state.lock().unwrap().answers.clone()
+    }
+
+    /// The progress that it was told of.
+    pub(super) fn progress(&self) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let told = state
+            .told
+            .iter()
+            .filter(|told| told["method"] == "notifications/progress");
+        told.map(|told| told["params"].clone()).collect()
     }
 
     /// What came in `Authorization`.
@@ -232,7 +243,10 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             response.headers_mut().insert("mcp-session-id", name.parse().unwrap());
             response
         }
-        method if method.starts_with("notifications/") => return status(StatusCode::ACCEPTED),
+        method if method.starts_with("notifications/") => {
+            state.told.push(asked);
+            return status(StatusCode::ACCEPTED);
+        }
         "tools/list" if asked["params"]["cursor"] == "p2" => state.list(id, "tools", &state.offers.more_tools),
         "tools/list" if !state.offers.more_tools.is_empty() => {
             let tools = &state.offers.tools;
@@ -277,7 +291,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             whole(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}).to_string())
         }
         "tools/call" if asked["params"]["name"] == "ask" => {
-            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {}});
+            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {"_meta": {"progressToken": 7}}});
             let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
             let mut response = whole(format!("data: {question}\n\ndata: {answer}\n\n"));
             let events = "text/event-stream".parse().unwrap();

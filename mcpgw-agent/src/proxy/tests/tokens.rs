@@ -445,6 +445,19 @@ async fn a_direct_dial_keeps_its_own_credentials_unless_a_policy_asks_for_a_toke
 }
 
 #[tokio::test]
+async fn a_direct_dial_comes_with_its_origin_for_the_server_to_judge() {
+    let world = World::new();
+    let (proxied, server) = dialled(&world, None).await;
+    let origin = "Origin: https://elsewhere.example\r\n";
+    assert_eq!(Answer::of(&proxied.exchange(call_with(origin)).await).status, 200);
+    let seen = ("origin".to_owned(), "https://elsewhere.example".to_owned());
+    assert!(server.headers().contains(&seen), "{:?}", server.headers());
+    let twice = format!("{origin}Origin: null\r\n");
+    assert_eq!(Answer::of(&proxied.exchange(call_with(&twice)).await).status, 400);
+    assert_eq!(server.called().len(), 1);
+}
+
+#[tokio::test]
 async fn a_stolen_token_is_refused_on_the_redirected_path_too() {
     let world = World::new();
     let (proxied, server) = dialled(&world, Some(Authentication::AttestedAndToken)).await;

@@ -66,6 +66,31 @@ fn an_issuer_that_says_nothing_of_its_keys_is_asked_for_them() {
 }
 
 #[test]
+fn an_api_server_may_be_asked_about_each_token() {
+    let settings = settings(
+        "{issuers: [{issuer: \"https://k.example\", kubernetes: {}, ca: {file: /ca.pem}, \
+         review: {url: \"https://10.0.0.1:6443\", tokenFile: /token}}, {issuer: other, kubernetes: {}, \
+         review: {url: \"https://10.0.0.2\", tokenFile: /other, maxAge: 5s}}]}",
+    );
+    let review = |url: &str, token: &str, seconds| {
+        KeySource::Review(Review {
+            url: url.into(),
+            token: token.into(),
+            max_age: Duration::from_secs(seconds),
+        })
+    };
+    let found: Vec<&KeySource> = settings.issuers.iter().map(|issuer| &issuer.keys).collect();
+    assert_eq!(
+        found,
+        [
+            &review("https://10.0.0.1:6443", "/token", 60),
+            &review("https://10.0.0.2", "/other", 5)
+        ]
+    );
+    assert_eq!(settings.issuers[0].audiences, ["mcpgw".into()]);
+}
+
+#[test]
 fn issuers_that_could_not_be_trusted_are_refused() {
     let issuer = |more: &str| format!("{{issuers: [{{issuer: \"https://i.example\", {more}}}]}}");
     for (spec, field, reason) in [
@@ -120,6 +145,31 @@ fn issuers_that_could_not_be_trusted_are_refused() {
             issuer("audiences: [\"https://i.example\"], kubernetes: {}"),
             "spec.issuers[0].audiences[0]",
             "\"https://i.example\" is the audience of the API server",
+        ),
+        (
+            issuer("audiences: [a], review: {url: \"https://k.example\", tokenFile: /t}"),
+            "spec.issuers[0].review",
+            "needs kubernetes: {} beside it",
+        ),
+        (
+            issuer("kubernetes: {}, jwks: {file: /k}, review: {url: \"https://k.example\", tokenFile: /t}"),
+            "spec.issuers[0].review",
+            "must not stand beside jwks",
+        ),
+        (
+            issuer("kubernetes: {}, review: {url: \"http://k.example\", tokenFile: /t}"),
+            "spec.issuers[0].review.url",
+            "\"http://k.example\" is http",
+        ),
+        (
+            issuer("kubernetes: {}, review: {url: \"https://k.example\"}"),
+            "spec.issuers[0].review.tokenFile",
+            "is required",
+        ),
+        (
+            issuer("kubernetes: {}, review: {url: \"https://k.example\", tokenFile: /t, maxAge: 11m}"),
+            "spec.issuers[0].review.maxAge",
+            "\"11m\" is out of bounds",
         ),
         (
             issuer("audiences: [a, a]"),

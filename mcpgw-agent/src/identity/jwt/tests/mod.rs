@@ -5,12 +5,14 @@
 //! attacks  what is tried against a verifier, and the reason that each is refused by
 //! keys     which keys of a document are used
 //! issuers  keys that change, go and cannot be read
+//! review   an issuer that is asked about each token
 //! web      issuers that are asked over HTTP and HTTPS
 //! ```
 
 mod attacks;
 mod issuers;
 mod keys;
+mod review;
 pub(crate) mod signer;
 mod web;
 

@@ -1,0 +1,148 @@
+//! A Kubernetes API server, asked about each token (TokenReview, `authentication.k8s.io/v1`): it knows which pods and
+//! ServiceAccounts are gone, which keys cannot tell.
+//!
+//! What a token claims is checked here as for any other; the API server answers for its signature, for its being in
+//! force, and for the audiences. What it doesn't say is not believed.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    claims::Checked,
+    limits::{MAX_REVIEW_BYTES, REVIEW_TIMEOUT},
+    source::{self, SourceError},
+};
+use crate::{
+    resources::{Issuer, Review},
+    web::{self, Web, WebError},
+};
+
+/// Below the API server's URL.
+const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+/// Why a token was not found to be good.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReviewError {
+    /// The API server says that it is not.
+    #[error("it is not authenticated")]
+    Denied,
+    /// It is good for nobody of those that it names.
+    #[error("it is for none of its audiences")]
+    Audience,
+    /// The API server cannot be asked.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// Our own token, or the authorities, cannot be read.
+    #[error(transparent)]
+    File(#[from] SourceError),
+    /// Our own token cannot be sent.
+    #[error("the agent's own token has characters that no header may have")]
+    OwnToken,
+    /// The API server refuses to be asked: we may not, or it has other trouble.
+    #[error("the API server answers {0}")]
+    Status(StatusCode),
+    /// It answers something else.
+    #[error("its answer is no TokenReview")]
+    Answer,
+    /// Too many ask already.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+}
+
+/// Asks about a token that claims this. The audiences that it is good for, of those that it claims.
+pub(super) async fn ask(
+    issuer: &Issuer,
+    review: &Review,
+    token: &str,
+    checked: &Checked,
+) -> Result<Vec<Arc<str>>, ReviewError> {
+    let (authorities, own) = (issuer.authorities.clone(), review.token.clone());
+    // Files are read anew each time, as a kubelet replaces them; off the runtime, because the system's authorities are
+    // many.
+    let read = tokio::task::spawn_blocking(move || {
+        let web = Web::new(authorities.as_deref(), REVIEW_TIMEOUT, MAX_REVIEW_BYTES)?;
+        Ok::<_, ReviewError>((web, credential(&own)?))
+    });
+    let (web, credential) = read.await.map_err(|_| ReviewError::Answer)??;
+    let body = json!({
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": checked.audiences},
+    });
+    let mut request = Request::new(Full::new(Bytes::from(body.to_string())));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = web::parsed(&format!("{}{PATH}", review.url))?;
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, json.clone());
+    request.headers_mut().insert(ACCEPT, json);
+    request.headers_mut().insert(AUTHORIZATION, credential);
+    match web.send(request).await? {
+        (StatusCode::OK | StatusCode::CREATED, body) => answer(&body, checked),
+        (status, _) => Err(ReviewError::Status(status)),
+    }
+}
+
+fn credential(path: &Path) -> Result<HeaderValue, ReviewError> {
+    let bytes = source::read_file(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| ReviewError::OwnToken)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim())).map_err(|_| ReviewError::OwnToken)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// As the API has it; what may be left out is not there when it is false or empty.
+#[derive(Deserialize)]
+struct Answer {
+    kind: String,
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    authenticated: bool,
+    #[serde(default)]
+    audiences: Vec<String>,
+    user: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+fn answer(body: &[u8], checked: &Checked) -> Result<Vec<Arc<str>>, ReviewError> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| ReviewError::Answer)?;
+    if answer.kind != "TokenReview" {
+        return Err(ReviewError::Answer);
+    }
+    let Status {
+        authenticated,
+        audiences,
+        user,
+    } = answer.status;
+    // Whom it is about must be whom it claims to be about.
+    let is_same = user.is_some_and(|user| user.username == checked.token.principal());
+    if !authenticated || !is_same {
+        return Err(ReviewError::Denied);
+    }
+    // Without any it is good for the API server alone, or that doesn't know of audiences.
+    let claimed = checked.audiences.iter();
+    let good: Vec<Arc<str>> = claimed
+        .filter(|claimed| audiences.iter().any(|good| **good == ***claimed))
+        .cloned()
+        .collect();
+    match good.is_empty() {
+        true => Err(ReviewError::Audience),
+        false => Ok(good),
+    }
+}

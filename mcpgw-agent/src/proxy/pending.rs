@@ -151,7 +151,7 @@ impl Pending {
     }
 
     /// Ends the records of calls that waited until before `now`.
-    fn forget(&self, now: Instant) {
+    pub(super) fn forget(&self, now: Instant) {
         let is_over = |call: &mut Entry| call.waits.as_ref().is_some_and(|waits| waits.until < now);
         let mut forgotten: Vec<Entry> = Vec::new();
         self.lock().retain(|_, stream| {

@@ -22,7 +22,10 @@ async fn start() -> (SessionServer, Proxied) {
 const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
 
 fn call() -> Value {
-    gateway::request("tools/call", json!({"name": "a_add", "arguments": {}}))
+    gateway::request(
+        "tools/call",
+        json!({"_meta": {"progressToken": 1}, "name": "a_add", "arguments": {}}),
+    )
 }
 
 /// The ids of the events in a stream.

@@ -34,6 +34,8 @@ struct State {
     tasks: Vec<String>,
     /// The answer to the last call, for whoever resumes its stream.
     interrupted: String,
+    /// What its client knows its progress by.
+    interrupted_token: Value,
     resumed: Vec<String>,
     forgetful: bool,
     answers: Vec<Value>,
@@ -207,7 +209,11 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         let events = match &*last {
             // Once more it ends early, with something that is not whole at its end.
             _ if state.forgetful => return status(StatusCode::BAD_REQUEST),
-            "c1" => format!("id: c2\nretry: 1\ndata: {PROGRESS}\n\ndata: {{\"jsonrpc"),
+            "c1" => {
+                let params = json!({"progressToken": state.interrupted_token, "progress": 1});
+                let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+                format!("id: c2\nretry: 1\ndata: {progress}\n\ndata: {{\"jsonrpc")
+            }
             "c2" => format!("id: c3\ndata: {}\n\n", state.interrupted),
             _ => return status(StatusCode::BAD_REQUEST),
         };
@@ -313,6 +319,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
                 whole(answer)
             } else {
                 state.interrupted = answer;
+                state.interrupted_token = asked["params"]["_meta"]["progressToken"].clone();
                 stream("id: c1\nretry: 1\ndata: \n\n".to_owned())
             }
         }
@@ -352,9 +359,6 @@ impl State {
         response
     }
 }
-
-const PROGRESS: &str =
-    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
 
 fn stream(events: String) -> Response<Full<Bytes>> {
     let mut response = whole(events);

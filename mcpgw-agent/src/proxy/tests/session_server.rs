@@ -207,7 +207,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         let events = match &*last {
             // Once more it ends early, with something that is not whole at its end.
             _ if state.forgetful => return status(StatusCode::BAD_REQUEST),
-            "c1" => format!("id: c2\nretry: 1\ndata: {PROGRESS}\n\ndata: {{\"jsonrpc"),
+            "c1" => format!("id: c2\nretry: 1\ndata: {STEP}\n\ndata: {{\"jsonrpc"),
             "c2" => format!("id: c3\ndata: {}\n\n", state.interrupted),
             _ => return status(StatusCode::BAD_REQUEST),
         };
@@ -353,8 +353,7 @@ impl State {
     }
 }
 
-const PROGRESS: &str =
-    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+const STEP: &str = r#"{"jsonrpc":"2.0","method":"notifications/vendor/step","params":{"step":1}}"#;
 
 fn stream(events: String) -> Response<Full<Bytes>> {
     let mut response = whole(events);

@@ -45,6 +45,8 @@ pub struct Params<'a> {
     pub wanted_progress: Option<Part<'a>>,
     /// `requestId`: what is cancelled.
     pub request_id: Option<Part<'a>>,
+    /// `level`: how grave what is logged is.
+    pub level: Option<Part<'a>>,
     /// `taskId`: the task whose state is told.
     pub task_id: Option<Part<'a>>,
     /// `_meta["io.modelcontextprotocol/subscriptionId"]`: the id of the listen request that it belongs to.
@@ -157,6 +159,8 @@ impl<'a> Peek<'a> {
             #[serde(borrow)]
             request_id: Option<&'a RawValue>,
             #[serde(borrow)]
+            level: Option<&'a RawValue>,
+            #[serde(borrow)]
             task_id: Option<&'a RawValue>,
             #[serde(borrow, rename = "_meta")]
             meta: Option<&'a RawValue>,
@@ -169,6 +173,7 @@ impl<'a> Peek<'a> {
             progress_token: part(fields.progress_token),
             wanted_progress: part(meta.progress_token),
             request_id: part(fields.request_id),
+            level: part(fields.level),
             task_id: part(fields.task_id),
             subscription_id: part(meta.subscription_id),
             related_task: part(members_of::<Task<'a>>(meta.related_task)?.task_id),

@@ -15,6 +15,7 @@
 //! sse       event streams, cut into events and written
 //! held      memory for what must be gathered, one bound for all
 //! governed  which requests are for rules to decide, and what they are about
+//! level     how grave what a server logs is
 //! list      the elements of a list in an answer
 //! message   a look at what a server sends: what it is, and where the parts lie that are rewritten
 //! seal      what leaves us and comes back: sealed session ids, cursors, ids of requests and tasks
@@ -33,6 +34,7 @@ pub mod error;
 pub mod governed;
 pub mod headers;
 pub mod held;
+pub mod level;
 pub mod list;
 pub(crate) mod members;
 pub mod message;

@@ -96,11 +96,15 @@ pub(super) fn introduced(body: &Bytes, session: &Session) -> Bytes {
     let info = session.facts.client_info.to_string();
     let capabilities = session.facts.capabilities.to_string();
     let mut splice = Splice::new(body);
-    let members = [
+    let level = session.level();
+    let mut members = vec![
         (MetaKey::ProtocolVersion, &*version),
         (MetaKey::ClientInfo, &*info),
         (MetaKey::ClientCapabilities, &*capabilities),
     ];
+    if let Some(level) = &level {
+        members.push((MetaKey::LogLevel, level.get()));
+    }
     envelope.set_meta(&mut splice, &members);
     splice.finish()
 }

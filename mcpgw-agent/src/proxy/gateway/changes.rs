@@ -20,6 +20,7 @@ use super::{
 use crate::mcp::{
     Kind,
     error::code,
+    level::Level,
     message::Peek,
     method::Method,
     seal::{Owner, Sealer, ServerProgress, ServerRequest, Token as _},
@@ -59,6 +60,9 @@ pub(super) struct Own {
     pub(super) id: Box<RawValue>,
     /// The client's token of its progress; `None`: it does not want to hear of that.
     pub(super) progress: Option<Box<RawValue>>,
+    /// From which level on the client hears what the server logs: others who share the session may want to hear more.
+    /// `None`: nothing.
+    pub(super) level: Option<Level>,
 }
 
 impl Changes {
@@ -232,6 +236,14 @@ impl Changes {
         finished(splice)
     }
 
+    /// Whether the client hears this of what the server logs.
+    fn hears(&self, peek: &Peek<'_>) -> bool {
+        let Some(own) = &self.own else { return true };
+        let level = || Level::of(peek.params().ok()?.level?.get());
+        own.level
+            .is_some_and(|wanted| level().is_some_and(|level| level >= wanted))
+    }
+
     /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
     pub(super) fn unheard(&self, said: &Peek<'_>) {
         if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
@@ -250,6 +262,7 @@ impl Rewrite for Changes {
             Kind::Request => self.question(message, &peek),
             Kind::Notification => match peek.method.as_deref().map(Method::of) {
                 Some(Method::ResourceUpdated) => self.updated(message, &peek).unwrap_or(Rewritten::Drop),
+                Some(Method::LogMessage) if !self.hears(&peek) => Rewritten::Drop,
                 Some(Method::Progress) => self.progress(message, &peek),
                 Some(Method::Cancelled) => self.taken_back(message, &peek),
                 _ => self.tasks.message(message),

@@ -72,8 +72,6 @@ pub(super) fn discover(call: &Call<'_>, id: &RawValue) -> Bytes {
         server_info: &'a Implementation,
     }
     let mut capabilities = capabilities(&call.view);
-    // Logging is asked for with each request in the modern era.
-    capabilities.remove("logging");
     // Tasks are an extension there.
     capabilities.remove("tasks");
     let result = Discovered {

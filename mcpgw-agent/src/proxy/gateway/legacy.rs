@@ -28,7 +28,9 @@ use super::{
     tasks::TaskIds,
     uris::Uris,
 };
-use crate::mcp::{AnswerObserver, Envelope, held::Held, params::MetaKey, seal::Owner, splice::Splice, version::Era};
+use crate::mcp::{
+    AnswerObserver, Envelope, held::Held, level::Level, params::MetaKey, seal::Owner, splice::Splice, version::Era,
+};
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
 const OF_THE_MODERN_ERA: [MetaKey; 4] = [
@@ -78,11 +80,15 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         let (sent_id, sent, own) = match session.shared {
             true => {
                 let sent_id = raw(link.next_id());
-                let (sent, progress) = adapted(&body, &sent_id, call.era);
+                let (sent, Wishes { progress, level }) = adapted(&body, &sent_id, call.era);
+                if let Some(level) = level.filter(|_| seen.catalogue.features.logging) {
+                    link.log_from(level).await;
+                }
                 let own = Own {
                     sent: sent_id.clone(),
                     id: id.to_owned(),
                     progress,
+                    level,
                 };
                 (sent_id, sent, Some(own))
             }
@@ -208,13 +214,22 @@ fn raw(id: u64) -> Box<RawValue> {
     serde_json::value::to_raw_value(&id).unwrap_or_default()
 }
 
+/// What a client wants to hear of its request.
+#[derive(Debug, Default)]
+struct Wishes {
+    /// Its token, if it wants to hear of progress.
+    progress: Option<Box<RawValue>>,
+    /// From which level on it wants to hear what the server logs.
+    level: Option<Level>,
+}
+
 /// The body with another id, which is also the token of its progress, and without what the modern era says of the
 /// client in every request: a server that knows that era too would take the request for one of it, and ask the client
-/// what only the gateway would hear. Beside it the client's own token, if it wants to hear of progress.
-fn adapted(body: &Bytes, id: &RawValue, era: Era) -> (Bytes, Option<Box<RawValue>>) {
+/// what only the gateway would hear.
+fn adapted(body: &Bytes, id: &RawValue, era: Era) -> (Bytes, Wishes) {
     // The name was spliced since the envelope was read, so that the places are sought again.
     let Ok(envelope) = Envelope::parse(body) else {
-        return (body.clone(), None);
+        return (body.clone(), Wishes::default());
     };
     let mut splice = Splice::new(body);
     if let Some(span) = envelope.id_span() {
@@ -236,22 +251,24 @@ fn adapted(body: &Bytes, id: &RawValue, era: Era) -> (Bytes, Option<Box<RawValue
     } else if let Some(token) = token {
         splice.replace(token.span(), id.get());
     }
-    (
-        splice.finish(),
-        token.and_then(|token| token.raw()).map(ToOwned::to_owned),
-    )
+    let level = meta.get(MetaKey::LogLevel).filter(|_| era == Era::Modern);
+    let wishes = Wishes {
+        progress: token.and_then(|token| token.raw()).map(ToOwned::to_owned),
+        level: level.and_then(|level| Level::of(level.get())),
+    };
+    (splice.finish(), wishes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The body as it is sent, and the client's own token.
-    fn adapted(body: &'static str, era: Era) -> (String, Option<String>) {
+    /// The body as it is sent, the client's own token, and the level that it wants.
+    fn adapted(body: &'static str, era: Era) -> (String, Option<String>, Option<Level>) {
         let id: Box<RawValue> = serde_json::from_str("7").unwrap();
-        let (body, token) = super::adapted(&Bytes::from_static(body.as_bytes()), &id, era);
+        let (body, wishes) = super::adapted(&Bytes::from_static(body.as_bytes()), &id, era);
         let body = String::from_utf8(body.to_vec()).unwrap();
-        (body, token.map(|token| token.get().to_owned()))
+        (body, wishes.progress.map(|token| token.get().to_owned()), wishes.level)
     }
 
     #[test]
@@ -259,18 +276,21 @@ mod tests {
         let body = r#"{"id":"a","method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"p","io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"v":[1, 2],"io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/logLevel":"info"}}}"#;
         let token = Some(r#""p""#.to_owned());
         let sent = r#"{"id":7,"method":"m","jsonrpc":"2.0","params":{"x":1.0,"_meta":{"progressToken":7,"v":[1, 2]}}}"#;
-        assert_eq!(adapted(body, Era::Modern), (sent.to_owned(), token.clone()));
+        assert_eq!(
+            adapted(body, Era::Modern),
+            (sent.to_owned(), token.clone(), Some(Level::Info))
+        );
         let sent = body.replace(r#""a""#, "7").replace(r#""p""#, "7");
-        assert_eq!(adapted(body, Era::Legacy), (sent, token));
+        assert_eq!(adapted(body, Era::Legacy), (sent, token, None));
     }
 
     #[test]
     fn who_wants_to_hear_of_no_progress_hears_of_none() {
         let bare = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
-        assert_eq!(adapted(bare, Era::Modern), (bare.replace(":1", ":7"), None));
+        assert_eq!(adapted(bare, Era::Modern), (bare.replace(":1", ":7"), None, None));
         let null = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"progressToken":null}}}"#;
         for era in [Era::Modern, Era::Legacy] {
-            assert_eq!(adapted(null, era), (null.replace(":1", ":7"), None));
+            assert_eq!(adapted(null, era), (null.replace(":1", ":7"), None, None));
         }
     }
 }

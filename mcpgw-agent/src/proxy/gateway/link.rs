@@ -19,6 +19,7 @@ use super::collect::{self, CollectError};
 use crate::{
     mcp::{
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        level::Level,
         seal::Owner,
         version::Revision,
     },
@@ -87,6 +88,8 @@ pub(super) struct Link {
     id: Option<HeaderValue>,
     revision: HeaderValue,
     next_id: AtomicU64,
+    /// The lowest level that somebody who shares the session wanted to hear of.
+    logs_from: tokio::sync::Mutex<Option<Level>>,
     /// Another has taken its place, or will.
     replaced: CancellationToken,
 }
@@ -143,6 +146,7 @@ impl Link {
             id,
             revision,
             next_id: AtomicU64::new(1),
+            logs_from: tokio::sync::Mutex::default(),
             replaced: CancellationToken::new(),
         };
         link.notify(Bytes::from_static(
@@ -197,6 +201,19 @@ impl Link {
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let response = self.send(body.to_string().into(), &HeaderMap::new(), None).await?;
         Ok(collect::answer(response, &id.to_string()).await?)
+    }
+
+    /// Has the server log from this level on, if it does not yet: it may say more then, not less, because others who
+    /// share the session may want to hear that. One that cannot is not asked again.
+    pub(super) async fn log_from(&self, level: Level) {
+        let mut from = self.logs_from.lock().await;
+        if from.is_some_and(|from| from <= level) {
+            return;
+        }
+        if let Err(error) = self.ask("logging/setLevel", json!({ "level": level })).await {
+            tracing::debug!(server = %self.server(), %error, "the logging level could not be set");
+        }
+        *from = Some(level);
     }
 
     /// Sends what has no answer.

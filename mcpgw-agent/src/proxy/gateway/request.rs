@@ -22,6 +22,7 @@ use crate::{
         Envelope, EnvelopeError, Kind,
         error::code,
         headers::{self, MCP_SESSION_ID},
+        level::Level,
         method::Method,
         modern,
         seal::{self, GatewaySession, Nonce, Owner, ServerProgress, ServerRequest, Token as _},
@@ -237,7 +238,13 @@ impl<'a> Call<'a> {
     }
 
     async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {
-        if let (Some(session), Some(level)) = (&self.session, envelope.params.level.and_then(|part| part.raw())) {
+        let level = envelope.params.level.filter(|level| Level::of(level.get()).is_some());
+        let Some(level) = level.and_then(|level| level.raw()) else {
+            let message = "Invalid params: there is no such logging level";
+            let bad = Refused::protocol(StatusCode::OK, code::INVALID_PARAMS, "level", message);
+            return Err(bad.to(Some(id)));
+        };
+        if let Some(session) = &self.session {
             session.set_level(level);
             for link in self.links_of(session) {
                 let asked = link

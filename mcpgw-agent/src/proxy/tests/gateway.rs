@@ -266,6 +266,7 @@ async fn a_modern_client_can_use_a_legacy_server() {
         json!(["2026-07-28"]),
         "{discover:?}"
     );
+    assert_eq!(discover.body["result"]["capabilities"]["logging"], json!({}));
     let list = ask(
         &proxied,
         &headers("tools/list", ""),

@@ -22,10 +22,7 @@ async fn start() -> (SessionServer, Proxied) {
 const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
 
 fn call() -> Value {
-    gateway::request(
-        "tools/call",
-        json!({"_meta": {"progressToken": 1}, "name": "a_add", "arguments": {}}),
-    )
+    gateway::request("tools/call", json!({"name": "a_add", "arguments": {}}))
 }
 
 /// The ids of the events in a stream.
@@ -51,7 +48,7 @@ async fn a_client_with_a_session_resumes_the_stream_of_its_call_itself() {
     );
     let behind = |id: &str| get(&format!("{session}Last-Event-ID: {id}\r\n"));
     let more = rest(send(&proxied, behind(&first)).await).await;
-    assert!(more.contains("notifications/progress"), "{more}");
+    assert!(more.contains("notifications/vendor/step"), "{more}");
     let whole = rest(send(&proxied, behind(ids(&more)[0])).await).await;
     assert!(whole.contains("add of own-") && whole.contains(r#""id":7"#), "{whole}");
     assert_eq!(server.resumed(), ["c1", "c2"]);
@@ -92,7 +89,7 @@ async fn for_clients_that_cannot_resume_a_stream_it_is_done_here() {
     assert!(whole.body["result"]["content"][0]["text"].is_string(), "{whole:?}");
     let streamed = rest(send(&proxied, post(BOTH, &call().to_string())).await).await;
     assert!(
-        streamed.contains("notifications/progress") && streamed.contains("add of own-"),
+        streamed.contains("notifications/vendor/step") && streamed.contains("add of own-"),
         "{streamed}"
     );
     assert!(ids(&streamed).is_empty(), "{streamed}");

@@ -34,8 +34,6 @@ struct State {
     tasks: Vec<String>,
     /// The answer to the last call, for whoever resumes its stream.
     interrupted: String,
-    /// What its client knows its progress by.
-    interrupted_token: Value,
     resumed: Vec<String>,
     forgetful: bool,
     answers: Vec<Value>,
@@ -209,11 +207,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         let events = match &*last {
             // Once more it ends early, with something that is not whole at its end.
             _ if state.forgetful => return status(StatusCode::BAD_REQUEST),
-            "c1" => {
-                let params = json!({"progressToken": state.interrupted_token, "progress": 1});
-                let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
-                format!("id: c2\nretry: 1\ndata: {progress}\n\ndata: {{\"jsonrpc")
-            }
+            "c1" => format!("id: c2\nretry: 1\ndata: {STEP}\n\ndata: {{\"jsonrpc"),
             "c2" => format!("id: c3\ndata: {}\n\n", state.interrupted),
             _ => return status(StatusCode::BAD_REQUEST),
         };
@@ -319,7 +313,6 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
                 whole(answer)
             } else {
                 state.interrupted = answer;
-                state.interrupted_token = asked["params"]["_meta"]["progressToken"].clone();
                 stream("id: c1\nretry: 1\ndata: \n\n".to_owned())
             }
         }
@@ -359,6 +352,8 @@ impl State {
         response
     }
 }
+
+const STEP: &str = r#"{"jsonrpc":"2.0","method":"notifications/vendor/step","params":{"step":1}}"#;
 
 fn stream(events: String) -> Response<Full<Bytes>> {
     let mut response = whole(events);

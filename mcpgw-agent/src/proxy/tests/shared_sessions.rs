@@ -5,8 +5,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     Proxied,
-    cancellation::modern,
-    gateway::{desired, start},
+    cancellation::{modern, session},
+    gateway::{ask, desired, request, start},
     live_server::LiveServer,
     post, read_until,
 };
@@ -73,4 +73,60 @@ async fn callers_with_the_same_token_hear_of_their_own_progress_only() {
         assert!(heard.contains(&mine), "{heard}");
         assert_eq!(heard.matches("notifications/progress").count(), 1, "{heard}");
     }
+}
+
+fn log(level: &str) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": level, "data": "d"}})
+}
+
+#[tokio::test]
+async fn each_caller_hears_what_is_logged_from_the_level_on_that_it_asked_for() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let level = |level: &str| json!({"io.modelcontextprotocol/logLevel": level});
+    let wishes = [
+        (level("warning"), vec!["error"]),
+        (level("debug"), vec!["debug", "error"]),
+        (level("error"), vec!["error"]),
+        (level("alert"), vec![]),
+        (json!({}), vec![]),
+    ];
+    for (number, (meta, hears)) in wishes.into_iter().enumerate() {
+        let mut client = wait(&proxied, 5, meta).await;
+        let call = calls(&server, number + 1).await.pop().unwrap();
+        for said in [log("debug"), log("loud"), log("error")] {
+            server.say_of(&call["id"], &said).await;
+        }
+        answer(&server, &call).await;
+        let heard = read_until(&mut client, "\"id\":5").await;
+        let is_heard = |level: &&str| heard.contains(&format!(r#""level":"{level}""#));
+        let levels: Vec<&str> = ["debug", "loud", "error"].into_iter().filter(is_heard).collect();
+        assert_eq!(levels, hears, "{heard}");
+    }
+    let set = server.got("logging/setLevel").into_iter();
+    let set: Vec<Value> = set.map(|(_, set)| set["params"]["level"].clone()).collect();
+    assert_eq!(set, ["warning", "debug"], "it is asked for more, and for nothing else");
+}
+
+#[tokio::test]
+async fn a_modern_server_is_told_the_level_that_a_session_asked_for() {
+    let server = LiveServer::modern().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session(&proxied).await;
+    let add = request("tools/call", json!({"name": "a_add", "arguments": {}}));
+    let loud = request("logging/setLevel", json!({"level": "loud"}));
+    let warning = request("logging/setLevel", json!({"level": "warning"}));
+    ask(&proxied, &session, &add).await;
+    assert_eq!(ask(&proxied, &session, &loud).await.code(), Some(-32602));
+    ask(&proxied, &session, &add).await;
+    assert_eq!(ask(&proxied, &session, &warning).await.code(), None);
+    ask(&proxied, &session, &add).await;
+    // Without a session there is nobody who asked.
+    ask(&proxied, "", &add).await;
+    let told: Vec<Value> = calls(&server, 4)
+        .await
+        .into_iter()
+        .map(|call| call["params"]["_meta"]["io.modelcontextprotocol/logLevel"].clone())
+        .collect();
+    assert_eq!(told, [Value::Null, Value::Null, "warning".into(), Value::Null]);
 }

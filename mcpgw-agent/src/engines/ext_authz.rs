@@ -8,16 +8,11 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::service::auth::v3::{
     CheckRequest, CheckResponse, authorization_client::AuthorizationClient, check_response::HttpResponse,
 };
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 use tonic::{Code, transport::Channel};
 
-use super::{
-    EngineError, EngineStatus,
-    channel::channel,
-    health::Health,
-    limits::{MAX_ANSWER_BYTES, MAX_WAITING},
-};
-use crate::resources::ExtAuthz;
+use super::{EngineError, EngineStatus, channel::channel, health::Health, limits::MAX_ANSWER_BYTES, waiting::Waiting};
+use crate::{mcp::seal::Owner, resources::ExtAuthz};
 
 const NAME: &str = "extAuthz";
 
@@ -26,7 +21,7 @@ const NAME: &str = "extAuthz";
 pub struct PolicyEngine {
     wanted: Arc<ExtAuthz>,
     client: Result<AuthorizationClient<Channel>, EngineError>,
-    waiting: Semaphore,
+    waiting: Waiting,
     health: Health,
 }
 
@@ -36,7 +31,7 @@ impl PolicyEngine {
         Self {
             client: client.map(|channel| AuthorizationClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)),
             wanted,
-            waiting: Semaphore::new(MAX_WAITING),
+            waiting: Waiting::default(),
             health: Health::default(),
         }
     }
@@ -50,14 +45,14 @@ impl PolicyEngine {
         self.health.status(NAME, &self.wanted.engine)
     }
 
-    /// Whether a request may go on.
+    /// Whether a request of this workload may go on.
     ///
     /// # Errors
     /// There is no answer to go by.
-    pub async fn allows(&self, request: CheckRequest) -> Result<bool, EngineError> {
-        let allowed = match self.waiting.try_acquire() {
-            Ok(_permit) => self.ask(request).await,
-            Err(_) => Err(EngineError::Busy),
+    pub async fn allows(&self, workload: Owner, request: CheckRequest) -> Result<bool, EngineError> {
+        let allowed = match self.waiting.begin(workload) {
+            Some(_place) => self.ask(request).await,
+            None => Err(EngineError::Busy),
         };
         match &allowed {
             Ok(allowed) => self.health.answered(NAME, *allowed),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Calls that wait for one service. More are treated as if it did not answer.
 pub const MAX_WAITING: usize = 1_024;
+/// … of one workload: none makes a service seem silent to the calls of others.
+pub const MAX_WAITING_PER_WORKLOAD: usize = MAX_WAITING / 4;
 /// Questions that are asked of one service beside calls. More are not asked, and counted.
 pub const MAX_BESIDE: usize = 1_024;
 /// Size of an answer, in bytes.

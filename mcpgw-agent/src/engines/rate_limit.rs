@@ -25,9 +25,11 @@ use super::{
     EngineError, EngineStatus,
     channel::channel,
     health::Health,
-    limits::{MAX_ANSWER_BYTES, MAX_BESIDE, MAX_WAITING, RETRY_AFTER},
+    limits::{MAX_ANSWER_BYTES, MAX_BESIDE, RETRY_AFTER},
+    waiting::Waiting,
 };
 use crate::{
+    mcp::seal::Owner,
     policy::limits::{Budget, Descriptor},
     resources::{RateLimitService, Unit},
 };
@@ -49,7 +51,7 @@ pub struct RateLimits {
     wanted: Arc<RateLimitService>,
     runtime: Handle,
     client: Result<RateLimitServiceClient<Channel>, EngineError>,
-    waiting: Semaphore,
+    waiting: Waiting,
     beside: Arc<Semaphore>,
     health: Health,
 }
@@ -62,7 +64,7 @@ impl RateLimits {
                 .map(|channel| RateLimitServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)),
             wanted,
             runtime: runtime.clone(),
-            waiting: Semaphore::new(MAX_WAITING),
+            waiting: Waiting::default(),
             beside: Arc::new(Semaphore::new(MAX_BESIDE)),
             health: Health::default(),
         }
@@ -76,18 +78,21 @@ impl RateLimits {
         self.health.status(NAME, &self.wanted.engine)
     }
 
-    /// Counts a call in each of these budgets, and waits for the answer: the budget that is spent, by its index, and for
+    /// Counts a call of this workload in each of these budgets, and waits for the answer: the budget that is spent, by its index, and for
     /// how long; `None` if none is. A spent one is closed on this node for that time.
     ///
     /// The service counts the call in every budget, also where one of them is spent.
     ///
     /// # Errors
     /// There is no answer to go by.
-    pub async fn wait(&self, questions: &[Question]) -> Result<Option<(usize, Duration)>, EngineError> {
-        let permit = self.waiting.try_acquire();
-        let spent = match permit {
-            Ok(_permit) => self.ask(questions).await,
-            Err(_) => Err(EngineError::Busy),
+    pub async fn wait(
+        &self,
+        workload: Owner,
+        questions: &[Question],
+    ) -> Result<Option<(usize, Duration)>, EngineError> {
+        let spent = match self.waiting.begin(workload) {
+            Some(_place) => self.ask(questions).await,
+            None => Err(EngineError::Busy),
         };
         self.note(&spent);
         let spent = spent?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Shared, call::Asked};
 use crate::{
     engines::{Check, EngineError},
-    mcp::governed::Kind,
+    mcp::{governed::Kind, seal::Owner},
     policy::Because,
     resources::{ExtAuthz, OnFailure},
     telemetry::{CallStart, Verdict},
@@ -53,7 +53,7 @@ pub(super) async fn allows(shared: &Shared, wanted: &Arc<ExtAuthz>, call: &Asked
         }
     };
     let undecided = Undecided::new(shared, call);
-    let allowed = engine.allows(message).await;
+    let allowed = engine.allows(Owner::of(&call.caller.share_owner()), message).await;
     undecided.decided();
     match allowed {
         Ok(true) => Outside::Allows,

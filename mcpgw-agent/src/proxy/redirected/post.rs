@@ -309,7 +309,8 @@ impl Dialled<'_> {
         if let (Some(filter), Some(record)) = (&mut filter, &mut record) {
             filter.counts_in(record.lists());
         }
-        self.answer(response, read, record, call, envelope.id, session, filter)
+        let noted = record.map(|record| (record, call));
+        self.answer(response, read, noted, envelope.id, session, filter)
     }
 
     /// Passes on what a modern client listens to, for as long as it may.
@@ -374,8 +375,7 @@ impl Dialled<'_> {
         &self,
         response: Response<UpstreamBody>,
         read: VecDeque<Bytes>,
-        record: Option<Record>,
-        call: Option<PendingCall>,
+        noted: Option<(Record, Option<PendingCall>)>,
         id: Option<&RawValue>,
         session: Option<Opened>,
         filter: Option<Filter>,
@@ -391,13 +391,13 @@ impl Dialled<'_> {
             Some(filter) => filter.answer(head.status, &mut head.headers)?,
             None => None,
         };
-        let watch = match (record, self.server.wanted.transport) {
+        let watch = match (noted, self.server.wanted.transport) {
             // The answer comes on the session's one stream.
-            (Some(record), Transport::Sse) => {
+            (Some((record, call)), Transport::Sse) => {
                 self.wait_for_stream(record, call, head.status);
                 None
             }
-            (Some(mut record), Transport::StreamableHttp) => {
+            (Some((mut record, call)), Transport::StreamableHttp) => {
                 record.answered(head.version);
                 let observer = AnswerObserver::new(id, &head.headers);
                 Some(Watch::new(record, observer, head.status).waiting(call))

@@ -4,7 +4,7 @@
 //! What a token claims is checked here as for any other; the API server answers for its signature, for its being in
 //! force, and for the audiences. What it doesn't say is not believed.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -40,12 +40,9 @@ pub(super) enum ReviewError {
     /// The API server cannot be asked.
     #[error(transparent)]
     Web(#[from] WebError),
-    /// Our own token, or the authorities, cannot be read.
+    /// Our own token cannot be read, or sent.
     #[error(transparent)]
     File(#[from] SourceError),
-    /// Our own token cannot be sent.
-    #[error("the agent's own token has characters that no header may have")]
-    OwnToken,
     /// The API server refuses to be asked: we may not, or it has other trouble.
     #[error("the API server answers {0}")]
     Status(StatusCode),
@@ -69,7 +66,7 @@ pub(super) async fn ask(
     // many.
     let read = tokio::task::spawn_blocking(move || {
         let web = Web::new(authorities.as_deref(), REVIEW_TIMEOUT, MAX_REVIEW_BYTES)?;
-        Ok::<_, ReviewError>((web, credential(&own)?))
+        Ok::<_, ReviewError>((web, source::bearer(&own)?))
     });
     let (web, credential) = read.await.map_err(|_| ReviewError::Answer)??;
     let body = json!({
@@ -88,14 +85,6 @@ pub(super) async fn ask(
         (StatusCode::OK | StatusCode::CREATED, body) => answer(&body, checked),
         (status, _) => Err(ReviewError::Status(status)),
     }
-}
-
-fn credential(path: &Path) -> Result<HeaderValue, ReviewError> {
-    let bytes = source::read_file(path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| ReviewError::OwnToken)?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim())).map_err(|_| ReviewError::OwnToken)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// As the API has it; what may be left out is not there when it is false or empty.

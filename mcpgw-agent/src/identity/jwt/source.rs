@@ -62,18 +62,20 @@ pub(super) async fn read(issuer: &Issuer) -> Result<KeySet, SourceError> {
     Ok(KeySet::parse(&document)?)
 }
 
-/// What is shown where the keys are asked for: a projected token is renewed in its file, so it is read each time.
+/// What is shown where the keys are asked for.
 fn token(issuer: &Issuer) -> Result<Option<HeaderValue>, SourceError> {
-    let Some(path) = &issuer.key_token else {
-        return Ok(None);
-    };
+    issuer.key_token.as_deref().map(bearer).transpose()
+}
+
+/// The token of a file, as a header has it: a projected token is renewed in its file, so it is read each time.
+pub(super) fn bearer(path: &Path) -> Result<HeaderValue, SourceError> {
     let read = read_file(path)?;
     let token = str::from_utf8(&read).unwrap_or_default().trim();
     let whole = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| whole);
-    let mut value = value.ok_or_else(|| SourceError::Token { path: path.clone() })?;
+    let mut value = value.ok_or_else(|| SourceError::Token { path: path.to_owned() })?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(value)
 }
 
 /// The authorities are read anew each time, as everything is that is in a file; off the runtime, because the system's

@@ -269,7 +269,7 @@ async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
     let own = api.dir.path().join("token");
     for (wrong, error) in [
         (Some("another"), "401"),
-        (Some("a\nb"), "no header"),
+        (Some("a\nb"), "there is no token in"),
         (None, "cannot read"),
     ] {
         match wrong {

@@ -30,14 +30,10 @@ fuzz_target!(|body: &[u8]| {
     };
     assert_eq!(peek.method.as_deref(), value["method"].as_str());
     if let Ok(Some(result)) = &result {
-        [
-            Some(result.whole),
-            result.task_id,
-            result.related_task,
-        ]
-        .iter()
-        .flatten()
-        .for_each(lies);
+        [Some(result.whole), result.task_id, result.related_task]
+            .iter()
+            .flatten()
+            .for_each(lies);
         assert_eq!(result.is_error, value["result"]["isError"] == true);
         if let Some(members) = result.members {
             assert_eq!(

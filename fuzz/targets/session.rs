@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use mcpgw_agent::mcp::seal::{
-    GatewaySession, KEY_BYTES, Key, Keys, Owner, Purpose, RedirectedSession, Sealer, ServerProgress, ServerRequest, Task,
-    Token,
+    GatewaySession, KEY_BYTES, Key, Keys, Owner, Purpose, RedirectedSession, Sealer, ServerProgress, ServerRequest,
+    Task, Token,
 };
 
 const PURPOSES: [Purpose; 8] = [

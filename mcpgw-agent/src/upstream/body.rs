@@ -120,6 +120,13 @@ impl UpstreamBody {
         self
     }
 
+    /// May take this long in all, from now.
+    pub fn within(mut self, limit: Duration) -> Self {
+        let at = Instant::now() + limit;
+        self.call = Some(Deadline { at, limit });
+        self
+    }
+
     /// Waits, at most as long as the server may be silent.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         loop {

@@ -225,6 +225,15 @@ pub struct EventPlace {
     /// Whose that is.
     #[serde(rename = "o")]
     pub owner: Owner,
+    /// The method of the call whose stream it is.
+    #[serde(rename = "m")]
+    pub method: String,
+    /// What that is about, in the server's own words.
+    #[serde(rename = "b")]
+    pub subject: Option<String>,
+    /// Until when the call may take, in seconds of Unix time.
+    #[serde(rename = "e")]
+    pub until: u64,
 }
 
 impl Token for RedirectedSession {

@@ -22,7 +22,7 @@ use super::{
     forward::{self, Forwarded},
     hearing::Hearing,
     reads_events,
-    resumption::{self, Places},
+    resumption::{self, Places, Resumed},
     session::Key,
     settle,
     tasks::TaskIds,
@@ -45,6 +45,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     let Forwarded {
         seen,
         id,
+        subject,
         headers,
         body,
         mut record,
@@ -154,7 +155,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     let status = client_status(response.status());
     let events = is_events(response.headers());
     let streams = events && reads_events(call.head);
-    let places = Places::of(&call.gateway.sealer, &session).filter(|_| streams);
+    let resumed = Resumed::new(forwarded.method, subject.as_deref(), seen.server.wanted.timeouts.call);
+    let places = Places::of(&call.gateway.sealer, &session, resumed).filter(|_| streams);
     let response = match events && places.is_none() {
         true => resumption::resuming(response, &link, &sent_id, seen.server.wanted.timeouts.call),
         false => response,

@@ -108,7 +108,8 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         let message = "No stream can be resumed behind this event";
         Refused::new(StatusCode::NOT_FOUND, "last_event_id", message)
     };
-    let (link, last) = resumption::place(call, session, last).ok_or_else(unknown)?;
+    let (link, last, of) = resumption::place(call, session, last).ok_or_else(unknown)?;
+    let left = of.left().ok_or_else(unknown)?;
     let server = link.server().clone();
     let hearing = Hearing::of(call);
     if !hearing.sees(&server) {
@@ -125,10 +126,10 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     let tasks = TaskIds::new(call.gateway, &server, session.owner);
     let lease = call.lease(&hearing, Vec::new());
     let mut changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link, hearing);
-    changes.places = Places::of(&call.gateway.sealer, session);
+    changes.places = Places::of(&call.gateway.sealer, session, of);
     changes.uris = Uris::of(&call.view, &server);
     let rewriter = Rewriter::new(&head.headers, changes);
-    let mut relay = Relay::new(body.without_call_deadline(), None)
+    let mut relay = Relay::new(body.within(left), None)
         .rewriting(Some(rewriter))
         .leased(Some(lease));
     if let Key::Own(nonce) = session.key {

@@ -28,11 +28,12 @@ use super::{
 use crate::{
     mcp::{
         Kind,
+        governed::METHODS,
         message::Peek,
         seal::{EventPlace, Nonce, Owner, Sealer, Token as _},
         sse::{Line, Parser},
     },
-    proxy::{is_events, now},
+    proxy::{call::annotations, is_events, now},
     resources::ObjectName,
     upstream::{BodyError, UpstreamBody, UpstreamError},
 };
@@ -43,16 +44,60 @@ pub(super) struct Places {
     sealer: Sealer,
     owner: Owner,
     session: Nonce,
+    of: Resumed,
+}
+
+/// The call whose stream can be resumed: it is decided again then, and has no more time than it had.
+#[derive(Clone)]
+pub(super) struct Resumed {
+    method: String,
+    /// What it is about, as the server calls that.
+    subject: Option<String>,
+    /// In seconds of Unix time.
+    until: u64,
+}
+
+impl Resumed {
+    /// A call that may take this long from now.
+    pub(super) fn new(method: &str, subject: Option<&str>, limit: Duration) -> Self {
+        Self {
+            method: method.to_owned(),
+            subject: subject.map(ToOwned::to_owned),
+            until: now().saturating_add(limit.as_secs().max(1)),
+        }
+    }
+
+    /// How much time it has; `None` where that is over.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let left = self.until.checked_sub(now()).filter(|left| *left > 0)?;
+        Some(Duration::from_secs(left))
+    }
+
+    /// Whether its caller could make it now, whatever the arguments: those are not known any more.
+    fn is_allowed(&self, call: &Call<'_>, server: &ObjectName) -> bool {
+        let Some(server) = call.plan.server(server) else {
+            return false;
+        };
+        let kinds = METHODS.iter().find(|(method, _)| *method == self.method);
+        let (Some((_, kinds)), Some(subject)) = (kinds, &self.subject) else {
+            return true;
+        };
+        kinds.iter().any(|kind| {
+            let annotations = annotations(call.shared, server, *kind, subject);
+            call.plan.shows(server, call.caller, *kind, subject, annotations)
+        })
+    }
 }
 
 impl Places {
-    /// For a session; `None` for one that callers share, whose streams nobody can resume.
-    pub(super) fn of(sealer: &Sealer, session: &Session) -> Option<Self> {
+    /// For a call of a session; `None` for one that callers share, whose streams nobody can resume.
+    pub(super) fn of(sealer: &Sealer, session: &Session, of: Resumed) -> Option<Self> {
         let Key::Own(nonce) = session.key else { return None };
         Some(Self {
             sealer: sealer.clone(),
             owner: session.owner,
             session: nonce,
+            of,
         })
     }
 
@@ -65,18 +110,27 @@ impl Places {
             id: id.to_owned(),
             session: self.session,
             owner: self.owner,
+            method: self.of.method.clone(),
+            subject: self.of.subject.clone(),
+            until: self.of.until,
         };
         Line::new(place.seal(&self.sealer).ok()?)
     }
 }
 
-/// The server of an event with a sealed id, its session there and its own id of the event, if that is one of this
-/// client's session.
-pub(super) fn place(call: &Call<'_>, session: &Session, id: &HeaderValue) -> Option<(Arc<Link>, HeaderValue)> {
+/// The session at the server of an event with a sealed id, the server's own id of the event, and the call whose stream it
+/// is: if that is one of this client's session, which may go on.
+pub(super) fn place(call: &Call<'_>, session: &Session, id: &HeaderValue) -> Option<(Arc<Link>, HeaderValue, Resumed)> {
     let place = EventPlace::open(&call.gateway.sealer, id.to_str().ok()?, call.owner, now()).ok()?;
-    let link = session.open_link(&ObjectName::parse(&place.server)?)?;
+    let server = ObjectName::parse(&place.server)?;
+    let of = Resumed {
+        method: place.method,
+        subject: place.subject,
+        until: place.until,
+    };
+    let link = session.open_link(&server).filter(|_| of.is_allowed(call, &server))?;
     let is_of_it = session.key == Key::Own(place.session) && link.name() == place.upstream;
-    is_of_it.then_some((link, HeaderValue::from_str(&place.id).ok()?))
+    is_of_it.then_some((link, HeaderValue::from_str(&place.id).ok()?, of))
 }
 
 /// The same answer, its stream resumed wherever the server ends it before the answer to the request with this id.

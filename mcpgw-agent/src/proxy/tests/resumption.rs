@@ -1,21 +1,31 @@
 //! Calls whose streams their server ends before the answer, for the client to resume them.
 
+use std::{sync::Arc, time::Duration};
+
 use serde_json::{Value, json};
 
 use super::{
     Answer, Proxied, gateway, post,
     session_server::{Offers, SessionServer},
-    streams::{get, rest, send, session},
+    streams::{get, rest, send, session, store},
 };
+use crate::resources::{Action, Desired, Pattern, Policy, Rule, Server};
 
 async fn start() -> (SessionServer, Proxied) {
+    start_with(|_| ()).await
+}
+
+/// The same, with a server that is configured so.
+async fn start_with(configure: impl FnOnce(&mut Server)) -> (SessionServer, Proxied) {
     let server = SessionServer::offering(Offers {
         tools: r#"{"name":"add","inputSchema":{"type":"object"}}"#.to_owned(),
         interrupts: true,
         ..Offers::default()
     })
     .await;
-    let proxied = gateway::start(gateway::desired(&[server.address])).await;
+    let mut desired = gateway::desired(&[server.address]);
+    configure(Arc::make_mut(&mut desired.servers[0]));
+    let proxied = gateway::start(desired).await;
     (server, proxied)
 }
 
@@ -65,6 +75,47 @@ async fn the_record_of_a_call_waits_for_the_resumed_stream() {
     let delete = format!("DELETE /mcp HTTP/1.1\r\nHost: a\r\n{session}Connection: close\r\n\r\n");
     assert_eq!(Answer::of(&proxied.exchange(delete).await).status, 200);
     assert_eq!(outcomes(&proxied.finish().await), ["cancelled"]);
+}
+
+#[tokio::test]
+async fn a_call_that_its_caller_may_not_make_any_more_is_not_resumed() {
+    let (server, proxied) = start().await;
+    let session = session(&proxied, "").await;
+    let begun = rest(send(&proxied, post(&format!("{session}{BOTH}"), &call().to_string())).await).await;
+    let under = |generation, tool: &str| {
+        let allow = Rule {
+            tools: vec![Pattern::new(tool).unwrap()],
+            ..Rule::new(Action::Allow)
+        };
+        let policy = Policy {
+            name: super::name("tools", "p"),
+            rules: vec![allow],
+            ..Policy::default()
+        };
+        Desired {
+            generation,
+            policies: vec![Arc::new(policy)],
+            ..gateway::desired(&[server.address])
+        }
+    };
+    let behind = || get(&format!("{session}Last-Event-ID: {}\r\n", ids(&begun)[0]));
+    store(&proxied, &under(2, "other"));
+    assert_eq!(Answer::of(&proxied.exchange(behind()).await).status, 404);
+    assert!(server.resumed().is_empty());
+    store(&proxied, &under(3, "add"));
+    let more = rest(send(&proxied, behind()).await).await;
+    assert!(more.contains("notifications/vendor/step"), "{more}");
+}
+
+#[tokio::test]
+async fn a_call_has_no_more_time_for_being_resumed() {
+    let (server, proxied) = start_with(|server| server.timeouts.call = Duration::from_secs(1)).await;
+    let session = session(&proxied, "").await;
+    let begun = rest(send(&proxied, post(&format!("{session}{BOTH}"), &call().to_string())).await).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let behind = get(&format!("{session}Last-Event-ID: {}\r\n", ids(&begun)[0]));
+    assert_eq!(Answer::of(&proxied.exchange(behind).await).status, 404);
+    assert!(server.resumed().is_empty());
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ fn without(server: SocketAddr, resources: &str) -> Desired {
     }
 }
 
-fn store(proxied: &Proxied, desired: &Desired) {
+pub(super) fn store(proxied: &Proxied, desired: &Desired) {
     proxied.shared.upstreams.put_in_force(&desired.servers);
     proxied.plan.store(Arc::new(Plan::compile(desired)));
 }

@@ -15,11 +15,19 @@ use crate::{
     resources::{Claim, Desired, KeyPart, Limit, Pattern, Policy, Rule, Scope},
 };
 
-/// The line of the audit log about a decision.
+/// The line about a decision in an audit log: a file, or `-` for standard input.
 pub(super) fn find(audit: &Path, id: &str) -> anyhow::Result<Value> {
-    let file = File::open(audit).with_context(|| format!("cannot read {}", audit.display()))?;
-    for line in BufReader::new(file).lines() {
-        let line = line.with_context(|| format!("cannot read {}", audit.display()))?;
+    if audit.as_os_str() == "-" {
+        return find_in(std::io::stdin().lock(), "standard input", id);
+    }
+    let name = audit.display().to_string();
+    let file = File::open(audit).with_context(|| format!("cannot read {name}"))?;
+    find_in(BufReader::new(file), &name, id)
+}
+
+fn find_in(log: impl BufRead, name: &str, id: &str) -> anyhow::Result<Value> {
+    for line in log.lines() {
+        let line = line.with_context(|| format!("cannot read {name}"))?;
         // Most lines are about something else, and need not be parsed.
         if !line.contains(id) {
             continue;
@@ -29,10 +37,7 @@ pub(super) fn find(audit: &Path, id: &str) -> anyhow::Result<Value> {
             _ => {}
         }
     }
-    bail!(
-        "there is no decision {id} in {}; older files of a rotated log can be named with --audit",
-        audit.display()
-    )
+    bail!("there is no decision {id} in {name}; older files of a rotated log can be named with --audit")
 }
 
 /// What was decided, about what and whom, and the rule as it stands in the configuration now.
@@ -87,13 +92,20 @@ fn written(name: &str, desired: &Desired) -> Option<(&'static str, String)> {
     if let Ok(number) = own.parse::<usize>() {
         return Some(("rule", describe(policy.rules.get(number.checked_sub(1)?)?)));
     }
+    Some(("limit", described_limit(limit_named(name, desired)?)))
+}
+
+/// The limit of this name.
+pub(super) fn limit_named<'d>(name: &str, desired: &'d Desired) -> Option<&'d Limit> {
+    let (policy, _) = name.rsplit_once('#')?;
+    let policy: &Policy = desired.policies.iter().find(|known| known.title() == policy)?;
     let mut limits = policy.limits.iter().enumerate();
-    let (_, limit) = limits.find(|(index, limit)| policy.limit_title(*index, limit) == name)?;
-    Some(("limit", describe_limit(limit)))
+    let found = limits.find(|(index, limit)| policy.limit_title(*index, limit) == name);
+    found.map(|(_, limit)| limit)
 }
 
 /// A limit in a few lines, with the fields that it has.
-fn describe_limit(limit: &Limit) -> String {
+pub(super) fn described_limit(limit: &Limit) -> String {
     let Limit {
         name: _,
         counts,

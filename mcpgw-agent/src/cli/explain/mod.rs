@@ -3,9 +3,11 @@
 //! ```text
 //! connection  what would happen to a connection: asks the running agent
 //! request     what would be decided about a request: from the configuration alone
+//! besides     … and what it would meet that the configuration cannot decide
 //! decision    what was decided: from the audit log
 //! ```
 
+mod besides;
 mod connection;
 mod decision;
 mod request;
@@ -42,7 +44,8 @@ use crate::{
   mcpgw explain --config /etc/mcpgw --identity agents/reader --server tools/files --tool write_file
   mcpgw explain --config /etc/mcpgw --identity agents/reader --server tools/files --tool read_file \\
     --arguments '{\"path\": \"/data/a\"}' --claims '{\"groups\": [\"team-a\"]}'
-  mcpgw explain --decision 6f1c2b3a4d5e6f70-2a --audit /var/log/mcpgw/audit.jsonl --config /etc/mcpgw")]
+  mcpgw explain --decision 6f1c2b3a4d5e6f70-2a --audit /var/log/mcpgw/audit.jsonl --config /etc/mcpgw
+  journalctl -u mcpgw -o cat | mcpgw explain --decision 6f1c2b3a4d5e6f70-2a --audit -")]
 pub(super) struct Explain {
     /// The workload that connects, as NAMESPACE/NAME
     #[arg(long, value_name = "WORKLOAD", env = "MCPGW_WORKLOAD", hide_env_values = true)]
@@ -61,7 +64,8 @@ pub(super) struct Explain {
     #[arg(long, value_name = "IDENTITY", env = "MCPGW_IDENTITY", hide_env_values = true)]
     #[arg(value_parser = options::workload)]
     identity: Option<String>,
-    /// What the caller's token claims, as a JSON object; its groups are the claim "groups"
+    /// What the caller's token claims, as a JSON object; who that is and its groups say the claims that its issuer's
+    /// settings name
     #[arg(long, value_name = "JSON", env = "MCPGW_CLAIMS", hide_env_values = true)]
     claims: Option<String>,
     /// The server that is called, as NAMESPACE/NAME
@@ -107,7 +111,7 @@ pub(super) struct Explain {
         requires = "audit"
     )]
     decision: Option<String>,
-    /// The audit log
+    /// The audit log: a file, or - for standard input
     #[arg(long, env = "MCPGW_AUDIT", hide_env_values = true, value_name = "FILE")]
     audit: Option<PathBuf>,
     /// Directory with the resources: *.yaml and *.yml

@@ -4,18 +4,18 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{super::table::Table, Wanted};
+use super::{super::table::Table, Wanted, besides};
 use crate::{
-    identity::{Caller, Token, WorkloadIdentity},
+    identity::{Caller, WorkloadIdentity, jwt},
     mcp::{
         Envelope,
         annotations::Annotations,
         governed::{Governed, Kind},
     },
     policy::{Ask, Because, Considered, Decision, Plan},
-    resources::{Desired, Enforcement, ObjectName},
+    resources::{Desired, Enforcement, Issuer, ObjectName},
 };
 
 /// A request that nobody makes.
@@ -43,6 +43,8 @@ pub(super) struct Answer {
     would_deny: Option<Arc<str>>,
     /// What that means.
     text: String,
+    /// What else such a request would meet, a sentence each; nothing where it is denied already.
+    besides: Vec<String>,
     /// Every rule that governs the server.
     rules: Vec<Said>,
 }
@@ -128,7 +130,12 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
             says: says(&considered),
         }
     };
+    let besides = match decision {
+        "allow" => besides::of(server, &caller, kind, name, desired),
+        _ => Vec::new(),
+    };
     Ok(Answer {
+        besides,
         decision,
         rule,
         would_deny: judgement.would_deny,
@@ -151,6 +158,20 @@ fn says(considered: &Considered) -> String {
     }
 }
 
+/// The issuer that claims name; the only one that there is where they name none.
+fn issuer<'d>(claims: &Map<String, Value>, desired: &'d Desired) -> anyhow::Result<Option<&'d Issuer>> {
+    let issuers = &desired.settings.issuers;
+    let Some(name) = claims.get("iss") else {
+        return Ok(match &**issuers {
+            [only] => Some(only),
+            _ => None,
+        });
+    };
+    let found = issuers.iter().find(|issuer| Some(&*issuer.issuer) == name.as_str());
+    let found = found.with_context(|| format!("{name} is no issuer of ClusterMCPSettings: its tokens are refused"))?;
+    Ok(Some(found))
+}
+
 /// The caller: a workload of the configuration, or else a ServiceAccount.
 fn caller(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Caller> {
     let workload = question.identity.as_ref().map(|name| {
@@ -171,18 +192,7 @@ fn caller(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Caller> 
     });
     let token = match &question.claims {
         None => None,
-        Some(Value::Object(claims)) => {
-            let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-            let groups = claims.get("groups").and_then(Value::as_array).into_iter().flatten();
-            Some(Arc::new(Token {
-                ends: u64::MAX,
-                issuer: text("iss").into(),
-                subject: text("sub").into(),
-                groups: groups.filter_map(Value::as_str).map(Arc::from).collect(),
-                claims: claims.clone(),
-                service_account: None,
-            }))
-        }
+        Some(Value::Object(claims)) => Some(Arc::new(jwt::suppose(claims, issuer(claims, desired)?))),
         Some(_) => bail!("--claims must be a JSON object"),
     };
     Ok(Caller {
@@ -202,6 +212,9 @@ impl fmt::Display for Answer {
         writeln!(f, "{} ({rule})\n{}", self.decision, self.text)?;
         if let Some(rule) = &self.would_deny {
             writeln!(f, "A policy that is only tried would deny it: {rule}")?;
+        }
+        for besides in &self.besides {
+            writeln!(f, "{besides}")?;
         }
         if self.rules.is_empty() {
             return Ok(());

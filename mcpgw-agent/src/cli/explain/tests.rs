@@ -61,11 +61,13 @@ struct Command {
     explain: Explain,
 }
 
-/// What the command says, with the configuration in a directory of its own.
+/// What the command says, with the configuration in a directory of its own, or with what is there already.
 fn explain(directory: &Path, flags: &[&str]) -> anyhow::Result<String> {
     let config = directory.join("config");
     fs::create_dir_all(&config)?;
-    fs::write(config.join("a.yaml"), CONFIGURATION)?;
+    if !config.join("a.yaml").exists() {
+        fs::write(config.join("a.yaml"), CONFIGURATION)?;
+    }
     let desired = FileSource::load(&config)?;
     let config = config.display().to_string();
     let command = Command::try_parse_from(["explain", "--config", &config].iter().chain(flags))?;
@@ -242,4 +244,111 @@ fn what_a_server_says_of_a_tool_can_be_given() {
     };
     assert!(about(&[]).starts_with("deny (default-deny)"));
     assert!(about(&["--annotations", r#"{"readOnlyHint": true}"#]).starts_with("allow (other/harmless#1)"));
+}
+
+const BESIDES: &str = r#"
+apiVersion: mcpgw.dev/v1alpha1
+kind: ClusterMCPSettings
+metadata: {name: default}
+spec:
+  extAuthz: {address: "opa:9191", failureMode: Open}
+  rateLimitService: {address: "ratelimit:8081"}
+  issuers:
+  - {issuer: "https://login.example", audiences: [mcpgw], claims: {subject: email, groups: realm_access.roles}}
+  - {issuer: "https://cluster", audiences: [mcpgw], jwks: {file: /k}, kubernetes: {}}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPServer
+metadata: {name: files, namespace: tools}
+spec: {backend: {addresses: ["10.0.0.5:80"]}, pin: Enforce}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPCatalog
+metadata: {name: few, namespace: tools}
+spec: {servers: [{name: files, tools: {include: ["read*"]}}]}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPPolicy
+metadata: {name: p, namespace: tools}
+spec:
+  rules:
+  - {action: Allow, from: [{groups: [readers]}, {serviceAccounts: [agents/reader]}]}
+  - {action: Deny, tools: [rm]}
+  limits:
+  - {name: fair, requests: 5, per: 1m, scope: Node, key: [identity]}
+  - {name: reads, concurrency: 2, scope: Node, tools: ["read*"]}
+---
+apiVersion: mcpgw.dev/v1alpha1
+kind: MCPPolicy
+metadata: {name: new, namespace: tools}
+spec:
+  enforcement: DryRun
+  limits: [{requests: 9, per: 1h, scope: Cluster}]
+"#;
+
+/// What the command says of the files above.
+fn besides(flags: &[&str]) -> anyhow::Result<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(config.join("a.yaml"), BESIDES).unwrap();
+    explain(directory.path(), &[&["--server", "tools/files"], flags].concat())
+}
+
+#[test]
+fn what_a_call_would_meet_besides_the_rules_is_said_in_its_order() {
+    let reader = ["--identity", "agents/reader"];
+    let of = |flags: &[&str]| besides(&[&reader, flags].concat()).unwrap();
+    let pinned =
+        "Its definition is pinned: it is hidden, and refused with code 4031, unless that was approved (mcpgw pins)";
+    let fair = "The limit tools/p#fair counts it (counts: tools/call; requests: 5 per 1m, burst: 5; key: identity; scope: Node)";
+    let reads = "The limit tools/p#reads counts it (counts: tools/call; tools: read*; concurrency: 2; scope: Node)";
+    let tried = "The limit tools/new#limit-1 counts it (only tried: counts: tools/call; requests: 9 per 1h, burst: 9; scope: Cluster)";
+    let waits = "; the rate limit service is asked, and the call waits";
+    let engine =
+        "The policy engine at opa:9191 is asked about it, and may deny it; where that does not answer, it passes";
+    let read = of(&["--tool", "read"]);
+    let expected = format!("/mcp/few offers it as well\n{pinned}\n{fair}\n{reads}\n{tried}{waits}\n{engine}\n\nRULE ");
+    assert!(read.contains(&expected), "{read}");
+    let write = of(&["--tool", "write"]);
+    let expected = format!("/mcp/few leaves it out, and refuses it\n{pinned}\n{fair}\n{tried}{waits}\n{engine}\n");
+    assert!(write.contains(&expected), "{write}");
+    let prompt = of(&["--prompt", "read"]);
+    let expected = format!("/mcp/few offers it as well\n{engine}\n\nRULE ");
+    assert!(prompt.contains(&expected), "{prompt}");
+    // What is denied meets nothing else.
+    let denied = of(&["--tool", "rm"]);
+    assert!(
+        !denied.contains("counts it") && !denied.contains("opa:9191") && !denied.contains("/mcp/few"),
+        "{denied}"
+    );
+    let json: Value = serde_json::from_str(&of(&["--tool", "read", "--json"])).unwrap();
+    assert_eq!(json["besides"].as_array().unwrap().len(), 6, "{json}");
+}
+
+#[test]
+fn claims_are_read_as_those_of_the_issuer_that_they_name() {
+    let with = |claims: Value| besides(&["--tool", "read", "--claims", &claims.to_string()]);
+    let roles = serde_json::json!({"roles": ["readers"]});
+    let login = serde_json::json!({"iss": "https://login.example", "email": "a@b", "realm_access": roles});
+    assert!(with(login).unwrap().starts_with("allow (tools/p#1)"));
+    // Another claim is no group there.
+    let other = serde_json::json!({"iss": "https://login.example", "groups": ["readers"]});
+    assert!(with(other).unwrap().starts_with("deny (default-deny)"));
+    let account = serde_json::json!({
+        "iss": "https://cluster", "sub": "system:serviceaccount:agents:reader",
+        "kubernetes.io": {"namespace": "agents", "serviceaccount": {"name": "reader", "uid": "u"}},
+    });
+    assert!(with(account.clone()).unwrap().starts_with("allow (tools/p#1)"));
+    // Nobody else's is believed when it says so.
+    let mut forged = account;
+    forged["iss"] = "https://login.example".into();
+    assert!(with(forged).unwrap().starts_with("deny (default-deny)"));
+    let stranger = with(serde_json::json!({"iss": "https://evil.example"}))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        stranger.contains("\"https://evil.example\" is no issuer of ClusterMCPSettings"),
+        "{stranger}"
+    );
 }

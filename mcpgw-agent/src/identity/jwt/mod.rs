@@ -43,6 +43,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+pub use claims::suppose;
 pub use refusal::Refusal;
 
 use super::Token;

@@ -184,7 +184,7 @@ impl View {
         }
         for kind in [Kind::Tools, Kind::Prompts, Kind::Resources, Kind::Templates] {
             let list = List::new(kind, &view.servers, |index, item| {
-                let left_out = choices[index].is_some_and(|choice: &CatalogServer| !offers(choice, &item.name));
+                let left_out = choices[index].is_some_and(|choice: &CatalogServer| !choice.offers(&item.name));
                 if kind == Kind::Tools && (left_out || !item.is_callable()) {
                     return Shown::LeftOut;
                 }
@@ -337,12 +337,6 @@ impl View {
             _ => None,
         }
     }
-}
-
-/// Whether a catalog's entry offers a tool.
-fn offers(choice: &CatalogServer, tool: &str) -> bool {
-    let included = choice.include.is_empty() || choice.include.iter().any(|glob| glob.matches(tool));
-    included && !choice.exclude.iter().any(|glob| glob.matches(tool))
 }
 
 impl List {

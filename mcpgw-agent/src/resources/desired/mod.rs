@@ -124,6 +124,14 @@ pub struct CatalogServer {
     pub exclude: Vec<Pattern>,
 }
 
+impl CatalogServer {
+    /// Whether it offers a tool of the server.
+    pub fn offers(&self, tool: &str) -> bool {
+        let is_in = |list: &[Pattern]| list.iter().any(|glob| glob.matches(tool));
+        (self.include.is_empty() || is_in(&self.include)) && !is_in(&self.exclude)
+    }
+}
+
 /// A workload to govern (`Workload`; standalone only, in Kubernetes these are pods).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {

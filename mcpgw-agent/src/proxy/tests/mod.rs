@@ -35,6 +35,7 @@ mod streams;
 mod tasks;
 mod tls;
 mod tokens;
+mod unread;
 mod upstreams;
 mod uris;
 mod versions;

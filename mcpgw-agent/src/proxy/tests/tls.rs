@@ -33,7 +33,7 @@ pub(super) const OTHER_NAME: &str = "other.example";
 
 /// A certificate in files, and a client that trusts it.
 pub(super) struct Files {
-    files: Certificate,
+    pub(super) files: Certificate,
     directory: tempfile::TempDir,
 }
 
@@ -78,7 +78,7 @@ fn connector(certificate: CertificateDer<'static>, protocols: &[&[u8]]) -> TlsCo
     TlsConnector::from(Arc::new(config))
 }
 
-async fn secure(proxied: &Proxied, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn secure(proxied: &Proxied, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
     secure_as(NAME, proxied, connector).await
 }
 
@@ -199,7 +199,7 @@ async fn a_renewed_certificate_is_taken_up_and_a_bad_one_is_not() {
 }
 
 /// One server, with this for TLS of its clients.
-fn with(address: std::net::SocketAddr, client_tls: ClientTls) -> Desired {
+pub(super) fn with(address: std::net::SocketAddr, client_tls: ClientTls) -> Desired {
     let mut desired = desired(address);
     Arc::make_mut(&mut desired.servers[0]).client_tls = client_tls;
     desired
@@ -360,25 +360,6 @@ async fn tls_goes_through_for_nobody_where_limits_or_an_engine_must_see_each_cal
     }
     let tried = through_with(limited(Enforcement::DryRun)).await;
     assert_eq!(tried.0.unwrap(), "secret", "what is only tried changes nothing");
-}
-
-#[tokio::test]
-async fn tls_that_goes_through_unread_ends_with_the_plan_that_let_it() {
-    let (files, connector) = Files::new();
-    let tls = Tls::open(&files.files).unwrap();
-    let (scripted, address) = Scripted::start().await;
-    let mut desired = with(address, ClientTls::Passthrough);
-    Arc::make_mut(&mut desired.policies[0]).rules = vec![rule(Action::Allow, None, "agents")];
-    let proxied = Proxied::start_with(desired.clone(), Some(address)).await;
-    let server = async { tls.accept(scripted.connection().await).await.unwrap() };
-    let (client, _server) = tokio::join!(secure(&proxied, &connector), server);
-    Arc::make_mut(&mut desired.policies[0]).rules = vec![rule(Action::Deny, None, "agents")];
-    proxied.plan.store(Arc::new(Plan::compile(&desired)));
-    // It breaks off without a farewell, which TLS takes for an error.
-    assert!(client.unwrap().read_to_end(&mut Vec::new()).await.is_err());
-    let lines = proxied.finish().await;
-    let ended = lines.iter().find(|line| line["event"] == "stream_ended");
-    assert_eq!(ended.unwrap()["reason"], "denied", "{lines:?}");
 }
 
 /// Servers of these hosts, all of them behind one address, with this for TLS of their clients.

@@ -1,6 +1,6 @@
 //! What the operator writes: taken over while running, and refused with the place and the reason.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, io::Write, os::unix::fs::symlink, process::Stdio};
 
 use anyhow::{Context, Result};
 use mcpgw_tests::{McpPeer, Node, get, resources, until};
@@ -244,5 +244,42 @@ fn the_gateway_has_a_certificate_as_soon_as_the_settings_name_one_and_none_as_so
             (&json!(!plain), &json!([]))
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_decision_is_explained_from_a_log_on_standard_input() -> Result<()> {
+    let scene = Scene::new(McpPeer::Rmcp)?;
+    let mark = scene.agent.audit_mark();
+    let client = scene.pod.mcp(&scene.server.url());
+    assert_eq!(client.call("delete_everything", json!({}))?.error_code(), Some(-32602));
+    let is_denial = |line: &serde_json::Value| line["decision"] == "deny";
+    let line = scene.agent.audit_after(mark, "the denial", is_denial)?;
+    let id = line["decisionId"].as_str().context("an id")?;
+    let explain = |log: &str| -> Result<std::process::Output> {
+        let mut command = scene.node.mcpgw()?;
+        command.args(["explain", "--decision", id, "--audit", "-"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().context("its input")?.write_all(log.as_bytes())?;
+        Ok(child.wait_with_output()?)
+    };
+    // As a journal has it, with other lines between.
+    let found = explain(&format!("INFO ready\n{line}\nINFO {id}\n"))?;
+    let said = String::from_utf8_lossy(&found.stdout);
+    assert!(said.starts_with("deny (tools/rules#2)\n"), "{said}");
+    assert!(
+        said.contains("The rule, as it is configured now:\n  action: Deny\n"),
+        "{said}"
+    );
+    let missing = explain("INFO ready\n")?;
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(
+        !missing.status.success() && said.contains("in standard input"),
+        "{said}"
+    );
     Ok(())
 }

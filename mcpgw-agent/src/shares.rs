@@ -1,50 +1,93 @@
-//! How much of what there is room for each caller has: none can take all of it.
+//! Room for so many things, of which no owner can take all.
 
 use std::{
+    array,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::mcp::seal::Owner;
 
-/// What each owner has; clones share it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shares(Arc<Mutex<HashMap<Owner, usize>>>);
+/// Parts of the table that are locked by themselves: calls of different owners are not to wait for each other.
+const SHARDS: usize = 64;
+
+/// The room, and how much of it each owner has; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares(Arc<Room>);
+
+#[derive(Debug)]
+struct Room {
+    taken: AtomicUsize,
+    most: usize,
+    most_of_owner: usize,
+    owners: [Mutex<HashMap<Owner, usize>>; SHARDS],
+}
 
 impl Shares {
-    /// One more for this owner, until it is dropped; `None` where it has `most` already.
-    pub(crate) fn take(&self, owner: Owner, most: usize) -> Option<Share> {
-        let mut taken = self.lock();
-        let count = taken.entry(owner).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Share {
-            shares: self.clone(),
-            owner,
-        })
+    /// Room for `most` in all, and for `most_of_owner` of each owner.
+    pub(crate) fn new(most: usize, most_of_owner: usize) -> Self {
+        Self(Arc::new(Room {
+            taken: AtomicUsize::new(0),
+            most,
+            most_of_owner,
+            owners: array::from_fn(|_| Mutex::default()),
+        }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One more for this owner, until it is dropped; `None` where there is no room for it. What has no owner counts
+    /// only among all.
+    pub(crate) fn take(&self, owner: Option<Owner>) -> Option<Share> {
+        let Room { taken, most, .. } = &*self.0;
+        let one_more = |taken: usize| (taken < *most).then_some(taken + 1);
+        taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
+        // From here on it is given back, whatever comes of the owner's part.
+        let mut share = Share {
+            room: Arc::clone(&self.0),
+            owner: None,
+        };
+        if let Some(owner) = owner {
+            let mut owners = self.0.owners(owner);
+            let count = owners.entry(owner).or_default();
+            if *count >= self.0.most_of_owner {
+                drop(owners);
+                return None;
+            }
+            *count += 1;
+            share.owner = Some(owner);
+        }
+        Some(share)
     }
 }
 
-/// One of what an owner has.
+impl Room {
+    fn owners(&self, owner: Owner) -> MutexGuard<'_, HashMap<Owner, usize>> {
+        self.owners[owner.shard(SHARDS)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of the things that there is room for.
 #[derive(Debug)]
 pub(crate) struct Share {
-    shares: Shares,
-    owner: Owner,
+    room: Arc<Room>,
+    owner: Option<Owner>,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut taken = self.shares.lock();
-        if let Some(count) = taken.get_mut(&self.owner) {
+        self.room.taken.fetch_sub(1, Ordering::Relaxed);
+        let Some(owner) = self.owner else { return };
+        let mut owners = self.room.owners(owner);
+        if let Some(count) = owners.get_mut(&owner) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.owner);
+                owners.remove(&owner);
             }
         }
     }
@@ -56,14 +99,27 @@ mod tests {
 
     #[test]
     fn no_owner_has_more_than_its_share_and_what_it_gives_back_it_can_have_again() {
-        let shares = Shares::default();
-        let (mine, others) = (Owner::of("a"), Owner::of("b"));
-        let mut taken: Vec<Share> = (0..3).map(|_| shares.take(mine, 3).unwrap()).collect();
-        assert!(shares.take(mine, 3).is_none());
-        assert!(shares.take(others, 3).is_some());
+        let shares = Shares::new(100, 3);
+        let (mine, others) = (Some(Owner::of("a")), Some(Owner::of("b")));
+        let mut taken: Vec<Share> = (0..3).map(|_| shares.take(mine).unwrap()).collect();
+        assert!(shares.take(mine).is_none());
+        assert!(shares.take(others).is_some());
         taken.pop();
-        assert!(shares.take(mine, 3).is_some());
+        assert!(shares.take(mine).is_some());
         drop(taken);
-        assert!(shares.lock().is_empty());
+        assert_eq!(shares.0.taken.load(Ordering::Relaxed), 0);
+        assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn one_owner_leaves_room_for_others_and_all_together_have_an_end() {
+        let shares = Shares::new(10, 4);
+        let mine: Vec<Share> = std::iter::from_fn(|| shares.take(Some(Owner::of("a")))).collect();
+        assert_eq!(mine.len(), 4);
+        let other = |number: usize| shares.take(number.is_multiple_of(2).then(|| Owner::of(&number.to_string())));
+        let others: Vec<Share> = (0..).map_while(other).collect();
+        assert_eq!(mine.len() + others.len(), 10);
+        drop(mine);
+        assert!(shares.take(Some(Owner::of("a"))).is_some());
     }
 }

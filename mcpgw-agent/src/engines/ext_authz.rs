@@ -11,8 +11,13 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use tokio::{runtime::Handle, time::timeout};
 use tonic::{Code, transport::Channel};
 
-use super::{EngineError, EngineStatus, channel::channel, health::Health, limits::MAX_ANSWER_BYTES, waiting::Waiting};
-use crate::{mcp::seal::Owner, resources::ExtAuthz};
+use super::{
+    EngineError, EngineStatus,
+    channel::channel,
+    health::Health,
+    limits::{MAX_ANSWER_BYTES, MAX_WAITING, MAX_WAITING_PER_WORKLOAD},
+};
+use crate::{mcp::seal::Owner, resources::ExtAuthz, shares::Shares};
 
 const NAME: &str = "extAuthz";
 
@@ -21,7 +26,7 @@ const NAME: &str = "extAuthz";
 pub struct PolicyEngine {
     wanted: Arc<ExtAuthz>,
     client: Result<AuthorizationClient<Channel>, EngineError>,
-    waiting: Waiting,
+    waiting: Shares,
     health: Health,
 }
 
@@ -31,7 +36,7 @@ impl PolicyEngine {
         Self {
             client: client.map(|channel| AuthorizationClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)),
             wanted,
-            waiting: Waiting::default(),
+            waiting: Shares::new(MAX_WAITING, MAX_WAITING_PER_WORKLOAD),
             health: Health::default(),
         }
     }
@@ -50,7 +55,7 @@ impl PolicyEngine {
     /// # Errors
     /// There is no answer to go by.
     pub async fn allows(&self, workload: Owner, request: CheckRequest) -> Result<bool, EngineError> {
-        let allowed = match self.waiting.begin(workload) {
+        let allowed = match self.waiting.take(Some(workload)) {
             Some(_place) => self.ask(request).await,
             None => Err(EngineError::Busy),
         };

@@ -5,7 +5,6 @@
 //! rate_limit  counts calls for the whole cluster
 //! ext_authz   decides about what the rules allow
 //! check       what that is told about a request
-//! waiting     how many calls wait for one
 //! health      how one does
 //! error       why there is no answer
 //! limits      every bound, by name
@@ -18,7 +17,6 @@ mod ext_authz;
 mod health;
 pub mod limits;
 mod rate_limit;
-mod waiting;
 
 use std::sync::Arc;
 

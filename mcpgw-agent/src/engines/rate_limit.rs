@@ -25,13 +25,13 @@ use super::{
     EngineError, EngineStatus,
     channel::channel,
     health::Health,
-    limits::{MAX_ANSWER_BYTES, MAX_BESIDE, RETRY_AFTER},
-    waiting::Waiting,
+    limits::{MAX_ANSWER_BYTES, MAX_BESIDE, MAX_WAITING, MAX_WAITING_PER_WORKLOAD, RETRY_AFTER},
 };
 use crate::{
     mcp::seal::Owner,
     policy::limits::{Budget, Descriptor},
     resources::{RateLimitService, Unit},
+    shares::Shares,
 };
 
 const NAME: &str = "rateLimitService";
@@ -51,7 +51,7 @@ pub struct RateLimits {
     wanted: Arc<RateLimitService>,
     runtime: Handle,
     client: Result<RateLimitServiceClient<Channel>, EngineError>,
-    waiting: Waiting,
+    waiting: Shares,
     beside: Arc<Semaphore>,
     health: Health,
 }
@@ -64,7 +64,7 @@ impl RateLimits {
                 .map(|channel| RateLimitServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)),
             wanted,
             runtime: runtime.clone(),
-            waiting: Waiting::default(),
+            waiting: Shares::new(MAX_WAITING, MAX_WAITING_PER_WORKLOAD),
             beside: Arc::new(Semaphore::new(MAX_BESIDE)),
             health: Health::default(),
         }
@@ -90,7 +90,7 @@ impl RateLimits {
         workload: Owner,
         questions: &[Question],
     ) -> Result<Option<(usize, Duration)>, EngineError> {
-        let spent = match self.waiting.begin(workload) {
+        let spent = match self.waiting.take(Some(workload)) {
             Some(_place) => self.ask(questions).await,
             None => Err(EngineError::Busy),
         };

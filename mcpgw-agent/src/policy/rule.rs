@@ -95,8 +95,11 @@ impl Rule {
         let about = (self.methods.is_empty() || named(&self.methods, ask.method))
             && self.names(ask.kind).is_none_or(|patterns| named(patterns, ask.name))
             && self.fits(&ask.annotations);
+        if !about {
+            return Considered::Other;
+        }
         let told = self.comes_from(ask.caller);
-        if !about || told == Told::No {
+        if told == Told::No {
             return Considered::Other;
         }
         let matches = || match told {

@@ -155,8 +155,9 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         // Here, and not where the line is written: that would keep the bodies of all calls that wait there.
         arguments_hash: asked
             .arguments
+            .filter(|_| asked.on_record)
             .map(|arguments| shared.gateway.sealer.fingerprint(arguments.get().as_bytes())),
-        payload: payload(asked),
+        payload: asked.on_record.then(|| payload(asked)).flatten(),
     });
     if !asked.on_record {
         record.off_record();

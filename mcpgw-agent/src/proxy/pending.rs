@@ -6,6 +6,7 @@
 //! a client says of calls that are not there is remembered, and no workload's calls crowd out those of others.
 
 use std::{
+    array,
     borrow::Cow,
     collections::HashMap,
     mem,
@@ -21,7 +22,6 @@ use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     limits::{CANCELLED_TIME, MAX_EVENT_BYTES, MAX_PENDING, MAX_PENDING_ID, MAX_PENDING_PER_WORKLOAD, PENDING_TIME},
@@ -41,21 +41,25 @@ use crate::{
 /// Tells streams apart: the nonce of a session.
 pub(super) type StreamKey = Nonce;
 
+/// Parts of the table that are locked by themselves.
+const SHARDS: usize = 64;
+
+type Streams = HashMap<StreamKey, Stream>;
+
 /// The calls of sessions that go on.
 pub(super) struct Pending {
-    streams: Mutex<HashMap<StreamKey, Stream>>,
+    /// Sessions are not to wait for each other.
+    shards: [Mutex<Streams>; SHARDS],
     next: AtomicU64,
     shares: Shares,
-    room: Arc<Semaphore>,
 }
 
 impl Default for Pending {
     fn default() -> Self {
         Self {
-            streams: Mutex::default(),
+            shards: array::from_fn(|_| Mutex::default()),
             next: AtomicU64::default(),
-            shares: Shares::default(),
-            room: Arc::new(Semaphore::new(MAX_PENDING)),
+            shares: Shares::new(MAX_PENDING, MAX_PENDING_PER_WORKLOAD),
         }
     }
 }
@@ -77,7 +81,7 @@ struct Entry {
     /// Its answer, and the length of that in bytes: where it came by before the call waited for it.
     heard: Option<(Answer, u64)>,
     waits: Option<Waits>,
-    _room: (Share, OwnedSemaphorePermit),
+    _share: Share,
 }
 
 /// The record of a call that waits for its answer on this stream.
@@ -91,8 +95,7 @@ impl Pending {
     /// Notes that a call of this session begins; `workload` is whose share it takes. `None` where that workload, or
     /// all together, have as many calls as they may: then the call is not to be made.
     pub(super) fn begin(self: &Arc<Self>, workload: Owner, key: StreamKey, id: &RawValue) -> Option<PendingCall> {
-        let share = self.shares.take(workload, MAX_PENDING_PER_WORKLOAD)?;
-        let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        let share = self.shares.take(Some(workload))?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id: Box<str> = named(id.get()).into();
         let entry = Entry {
@@ -100,9 +103,9 @@ impl Pending {
             cancelled: false,
             heard: None,
             waits: None,
-            _room: (share, room),
+            _share: share,
         };
-        let mut streams = self.lock();
+        let mut streams = self.lock(&key);
         let stream = streams.entry(key).or_default();
         stream.calls.entry(id.clone()).or_default().push(entry);
         drop(streams);
@@ -117,13 +120,13 @@ impl Pending {
 
     /// Whether calls wait for this stream.
     fn has(&self, key: &StreamKey) -> bool {
-        self.lock().get(key).is_some_and(|stream| stream.waiting > 0)
+        self.lock(key).get(key).is_some_and(|stream| stream.waiting > 0)
     }
 
     /// Its client takes a call of this session back. Servers may answer all the same, so that a call that waits goes
     /// on doing so, if not for as long; it ends with that where it ends without an answer.
     pub(super) fn cancel(&self, key: StreamKey, id: &str) {
-        let mut streams = self.lock();
+        let mut streams = self.lock(&key);
         let calls = streams
             .get_mut(&key)
             .and_then(|stream| stream.calls.get_mut(&*named(id)));
@@ -138,7 +141,9 @@ impl Pending {
 
     /// Ends the records of a stream that is over for good: their calls got no answer.
     pub(super) fn abandon(&self, key: &StreamKey) {
-        let Some(stream) = self.lock().remove(key) else { return };
+        let Some(stream) = self.lock(key).remove(key) else {
+            return;
+        };
         for waits in stream.calls.into_values().flatten().filter_map(|call| call.waits) {
             let mut record = waits.record;
             record.outcome(Outcome::Cancelled, None);
@@ -154,15 +159,17 @@ impl Pending {
     pub(super) fn forget(&self, now: Instant) {
         let is_over = |call: &mut Entry| call.waits.as_ref().is_some_and(|waits| waits.until < now);
         let mut forgotten: Vec<Entry> = Vec::new();
-        self.lock().retain(|_, stream| {
-            let before = forgotten.len();
-            stream.calls.retain(|_, calls| {
-                forgotten.extend(calls.extract_if(.., is_over));
-                !calls.is_empty()
+        for shard in &self.shards {
+            locked(shard).retain(|_, stream| {
+                let before = forgotten.len();
+                stream.calls.retain(|_, calls| {
+                    forgotten.extend(calls.extract_if(.., is_over));
+                    !calls.is_empty()
+                });
+                stream.waiting -= forgotten.len() - before;
+                !stream.calls.is_empty()
             });
-            stream.waiting -= forgotten.len() - before;
-            !stream.calls.is_empty()
-        });
+        }
         // Their records are written where nobody waits for the lock.
         drop(forgotten);
     }
@@ -174,14 +181,14 @@ impl Pending {
         };
         let name = named(id.get());
         let is_asked = |stream: &Stream| stream.calls.contains_key(&*name);
-        if !self.lock().get(key).is_some_and(is_asked) {
+        if !self.lock(key).get(key).is_some_and(is_asked) {
             return;
         }
         let mut observer = AnswerObserver::of_json(Some(id));
         observer.feed(message);
         let heard = (observer.finish(), message.len() as u64);
         let call = {
-            let mut streams = self.lock();
+            let mut streams = self.lock(key);
             let Some(calls) = streams.get_mut(key).and_then(|stream| stream.calls.get_mut(&*name)) else {
                 return;
             };
@@ -200,13 +207,17 @@ impl Pending {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamKey, Stream>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, key: &StreamKey) -> MutexGuard<'_, Streams> {
+        locked(&self.shards[key.shard(SHARDS)])
     }
 }
 
+fn locked(shard: &Mutex<Streams>) -> MutexGuard<'_, Streams> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Takes a call out.
-fn remove(streams: &mut HashMap<StreamKey, Stream>, key: &StreamKey, id: &str, number: u64) -> Option<Entry> {
+fn remove(streams: &mut Streams, key: &StreamKey, id: &str, number: u64) -> Option<Entry> {
     let stream = streams.get_mut(key)?;
     let calls = stream.calls.get_mut(id)?;
     let at = calls.iter().position(|call| call.number == number)?;
@@ -248,7 +259,7 @@ pub(super) struct PendingCall {
 impl PendingCall {
     /// Whether its client has taken it back.
     pub(super) fn was_cancelled(&self) -> bool {
-        let streams = self.pending.lock();
+        let streams = self.pending.lock(&self.key);
         let calls = streams.get(&self.key).and_then(|stream| stream.calls.get(&self.id));
         let call = calls.into_iter().flatten().find(|call| call.number == self.number);
         call.is_some_and(|call| call.cancelled)
@@ -260,7 +271,7 @@ impl PendingCall {
         self.waits = true;
         let now = Instant::now();
         let heard = {
-            let mut streams = self.pending.lock();
+            let mut streams = self.pending.lock(&self.key);
             let stream = streams.get_mut(&self.key);
             let found = stream.and_then(|stream| {
                 let calls = stream.calls.get_mut(&self.id)?;
@@ -297,7 +308,7 @@ impl PendingCall {
 impl Drop for PendingCall {
     fn drop(&mut self) {
         if !mem::replace(&mut self.waits, true) {
-            let mut streams = self.pending.lock();
+            let mut streams = self.pending.lock(&self.key);
             let call = remove(&mut streams, &self.key, &self.id, self.number);
             drop(streams);
             drop(call);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -47,7 +47,6 @@ pub struct SessionOwner(pub Owner);
 /// The open sessions of one server.
 pub(super) struct Sessions {
     open: Mutex<HashMap<Box<str>, Arc<Session>>>,
-    room: Arc<Semaphore>,
     shares: Shares,
 }
 
@@ -55,8 +54,7 @@ impl Default for Sessions {
     fn default() -> Self {
         Self {
             open: Mutex::default(),
-            room: Arc::new(Semaphore::new(MAX_HTTP_SSE_SESSIONS)),
-            shares: Shares::default(),
+            shares: Shares::new(MAX_HTTP_SSE_SESSIONS, MAX_HTTP_SSE_SESSIONS_PER_OWNER),
         }
     }
 }
@@ -69,9 +67,7 @@ struct Session {
     target: PathAndQuery,
     calls: Arc<Mutex<Calls>>,
     used: Mutex<Instant>,
-    _room: OwnedSemaphorePermit,
-    /// Of whoever it is.
-    _share: Option<Share>,
+    _share: Share,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -123,16 +119,14 @@ impl Sessions {
                 let posted = Posted {
                     headers: head.headers,
                     behalf: head.extensions.get().cloned(),
-                    owner: head.extensions.get().copied(),
                     body: &body,
                     message,
                 };
                 match session.flatten() {
                     Some(session) => session.post(upstream, posted).await,
                     None if posted.message.method.as_deref() == Some("initialize") => {
-                        let session = self
-                            .open(upstream, endpoint, posted.behalf.clone(), posted.owner)
-                            .await?;
+                        let owner = head.extensions.get().copied();
+                        let session = self.open(upstream, endpoint, posted.behalf.clone(), owner).await?;
                         let mut answer = session.post(upstream, posted).await?;
                         let id = HeaderValue::from_str(&session.id).map_err(http::Error::from)?;
                         answer.headers_mut().insert(MCP_SESSION_ID, id);
@@ -158,15 +152,8 @@ impl Sessions {
         behalf: Option<Behalf>,
         owner: Option<SessionOwner>,
     ) -> Result<Arc<Session>, UpstreamError> {
-        let share = match owner {
-            None => None,
-            Some(SessionOwner(owner)) => {
-                let share = self.shares.take(owner, MAX_HTTP_SSE_SESSIONS_PER_OWNER);
-                Some(share.ok_or(UpstreamError::Busy)?)
-            }
-        };
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        let room = room.map_err(|_| UpstreamError::Busy)?;
+        let owner = owner.map(|SessionOwner(owner)| owner);
+        let share = self.shares.take(owner).ok_or(UpstreamError::Busy)?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = upstream.server().path.parse().unwrap_or_default();
         let accept = HeaderValue::from_static("text/event-stream");
@@ -201,7 +188,6 @@ impl Sessions {
             target: target.map_err(|_| UpstreamError::NoEndpoint)?,
             calls,
             used: Mutex::new(Instant::now()),
-            _room: room,
             _share: share,
             _reader: reader,
         });
@@ -234,8 +220,6 @@ fn forget(sessions: &Weak<Sessions>, id: &str) {
 struct Posted<'a> {
     headers: HeaderMap,
     behalf: Option<Behalf>,
-    /// Whose a session is that it opens.
-    owner: Option<SessionOwner>,
     body: &'a Bytes,
     message: Peek<'a>,
 }
@@ -246,7 +230,6 @@ impl Session {
         let Posted {
             mut headers,
             behalf,
-            owner: _,
             body,
             message,
         } = posted;

@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use super::{peers::Peer, scene::Scene};
 
+/// Connections of a load, each with one request at a time.
+const CONNECTIONS: &str = "16";
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
@@ -119,13 +122,6 @@ impl Case {
             Self::Args64k => "args64k",
         }
     }
-
-    fn connections(self) -> &'static str {
-        match self {
-            Self::Args64k => "8",
-            _ => "16",
-        }
-    }
 }
 
 /// What the load generator prints.
@@ -175,7 +171,7 @@ impl Scene {
         command.args(["load", "--to", &to.to_string(), "--case", case.load(), "--tool", tool]);
         command.args([
             "--connections",
-            case.connections(),
+            CONNECTIONS,
             "--milliseconds",
             &milliseconds.to_string(),
         ]);

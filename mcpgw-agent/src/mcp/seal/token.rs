@@ -13,13 +13,19 @@ use super::{Purpose, SealError, Sealer, Unsealed};
 pub struct Owner([u8; 16]);
 
 impl Owner {
-    /// Of the caller whose sessions belong to `owner`, in the words of
-    /// [`Caller::session_owner`](crate::identity::Caller::session_owner).
+    /// Of whom [`Caller::session_owner`](crate::identity::Caller::session_owner) or
+    /// [`Caller::share_owner`](crate::identity::Caller::share_owner) names.
     pub fn of(owner: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, owner.as_bytes());
         let mut short = [0; 16];
         short.copy_from_slice(&digest.as_ref()[..16]);
         Self(short)
+    }
+
+    /// Which of `count` shards it belongs to.
+    pub fn shard(&self, count: usize) -> usize {
+        let [first, second, ..] = self.0;
+        usize::from(u16::from_le_bytes([first, second])) % count
     }
 }
 

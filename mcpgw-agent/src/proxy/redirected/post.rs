@@ -295,11 +295,6 @@ impl Dialled<'_> {
         drop(share);
         let read = match method {
             Method::Initialize => self.seal(&envelope, &mut response).await?,
-            // Of notifications, as the stream of a GET: it has no end of its own.
-            Method::Listen => {
-                response = response.map(UpstreamBody::without_call_deadline);
-                VecDeque::new()
-            }
             _ => VecDeque::new(),
         };
         if method == Method::Listen && self.server.wanted.transport == Transport::StreamableHttp {

@@ -31,6 +31,19 @@ async fn exchanging(world: &World, own: &[&str]) -> (Arc<Server>, SessionServer,
     (Arc::new(wanted), server, issuer)
 }
 
+/// A gateway that knows what this server offers, and wants a token of its callers.
+async fn gateway(world: &World, wanted: Arc<Server>) -> Proxied {
+    let desired = Desired {
+        generation: 1,
+        settings: world.settings(Authentication::Token),
+        servers: vec![wanted],
+        ..Desired::default()
+    };
+    let proxied = Proxied::start_with(desired, Some(GATEWAY.parse().unwrap())).await;
+    proxied.knows(1).await;
+    proxied
+}
+
 #[tokio::test]
 async fn a_direct_dial_of_a_server_that_exchanges_tokens_needs_one_and_the_server_sees_another() {
     let world = World::new();
@@ -61,14 +74,7 @@ async fn a_direct_dial_of_a_server_that_exchanges_tokens_needs_one_and_the_serve
 async fn at_the_gateway_each_subject_speaks_to_such_a_server_with_its_own_token() {
     let world = World::new();
     let (wanted, server, issuer) = exchanging(&world, &["for-us", "for-alice", "for-bob"]).await;
-    let desired = Desired {
-        generation: 1,
-        settings: world.settings(Authentication::Token),
-        servers: vec![wanted],
-        ..Desired::default()
-    };
-    let proxied = Proxied::start_with(desired, Some(GATEWAY.parse().unwrap())).await;
-    proxied.knows(1).await;
+    let proxied = gateway(&world, wanted).await;
     // What it offers is asked with a token of our own.
     assert!(
         server.credentials().iter().all(|shown| shown == "Bearer for-us"),
@@ -101,14 +107,7 @@ async fn each_user_sees_and_calls_only_what_such_a_server_offers_to_that_user() 
     server.set_own_tools("Bearer for-alice", &[tool("both"), tool("hers")].join(","));
     server.set_own_tools("Bearer for-bob", &[tool("both"), tool("his")].join(","));
     let of = wanted.name.clone();
-    let desired = Desired {
-        generation: 1,
-        settings: world.settings(Authentication::Token),
-        servers: vec![wanted],
-        ..Desired::default()
-    };
-    let proxied = Proxied::start_with(desired, Some(GATEWAY.parse().unwrap())).await;
-    proxied.knows(1).await;
+    let proxied = gateway(&world, wanted).await;
     let (alice, bob) = (world.user("alice"), world.user("bob"));
     for _ in 0..2 {
         assert_eq!(tools(&list(&proxied, &alice).await), ["calc_both", "calc_hers"]);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Proxied, gateway, post,
+    Answer, Proxied, gateway, post, post_modern,
     session_server::{Offers, SessionServer},
     streams::{get, rest, send, session, store},
 };
@@ -145,12 +145,8 @@ async fn for_clients_that_cannot_resume_a_stream_it_is_done_here() {
     );
     assert!(ids(&streamed).is_empty(), "{streamed}");
     // Of the modern era.
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: a_add\r\n";
-    let modern = gateway::request("tools/call", json!({"_meta": meta, "name": "a_add", "arguments": {}}));
-    let answer = rest(send(&proxied, post(&format!("{headers}{BOTH}"), &modern.to_string())).await).await;
+    let modern = post_modern(BOTH, "tools/call", json!({"name": "a_add", "arguments": {}}));
+    let answer = rest(send(&proxied, modern).await).await;
     assert!(
         answer.contains("add of own-") && answer.contains("resultType"),
         "{answer}"

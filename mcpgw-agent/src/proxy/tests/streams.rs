@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Proxied, gateway, name, post, read_until,
+    Proxied, gateway, name, post_modern, read_until,
     session_server::{Offers, SessionServer},
     tokens::World,
     upstreams::Scripted,
@@ -25,6 +25,12 @@ const END: &str = "\r\n0\r\n\r\n";
 
 pub(super) fn get(headers: &str) -> String {
     format!("GET /mcp HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nConnection: close\r\n{headers}\r\n")
+}
+
+/// A modern client's request to hear of these resources.
+pub(super) fn listen(uris: &[impl serde::Serialize]) -> String {
+    let wanted = json!({"notifications": {"resourceSubscriptions": uris}});
+    post_modern("", "subscriptions/listen", wanted)
 }
 
 pub(super) async fn send(proxied: &Proxied, request: impl AsRef<[u8]>) -> TcpStream {
@@ -133,18 +139,7 @@ async fn an_open_stream_tells_no_more_of_a_resource_than_a_new_plan_allows() {
 async fn a_modern_client_is_told_that_what_it_listens_to_is_over() {
     let (scripted, address) = Scripted::start().await;
     let proxied = Proxied::start_with(plain(address, 1), Some(address)).await;
-    let listen = json!({
-        "jsonrpc": "2.0", "id": "l1", "method": "subscriptions/listen",
-        "params": {
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-            "notifications": {"resourceSubscriptions": ["secret://1"]},
-        },
-    });
-    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
-    let mut client = send(&proxied, post(headers, &listen.to_string())).await;
+    let mut client = send(&proxied, listen(&["secret://1"])).await;
     let mut server = scripted.connection().await;
     read_until(&mut server, "secret://1").await;
     let first = format!("{STREAM}{}", updated("secret://1"));
@@ -152,7 +147,7 @@ async fn a_modern_client_is_told_that_what_it_listens_to_is_over() {
     read_until(&mut client, "secret://1").await;
     store(&proxied, &without(address, "secret*"));
     let said = rest(client).await;
-    let result = r#"{"jsonrpc":"2.0","id":"l1","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l1"}}}"#;
+    let result = r#"{"jsonrpc":"2.0","id":"m1","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"m1"}}}"#;
     assert!(
         said.contains(&format!("data: {result}\n\n")) && said.ends_with(END),
         "{said}"
@@ -253,18 +248,7 @@ async fn a_subscription_at_the_gateway_ends_when_its_server_is_no_longer_shown_t
     let server = SessionServer::offering(offers("a://1", updated("a://1"))).await;
     let desired = gateway::desired(&[server.address]);
     let proxied = gateway::start(desired.clone()).await;
-    let listen = gateway::request(
-        "subscriptions/listen",
-        json!({
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-            "notifications": {"resourceSubscriptions": ["a://1"]},
-        }),
-    );
-    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
-    let mut client = send(&proxied, post(headers, &listen.to_string())).await;
+    let mut client = send(&proxied, listen(&["a://1"])).await;
     let heard = read_until(&mut client, "resources/updated").await;
     assert!(heard.contains("subscriptions/acknowledged"), "{heard}");
     let mut hidden = Desired {
@@ -321,18 +305,7 @@ async fn one_request_that_listens_to_very_much_has_few_lines_in_the_log_and_one_
     };
     let server = SessionServer::offering(offers).await;
     let proxied = gateway::start(gateway::desired(&[server.address])).await;
-    let listen = gateway::request(
-        "subscriptions/listen",
-        json!({
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-            "notifications": {"resourceSubscriptions": uris},
-        }),
-    );
-    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
-    let mut client = send(&proxied, post(headers, &listen.to_string())).await;
+    let mut client = send(&proxied, listen(&uris)).await;
     read_until(&mut client, "subscriptions/acknowledged").await;
     drop(client);
     let lines = proxied.finish().await;

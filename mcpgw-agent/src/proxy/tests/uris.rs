@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     gateway, read_until,
     session_server::{Offers, SessionServer},
-    streams::{get, send, session, updated},
+    streams::{get, listen, send, session, updated},
 };
 
 /// What the younger server's URIs begin with.
@@ -137,18 +137,7 @@ async fn a_modern_client_listens_to_the_younger_servers_resource_by_its_uri_at_t
     );
     let proxied = gateway::start(gateway::desired(&[a.address, b.address])).await;
     let other = format!("{OTHER}demo://1");
-    let listen = gateway::request(
-        "subscriptions/listen",
-        json!({
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-            "notifications": {"resourceSubscriptions": [&other]},
-        }),
-    );
-    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
-    let mut stream = send(&proxied, super::post(headers, &listen.to_string())).await;
+    let mut stream = send(&proxied, listen(&[&other])).await;
     let heard = read_until(&mut stream, &format!(r#""uri":"{other}""#)).await;
     assert!(
         heard.contains(&format!(r#"{{"resourceSubscriptions":["{other}"]}}"#)),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{BAD_CONFIGURATION, print, table::Table, terminal};
+use super::{print, refuse, table::Table};
 use crate::{
     resources::{
         Action, Authentication, Capture, Desired, Enforcement, Expose, Gateway, Policy, Server, Transport,
@@ -34,12 +34,7 @@ impl Check {
                 print(&render(&desired))?;
                 Ok(ExitCode::SUCCESS)
             }
-            Err(errors) => {
-                for line in errors.lines() {
-                    eprintln!("{}", terminal::visible(&line));
-                }
-                Ok(ExitCode::from(BAD_CONFIGURATION))
-            }
+            Err(errors) => Ok(refuse(&errors)),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! agent      the running agent: how its parts are wired, how it stops
 //! check      mcpgw check
 //! status     mcpgw status; `render` makes the text, `table` aligns it
+//! terminal   text that others chose, on a terminal
 //! explain    mcpgw explain
 //! keys       mcpgw keys
 //! pins       mcpgw pins
@@ -36,6 +37,8 @@ use std::{
 };
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::source::LoadErrors;
 
 /// Wrong usage or a bad configuration; clap exits with it too.
 const BAD_CONFIGURATION: u8 = 2;
@@ -104,6 +107,14 @@ fn describe(error: &anyhow::Error) -> String {
             false if text.contains(&cause) => text,
             false => format!("{text}: {cause}"),
         })
+}
+
+/// Tells what is wrong with the configuration, a line each. Gives the exit code for it.
+fn refuse(errors: &LoadErrors) -> ExitCode {
+    for line in errors.lines() {
+        eprintln!("{}", terminal::visible(&line));
+    }
+    ExitCode::from(BAD_CONFIGURATION)
 }
 
 /// Prints to standard output. Who reads may stop reading (`| head`): that is no failure of ours.

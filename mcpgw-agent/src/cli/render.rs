@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::table::Table;
+use super::{table::Table, terminal::on_one_line};
 use crate::{
     admin::{CatalogStatus, ServerStatus, Status},
     datapath::status::{DatapathStatus, State, WorkloadStatus},
@@ -218,7 +218,7 @@ fn unapproved(pins: &[PinCount]) -> String {
     }
     for count in pins {
         if let Some(trouble) = &count.trouble {
-            let _ = writeln!(text, "{}: no tool is approved: {trouble}", count.server);
+            line(&mut text, &format!("{}: no tool is approved: {trouble}", count.server));
         }
     }
     text
@@ -236,10 +236,10 @@ fn troubles(offers: &[Offers]) -> String {
     } in offers
     {
         if let Some((reason, seconds)) = reason {
-            let _ = writeln!(text, "{server} is {state} since {seconds} s: {reason}");
+            line(&mut text, &format!("{server} is {state} since {seconds} s: {reason}"));
         }
         for problem in problems {
-            let _ = writeln!(text, "{server}: {problem}");
+            line(&mut text, &format!("{server}: {problem}"));
         }
     }
     text
@@ -250,7 +250,7 @@ fn unreached(servers: &[ServerStatus]) -> String {
     let mut text = String::new();
     for server in servers {
         for problem in &server.problems {
-            let _ = writeln!(text, "{}: {problem}", server.name);
+            line(&mut text, &format!("{}: {problem}", server.name));
         }
     }
     text
@@ -374,8 +374,9 @@ fn section(out: &mut String, table: &Table, when_empty: &str) {
     let _ = write!(out, "\n{text}");
 }
 
+/// One line, whatever servers, issuers and engines had to say in it.
 fn line(out: &mut String, text: &str) {
-    let _ = writeln!(out, "{text}");
+    let _ = writeln!(out, "{}", on_one_line(text));
 }
 
 /// A time of that many seconds, to a reader's precision.

@@ -7,11 +7,10 @@ use clap::Args;
 use tokio::runtime;
 
 use super::{
-    BAD_CONFIGURATION,
     agent::Agent,
     log,
     options::{BpfLog, NodeArgs},
-    terminal,
+    refuse,
 };
 use crate::{
     datapath::NodeOptions,
@@ -112,14 +111,12 @@ impl Run {
         let initial = match FileSource::load(&self.config) {
             Ok(initial) => initial,
             Err(errors) => {
-                for line in errors.lines() {
-                    eprintln!("{}", terminal::visible(&line));
-                }
+                let code = refuse(&errors);
                 eprintln!(
                     "mcpgw: the configuration in {} is refused; nothing was started",
                     self.config.display()
                 );
-                return Ok(ExitCode::from(BAD_CONFIGURATION));
+                return Ok(code);
             }
         };
         let (audit_export, traces) = (ExportSettings::of_logs()?, ExportSettings::of_traces()?);

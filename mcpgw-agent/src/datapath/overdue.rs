@@ -2,8 +2,6 @@
 //! thread of its own and a time; what is late goes on by itself, and no more of it is begun meanwhile.
 
 use std::{
-    collections::HashSet,
-    hash::Hash,
     io,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -14,15 +12,15 @@ use std::{
 };
 
 /// Those whose work is late: each has one thread at most that nobody waits for.
-pub struct Overdue<K: 'static>(Mutex<Option<HashSet<K>>>);
+pub struct Overdue<K: 'static>(Mutex<Vec<K>>);
 
-impl<K: Copy + Eq + Hash + Send> Overdue<K> {
+impl<K: Copy + Eq + Send> Overdue<K> {
     /// Nobody's is.
     pub const fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(Vec::new()))
     }
 
-    fn late(&self) -> MutexGuard<'_, Option<HashSet<K>>> {
+    fn late(&self) -> MutexGuard<'_, Vec<K>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,13 +36,14 @@ impl<K: Copy + Eq + Hash + Send> Overdue<K> {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("not done within {limit:?}"));
-        if self.late().as_ref().is_some_and(|late| late.contains(&key)) {
+        if self.late().contains(&key) {
             return Err(timed_out());
         }
         let (done, result) = sync_channel(1);
         thread::Builder::new().spawn(move || {
-            // Also when it panics.
+            // Also when it panics. `done` is dropped before: who finds it empty writes down a key that is taken away yet.
             let _ended = Ended(self, key);
+            let done = done;
             // Where nobody waits any more, what it has opened is closed.
             let _ = done.send(work());
         })?;
@@ -58,7 +57,7 @@ impl<K: Copy + Eq + Hash + Send> Overdue<K> {
                     Ok(result) => Ok(result),
                     Err(std::sync::mpsc::TryRecvError::Disconnected) => Err(io::Error::other("the thread panicked")),
                     Err(std::sync::mpsc::TryRecvError::Empty) => {
-                        late.get_or_insert_default().insert(key);
+                        late.push(key);
                         Err(timed_out())
                     }
                 }
@@ -67,13 +66,11 @@ impl<K: Copy + Eq + Hash + Send> Overdue<K> {
     }
 }
 
-struct Ended<K: Copy + Eq + Hash + Send + 'static>(&'static Overdue<K>, K);
+struct Ended<K: Copy + Eq + Send + 'static>(&'static Overdue<K>, K);
 
-impl<K: Copy + Eq + Hash + Send> Drop for Ended<K> {
+impl<K: Copy + Eq + Send> Drop for Ended<K> {
     fn drop(&mut self) {
-        if let Some(late) = self.0.late().as_mut() {
-            late.remove(&self.1);
-        }
+        self.0.late().retain(|late| *late != self.1);
     }
 }
 
@@ -94,7 +91,7 @@ mod tests {
         assert_eq!(again.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(LATE.run(2, Duration::MAX, || 7).unwrap(), 7, "others go on");
         drop(release);
-        while LATE.late().as_ref().is_some_and(|late| !late.is_empty()) {
+        while !LATE.late().is_empty() {
             thread::yield_now();
         }
         assert_eq!(LATE.run(1, Duration::MAX, || 8).unwrap(), 8);

@@ -87,15 +87,10 @@ impl Caller {
     /// subject: of the users that one workload speaks for, each has sessions of its own. A token that is renewed
     /// changes nothing.
     pub fn session_owner(&self) -> String {
-        let token = self.token.as_ref().map(|token| token.principal());
-        match (&self.workload, token) {
-            (Some(workload), None) => format!("{} {}", workload.principal(), workload.workload.name),
+        match (&self.workload, &self.token) {
             // No name of a workload has a space in it.
-            (Some(workload), Some(token)) => {
-                format!("{} {} {token}", workload.principal(), workload.workload.name)
-            }
-            (None, Some(token)) => token,
-            (None, None) => self.principal(),
+            (Some(_), Some(token)) => format!("{} {}", self.share_owner(), token.principal()),
+            _ => self.share_owner(),
         }
     }
 
@@ -104,7 +99,7 @@ impl Caller {
     pub fn share_owner(&self) -> String {
         match &self.workload {
             Some(workload) => format!("{} {}", workload.principal(), workload.workload.name),
-            None => self.session_owner(),
+            None => self.principal(),
         }
     }
 

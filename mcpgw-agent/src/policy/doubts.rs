@@ -4,7 +4,7 @@
 use super::Admission;
 use crate::{
     expression::Variable,
-    resources::{Action, Capture, ClientTls, Desired, Enforcement, Policy, Rule, Server},
+    resources::{Action, Caller, Capture, ClientTls, Desired, Enforcement, Policy, Rule, Server},
 };
 
 /// What is doubtful about the rules that govern this server, a sentence each.
@@ -78,10 +78,7 @@ fn about_no_server(policy: &Policy, desired: &Desired) -> impl Iterator<Item = S
 }
 
 fn denies_by_token(rule: &Rule) -> bool {
-    let tells = rule
-        .from
-        .iter()
-        .any(|from| !from.groups.is_empty() || !from.claims.is_empty());
+    let tells = rule.from.iter().any(Caller::is_told_by_token);
     let reads = rule
         .when
         .as_ref()

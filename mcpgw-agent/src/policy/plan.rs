@@ -134,16 +134,10 @@ impl Plan {
     /// Whether a caller sees a server at the gateway: callers of its namespace do, others where it is exposed to
     /// them. A caller that nobody vouches for is the operator on loopback, who sees all.
     pub fn sees(&self, caller: &Caller, server: &Server) -> bool {
-        let exposed = &server.wanted.expose_to;
         match caller.account() {
             None if caller.token.is_none() => true,
-            None => *exposed == Expose::Everyone,
-            Some((namespace, _)) if *namespace == server.name().namespace => true,
-            Some((namespace, _)) => match exposed {
-                Expose::Own => false,
-                Expose::Everyone => true,
-                Expose::Namespaces(list) => list.contains(namespace),
-            },
+            None => server.wanted.expose_to == Expose::Everyone,
+            Some((namespace, _)) => server.wanted.is_shown_to(namespace),
         }
     }
 

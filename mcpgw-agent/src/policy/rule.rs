@@ -133,8 +133,7 @@ impl Rule {
     /// Whether a denial of it may hold for callers of whom no token tells the groups and claims that it names. A
     /// permission needs to be told.
     pub(super) fn suspects(&self) -> bool {
-        let tells = |from: &resources::Caller| !from.groups.is_empty() || !from.claims.is_empty();
-        self.action == Action::Deny && self.from.iter().any(tells)
+        self.action == Action::Deny && self.from.iter().any(resources::Caller::is_told_by_token)
     }
 
     fn comes_from(&self, caller: &Caller) -> Told {
@@ -219,7 +218,7 @@ fn is_from(from: &resources::Caller, caller: &Caller) -> Told {
     if !(in_namespace && as_account) {
         return Told::No;
     }
-    if groups.is_empty() && claims.is_empty() {
+    if !from.is_told_by_token() {
         return Told::Yes;
     }
     let Some(token) = caller.token.as_deref() else {

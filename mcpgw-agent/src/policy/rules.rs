@@ -146,7 +146,7 @@ impl RuleSet {
                 .as_ref()
                 .is_some_and(|when| when.reads().has(Variable::Claims))
         };
-        let tells = |from: &resources::Caller| !from.groups.is_empty() || !from.claims.is_empty();
+        let tells = resources::Caller::is_told_by_token;
         self.rules.iter().any(|rule| reads(rule) || rule.from.iter().any(tells))
     }
 

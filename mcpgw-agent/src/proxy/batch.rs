@@ -8,7 +8,7 @@ use super::{
     exchange::Body,
     is_events,
     limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER},
-    refused::{Refused, json},
+    refused::{Refused, accepted, json},
     relay::RelayError,
 };
 use crate::mcp::{
@@ -63,9 +63,7 @@ impl Answers {
     /// All of them as one answer: an array, or nothing if there was no request.
     pub(super) fn response(mut self) -> Response<Body> {
         if self.array.is_empty() {
-            let mut accepted = Response::new(Body::default());
-            *accepted.status_mut() = StatusCode::ACCEPTED;
-            return accepted;
+            return accepted();
         }
         self.array.put_u8(b']');
         json(StatusCode::OK, self.held.keep(self.array.freeze()))

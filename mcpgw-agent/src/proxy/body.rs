@@ -71,7 +71,9 @@ enum Broken {
 /// Gathers a body in one piece of memory: a chunk of one byte must not cost more than a byte.
 async fn collect<B: Body>(body: B) -> Result<Bytes, Broken> {
     let mut body = std::pin::pin!(body);
-    let mut whole = BytesMut::new();
+    // Its share of the memory has been taken already.
+    let length = body.size_hint().exact().unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(length.min(MAX_BODY as u64) as usize);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else {
             continue;

@@ -261,10 +261,7 @@ fn judge(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> (Verdict, Option<Ar
         return (denied, Some(LEFT_OUT.into()), Because::Hidden);
     }
     let (kind, name) = (asked.governed.kind, asked.governed.name);
-    let annotations = match asked.personal.filter(|_| kind == Kind::Tool) {
-        Some(own) => own.tool(name).map_or_else(Annotations::default, Item::annotations),
-        None => annotations(shared, asked.server, kind, name),
-    };
+    let annotations = annotations(shared, asked.server, asked.personal, kind, name);
     let ask = Ask::new(asked.caller, asked.governed, annotations, asked.arguments);
     let judgement = plan.decide(asked.server, &ask);
     for (rule, failure) in &judgement.failures {
@@ -307,11 +304,21 @@ fn drifted(shared: &Shared, asked: &Asked<'_>) -> Pin {
     }
 }
 
-/// What a server says of a tool, in the catalogue and nowhere else, where rules look at it.
-pub(super) fn annotations(shared: &Shared, server: &Server, kind: Kind, name: &str) -> Annotations {
-    match kind == Kind::Tool && server.reads_annotations() {
-        true => shared.discovery.annotations(server.name(), name),
-        false => Annotations::default(),
+/// What a server says of a tool, in the catalogue and nowhere else, where rules look at it: in the caller's own
+/// catalogue, where it has one.
+pub(super) fn annotations(
+    shared: &Shared,
+    server: &Server,
+    personal: Option<&Catalogue>,
+    kind: Kind,
+    name: &str,
+) -> Annotations {
+    if kind != Kind::Tool || !server.reads_annotations() {
+        return Annotations::default();
+    }
+    match personal {
+        Some(own) => own.tool(name).map_or_else(Annotations::default, Item::annotations),
+        None => shared.discovery.annotations(server.name(), name),
     }
 }
 

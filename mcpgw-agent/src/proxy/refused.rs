@@ -262,6 +262,13 @@ impl Refused {
     }
 }
 
+/// HTTP 202: a notification or an answer was taken.
+pub(super) fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
 /// A response with a JSON body.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));

@@ -222,6 +222,13 @@ pub struct Caller {
     pub claims: Vec<Claim>,
 }
 
+impl Caller {
+    /// Whether only a token can tell that somebody is one of these.
+    pub fn is_told_by_token(&self) -> bool {
+        !self.groups.is_empty() || !self.claims.is_empty()
+    }
+}
+
 /// What a token must claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {

@@ -178,8 +178,8 @@ pub(super) fn told_by_tokens(parsed: &rule::Parsed) -> Vec<(&'static str, Spot)>
         from_spots,
         when_spot,
     } = parsed;
-    let tells = |from: &Caller| !from.groups.is_empty() || !from.claims.is_empty();
-    let from = rule.from.iter().zip(from_spots).filter(|(from, _)| tells(from));
+    let from = rule.from.iter().zip(from_spots);
+    let from = from.filter(|(from, _)| from.is_told_by_token());
     let reads = |when: &Arc<Expression>| when.reads().has(Variable::Claims);
     let when = when_spot.iter().filter(|_| rule.when.as_ref().is_some_and(reads));
     from.map(|(_, spot)| ("groups and claims need", spot.clone()))

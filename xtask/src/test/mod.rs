@@ -2,7 +2,7 @@
 
 use std::{
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::Result;
@@ -80,7 +80,7 @@ impl std::ops::AddAssign for Tally {
 impl Test {
     /// Runs it.
     pub fn run(&self) -> Result<ExitCode> {
-        let mut rows: Vec<(String, Option<Tally>, Duration)> = Vec::new();
+        let mut rows = Vec::new();
         let suites = if self.suites.is_empty() {
             let started = Instant::now();
             // What is missing in the end is named here and fails the tests that need it.
@@ -103,19 +103,16 @@ impl Test {
                 Suite::Telemetry => suites::telemetry()?,
                 Suite::Engines => suites::engines()?,
             };
-            total += tally.clone();
-            rows.push((name(*suite), Some(tally), started.elapsed()));
+            rows.push((name(*suite), Some((tally.passed, tally.failed)), started.elapsed()));
+            total += tally;
         }
         println!();
         for line in &total.failures {
             println!("  {line}");
         }
-        for (name, tally, time) in rows {
-            let (mark, counts) = match tally {
-                Some(tally) => (
-                    ui::mark(tally.failed == 0),
-                    format!("{:>5} passed {:>3} failed", tally.passed, tally.failed),
-                ),
+        for (name, counts, time) in rows {
+            let (mark, counts) = match counts {
+                Some((passed, failed)) => (ui::mark(failed == 0), format!("{passed:>5} passed {failed:>3} failed")),
                 None => (" ".to_owned(), " ".repeat(23)),
             };
             println!("  {mark} {name:<14} {counts}  {}", ui::dim(ui::time(time)));

@@ -20,9 +20,8 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::{
-    BAD_CONFIGURATION,
     options::{self, NodeArgs},
-    print, terminal,
+    print, refuse,
 };
 use crate::{
     resources::{Desired, ObjectName},
@@ -139,12 +138,7 @@ impl Explain {
         }
         let desired = match self.config.as_deref().map(FileSource::load).transpose() {
             Ok(desired) => desired.unwrap_or_default(),
-            Err(errors) => {
-                for line in errors.lines() {
-                    eprintln!("{}", terminal::visible(&line));
-                }
-                return Ok(ExitCode::from(BAD_CONFIGURATION));
-            }
+            Err(errors) => return Ok(refuse(&errors)),
         };
         print(&self.answer(&desired)?)?;
         Ok(ExitCode::SUCCESS)

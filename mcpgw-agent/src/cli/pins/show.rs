@@ -9,7 +9,10 @@ use std::{
 use serde_json::Value;
 use similar::TextDiff;
 
-use super::super::{table::Table, terminal::visible};
+use super::super::{
+    table::Table,
+    terminal::{on_one_line, visible},
+};
 use crate::pins::{Pinned, PinnedTool, Shown, ToolState};
 
 /// Digits of a digest that the table shows.
@@ -28,7 +31,7 @@ pub(super) fn list(pinned: &[Pinned]) -> String {
             let digits = digest.split_once(':').map_or("", |(_, digits)| digits);
             table.row([
                 server.server.clone(),
-                visible(&tool.tool).into_owned(),
+                on_one_line(&tool.tool),
                 tool.state.as_str().to_owned(),
                 time(tool.since),
                 tool.by.clone().unwrap_or_default().replace('_', " "),
@@ -36,6 +39,7 @@ pub(super) fn list(pinned: &[Pinned]) -> String {
             ]);
         }
         if let Some(trouble) = &server.trouble {
+            let trouble = on_one_line(trouble);
             let _ = writeln!(troubles, "{}: no tool is approved: {trouble}", server.server);
         }
     }
@@ -114,7 +118,7 @@ pub(super) fn word(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     match !name.is_empty() && name.chars().all(plain) {
         true => name.to_owned(),
-        false => format!("'{}'", visible(name).replace('\'', r"'\''").replace('\n', "\\n")),
+        false => format!("'{}'", on_one_line(name).replace('\'', r"'\''")),
     }
 }
 

@@ -84,13 +84,6 @@ pub(super) fn one_event(body: &Bytes) -> Response<Body> {
     events(Body::from(sse::event(body, None, None)))
 }
 
-/// HTTP 202: a notification or an answer was taken.
-pub(super) fn accepted() -> Response<Body> {
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response
-}
-
 /// An event stream.
 pub(super) fn events(body: Body) -> Response<Body> {
     let mut response = Response::new(body);

@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Whether the gateway prefixes the names of these; URIs stay as they are.
+    /// Whether the gateway prefixes the names of these; URIs stay as they are, unless two servers have one.
     pub(super) const fn is_prefixed(self) -> bool {
         matches!(self, Self::Tools | Self::Prompts)
     }

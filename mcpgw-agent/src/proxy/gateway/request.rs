@@ -7,7 +7,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use serde_json::value::RawValue;
 
 use super::{
-    super::{Shared, body::Share, exchange::Body, refused::Refused},
+    super::{
+        Shared,
+        body::Share,
+        exchange::Body,
+        refused::{Refused, accepted},
+    },
     Call, Gateway, answer, batch, forward, introduce,
     link::{Facts, Link},
     listen, lists, personal,
@@ -93,7 +98,7 @@ pub(super) async fn one(
         Kind::Request => call.request(envelope, share).await,
         Kind::Notification => {
             call.notification(envelope).await;
-            Ok(answer::accepted())
+            Ok(accepted())
         }
         Kind::Response => call.response(envelope).await,
     }
@@ -334,7 +339,7 @@ impl<'a> Call<'a> {
         let session = self.session.as_ref().ok_or_else(unknown)?;
         let id = envelope.id.ok_or_else(unknown)?;
         if session.answered(id, self.body) {
-            return Ok(answer::accepted());
+            return Ok(accepted());
         }
         let text: String = serde_json::from_str(id.get()).map_err(|_| unknown())?;
         let asked = ServerRequest::open(&self.gateway.sealer, &text, self.owner, now()).map_err(|_| unknown())?;
@@ -350,7 +355,7 @@ impl<'a> Call<'a> {
         let body = splice.finish();
         match link.send(body, &HeaderMap::new(), self.behalf()).await {
             Ok(response) => {
-                let mut accepted = answer::accepted();
+                let mut accepted = accepted();
                 *accepted.status_mut() = response.status();
                 Ok(accepted)
             }

@@ -75,16 +75,17 @@ impl Resumed {
 
     /// Whether its caller could make it now, whatever the arguments: those are not known any more.
     fn is_allowed(&self, call: &Call<'_>, server: &ObjectName) -> bool {
-        let Some(server) = call.plan.server(server) else {
+        let Some(seen) = call.view.servers.iter().find(|seen| seen.server.name() == server) else {
             return false;
         };
+        let personal = seen.is_personal.then_some(&*seen.catalogue);
         let kinds = METHODS.iter().find(|(method, _)| *method == self.method);
         let (Some((_, kinds)), Some(subject)) = (kinds, &self.subject) else {
             return true;
         };
         kinds.iter().any(|kind| {
-            let annotations = annotations(call.shared, server, *kind, subject);
-            call.plan.shows(server, call.caller, *kind, subject, annotations)
+            let annotations = annotations(call.shared, &seen.server, personal, *kind, subject);
+            call.plan.shows(&seen.server, call.caller, *kind, subject, annotations)
         })
     }
 }

@@ -3,7 +3,13 @@
 //! A view is made once for a plan, a state of the catalogues and a kind of caller, and shared by all its calls.
 //! What it does not list cannot be called through it.
 
-use std::{borrow::Cow, cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -43,8 +49,8 @@ pub(super) struct View {
     pub(super) templates: List,
     /// Servers that it would see, but for what it lacks.
     barred: Vec<(Arc<Server>, Lacks)>,
-    /// Whether a server has URIs that are others here.
-    has_renamed: bool,
+    /// The servers with URIs that are others here.
+    renamed: HashSet<ObjectName>,
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
 }
@@ -150,7 +156,7 @@ impl View {
             resources: List::default(),
             templates: List::default(),
             barred: Vec::new(),
-            has_renamed: false,
+            renamed: HashSet::new(),
             denial_status: DenialStatus::default(),
         };
         let mut choices = Vec::new();
@@ -205,8 +211,11 @@ impl View {
             });
             *view.list_mut(kind) = list;
         }
-        let has_renamed = |list: &List| list.all().any(|(name, own, _)| name != own);
-        view.has_renamed = has_renamed(&view.resources) || has_renamed(&view.templates);
+        let uris = view.resources.all().chain(view.templates.all());
+        let renamed = uris.filter(|(name, own, _)| name != own);
+        view.renamed = renamed
+            .map(|(_, _, seen)| view.servers[seen].server.name().clone())
+            .collect();
         view
     }
 
@@ -295,14 +304,12 @@ impl View {
 
     /// Whether a server has URIs that are others at the gateway.
     pub(super) fn renames(&self, server: &ObjectName) -> bool {
-        let is_its = |seen: usize| self.servers[seen].server.name() == server;
-        let mut all = self.resources.all().chain(self.templates.all());
-        self.has_renamed && all.any(|(name, own, seen)| name != own && is_its(seen))
+        self.renamed.contains(server)
     }
 
     /// The URI at the gateway of what a server has by this one.
     pub(super) fn shown<'u>(&self, server: &ObjectName, own: &'u str) -> Cow<'u, str> {
-        let renamed = self.has_renamed.then(|| names::exposed_uri(server, own)).flatten();
+        let renamed = self.renames(server).then(|| names::exposed_uri(server, own)).flatten();
         let is_its = |owner: Owner<'_>| owner.seen.server.name() == server && owner.own == own;
         match renamed {
             // Where the plain one is its own as well, that is the one.

@@ -21,7 +21,7 @@ use crate::{
         exchange::Body,
         is_events, now,
         pending::{PendingCall, StreamKey},
-        refused::Refused,
+        refused::{Refused, accepted},
         relay::Relay,
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
@@ -120,9 +120,7 @@ impl Dialled<'_> {
         {
             return Response::from_parts(head, Body::from(body));
         }
-        let mut accepted = Response::new(Body::default());
-        *accepted.status_mut() = StatusCode::ACCEPTED;
-        accepted
+        accepted()
     }
 
     /// Keeps the record of a call open until its answer comes by on the session's stream.

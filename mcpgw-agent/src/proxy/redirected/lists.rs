@@ -170,7 +170,7 @@ impl Filter {
                 retain(&mut splice, &elements, |element| {
                     let name = element.name.as_deref();
                     let passes = name.is_some_and(|name| {
-                        let annotations = annotations(&self.shared, server, *kind, name);
+                        let annotations = annotations(&self.shared, server, None, *kind, name);
                         plan.shows(server, &self.caller, *kind, name, annotations)
                             && (*kind != Kind::Tool || self.approves(server, name, &message[element.span.clone()]))
                     });

@@ -210,19 +210,25 @@ pub enum Expose {
 }
 
 impl Server {
+    /// Whether those of this namespace see it at `/mcp`.
+    pub fn is_shown_to(&self, namespace: &Arc<str>) -> bool {
+        let more = match &self.expose_to {
+            Expose::Everyone => return true,
+            Expose::Own => &[],
+            Expose::Namespaces(more) => &more[..],
+        };
+        self.name.namespace == *namespace || more.contains(namespace)
+    }
+
     /// Whether there can be callers of a namespace that see both servers at the gateway.
     pub fn meets(&self, other: &Self) -> bool {
-        let shown = |server: &Self, namespace: &Arc<str>| match &server.expose_to {
-            Expose::Everyone => true,
-            Expose::Own => server.name.namespace == *namespace,
-            Expose::Namespaces(more) => server.name.namespace == *namespace || more.contains(namespace),
-        };
         let of = |server: &Self, other: &Self| {
             let more = match &server.expose_to {
                 Expose::Namespaces(more) => &more[..],
                 Expose::Own | Expose::Everyone => &[],
             };
-            shown(other, &server.name.namespace) || more.iter().any(|namespace| shown(other, namespace))
+            let mut namespaces = more.iter().chain([&server.name.namespace]);
+            namespaces.any(|namespace| other.is_shown_to(namespace))
         };
         of(self, other) || of(other, self)
     }

@@ -79,5 +79,8 @@ pub const HTTP_SSE_IDLE: Duration = Duration::from_secs(1_800);
 pub const MAX_HTTP_SSE_EVENT: usize = 16 * 1024 * 1024;
 /// Events of such a server that wait for whoever made the call.
 pub const HTTP_SSE_QUEUE: usize = 16;
+/// How long the other calls of a session wait in all for a caller that does not take its events; then its call is given
+/// up.
+pub const HTTP_SSE_PATIENCE: Duration = Duration::from_secs(1);
 /// What such a server answers when it takes a message, in bytes; more is not read.
 pub const MAX_HTTP_SSE_ANSWER: usize = 64 * 1024;

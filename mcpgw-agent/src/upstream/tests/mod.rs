@@ -3,6 +3,7 @@
 mod calls;
 mod hosts;
 mod http2;
+mod http_sse;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc};

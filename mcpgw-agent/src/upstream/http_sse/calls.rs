@@ -1,0 +1,248 @@
+//! Who waits for something on the stream of a server of the HTTP+SSE transport.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::super::limits::{HTTP_SSE_PATIENCE, HTTP_SSE_QUEUE};
+use crate::mcp::{
+    Kind,
+    error::{self, code},
+    message::Peek,
+    method::Method,
+    sse,
+};
+
+/// Who waits for something.
+#[derive(Default)]
+pub(super) struct Calls(Mutex<All>);
+
+#[derive(Default)]
+struct All {
+    /// By the id of the request, as JSON.
+    waiting: HashMap<Box<str>, Waiting>,
+    /// Who hears what belongs to no call.
+    listener: Option<mpsc::Sender<Bytes>>,
+    ended: bool,
+}
+
+struct Waiting {
+    events: mpsc::Sender<Bytes>,
+    /// Room for how it ends, whatever else was not taken yet.
+    last: mpsc::OwnedPermit<Bytes>,
+    /// The token of its progress, as JSON.
+    progress: Option<Box<str>>,
+    /// How long all others may still wait for its caller.
+    patience: Duration,
+}
+
+/// Who is to have a message.
+pub(super) enum To {
+    /// A call that goes on.
+    Call(Slow),
+    /// A call that ends with it.
+    Ended(mpsc::OwnedPermit<Bytes>),
+    /// Who listens.
+    Listener(mpsc::Sender<Bytes>),
+}
+
+/// A call whose caller may be slow to take what the server says.
+pub(super) struct Slow {
+    id: Box<str>,
+    events: mpsc::Sender<Bytes>,
+    patience: Duration,
+}
+
+impl Calls {
+    /// Waits for the answer to a request; `None` if the stream has ended.
+    pub(super) fn wait(&self, id: &str, message: &Peek<'_>) -> Option<mpsc::Receiver<Bytes>> {
+        let progress = message.params().ok().and_then(|params| params.wanted_progress);
+        let (events, receiver) = mpsc::channel(HTTP_SSE_QUEUE + 1);
+        let waiting = Waiting {
+            last: events.clone().try_reserve_owned().ok()?,
+            events,
+            progress: progress.map(|token| token.get().into()),
+            patience: HTTP_SSE_PATIENCE,
+        };
+        let mut all = self.lock();
+        if all.ended {
+            return None;
+        }
+        all.forget_the_gone();
+        all.waiting.insert(id.into(), waiting);
+        Some(receiver)
+    }
+
+    /// Forgets a call that the server does not know of.
+    pub(super) fn forget(&self, id: &str) {
+        self.lock().waiting.remove(id);
+    }
+
+    /// What belongs to no call from now on, in place of who heard it before; `None` if the stream has ended.
+    pub(super) fn listen(&self) -> Option<mpsc::Receiver<Bytes>> {
+        let (events, receiver) = mpsc::channel(HTTP_SSE_QUEUE);
+        let mut all = self.lock();
+        if all.ended {
+            return None;
+        }
+        all.listener = Some(events);
+        Some(receiver)
+    }
+
+    /// Whether anybody waits or listens.
+    pub(super) fn has_any(&self) -> bool {
+        let mut all = self.lock();
+        all.forget_the_gone();
+        !all.waiting.is_empty() || all.listener.as_ref().is_some_and(|listener| !listener.is_closed())
+    }
+
+    /// Lets go whoever waits, because the stream has ended.
+    pub(super) fn end(&self) {
+        *self.lock() = All {
+            ended: true,
+            ..All::default()
+        };
+    }
+
+    /// Whether the stream has ended.
+    pub(super) fn have_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Who is to have a message; `None` where nobody waits for it.
+    pub(super) fn receiver(&self, message: &Peek<'_>) -> Option<To> {
+        let mut all = self.lock();
+        if message.kind == Kind::Response {
+            let waiting = all.waiting.remove(message.id.as_ref()?.get())?;
+            return Some(To::Ended(waiting.last));
+        }
+        let token = message.params().ok().and_then(|params| params.progress_token);
+        if let Some(token) = token {
+            let mut waiting = all.waiting.iter();
+            let (id, waiting) = waiting.find(|(_, waiting)| waiting.progress.as_deref() == Some(token.get()))?;
+            return Some(waiting.goes_on(id));
+        }
+        let method = message.method.as_deref().unwrap_or_default();
+        if (Method::of(method) == Method::ResourceUpdated || method.ends_with("/list_changed"))
+            && let Some(listener) = &all.listener
+        {
+            return Some(To::Listener(listener.clone()));
+        }
+        // With one call in flight, what else is said belongs to it.
+        let mut waiting = all.waiting.iter();
+        match (waiting.next(), waiting.next(), &all.listener) {
+            (Some((id, only)), None, _) | (Some((id, only)), _, None) => Some(only.goes_on(id)),
+            (_, _, listener) => listener.clone().map(To::Listener),
+        }
+    }
+
+    /// Sends what belongs to a call that goes on. Where its caller does not take it, all others wait behind it, so that
+    /// it is given up before long.
+    pub(super) async fn send(&self, call: Slow, event: Bytes) {
+        let Slow { id, events, patience } = call;
+        let event = match events.try_send(event) {
+            Err(mpsc::error::TrySendError::Full(event)) => event,
+            // Its caller has it, or wants it no more.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+        };
+        let begun = Instant::now();
+        let room = timeout(patience, events.reserve()).await;
+        match room {
+            Ok(Ok(room)) => {
+                room.send(event);
+                if let Some(waiting) = self.lock().waiting.get_mut(&id) {
+                    waiting.patience = waiting.patience.saturating_sub(begun.elapsed());
+                }
+            }
+            Ok(Err(_)) => {}
+            Err(_) => self.give_up(&id),
+        }
+    }
+
+    /// Ends a call with an error.
+    fn give_up(&self, id: &str) {
+        let Some(waiting) = self.lock().waiting.remove(id) else {
+            return;
+        };
+        let id = serde_json::from_str(id).ok();
+        let code = code::of_status(StatusCode::GATEWAY_TIMEOUT.as_u16());
+        let message = "The client did not take what the server said in time";
+        let error = error::body::<()>(id, code, message, None);
+        waiting.last.send(sse::event(&error, None, None));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl All {
+    /// Forgets calls that were taken back.
+    fn forget_the_gone(&mut self) {
+        self.waiting.retain(|_, waiting| !waiting.events.is_closed());
+    }
+}
+
+impl Waiting {
+    fn goes_on(&self, id: &str) -> To {
+        To::Call(Slow {
+            id: id.into(),
+            events: self.events.clone(),
+            patience: self.patience,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says something about the progress of a call, and returns when the next thing can be said.
+    async fn say(calls: &Calls, token: u32) {
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+        );
+        if let Some(To::Call(call)) = calls.receiver(&Peek::new(message.as_bytes()).unwrap()) {
+            calls.send(call, Bytes::from_static(b"more")).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_takes_each_event_just_in_time_is_not_waited_for_again_and_again() {
+        let calls = Calls::default();
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":1}}}"#;
+        let mut events = calls.wait("1", &Peek::new(call.as_bytes()).unwrap()).unwrap();
+        for _ in 0..HTTP_SSE_QUEUE {
+            say(&calls, 1).await;
+        }
+        let caller = tokio::spawn(async move {
+            let mut taken = 0;
+            loop {
+                tokio::time::sleep(HTTP_SSE_PATIENCE * 3 / 4).await;
+                match events.recv().await {
+                    Some(event) if event.starts_with(b"more") => taken += 1,
+                    Some(error) => return (taken, error),
+                    None => panic!("it ended without an answer"),
+                }
+            }
+        });
+        let begun = Instant::now();
+        for _ in 0..HTTP_SSE_QUEUE {
+            say(&calls, 1).await;
+        }
+        assert!(begun.elapsed() <= HTTP_SSE_PATIENCE * 2, "{:?}", begun.elapsed());
+        assert!(!calls.has_any(), "it was given up");
+        let (taken, error) = caller.await.unwrap();
+        assert_eq!(taken, HTTP_SSE_QUEUE + 1);
+        assert!(std::str::from_utf8(&error).unwrap().contains("50400"));
+    }
+}

@@ -64,6 +64,10 @@ fn every_line_is_a_log_record_too() -> Result<()> {
         let here = scene.agent.audit();
         let there = collector.audit()?;
         ensure!(here.len() == there.len(), "{here:#?}\n{there:#?}");
+        for (line, record) in &there {
+            let event = line["event"].as_str().context("a line without an event")?;
+            ensure!(record["eventName"] == format!("mcpgw.{event}"), "{record}");
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::line::rfc3339;
+use super::{event_name::EventName, line::rfc3339};
 use crate::resources::ObjectName;
 
 /// What has become of a tool's definition.
@@ -33,7 +33,7 @@ pub struct DefinitionChange {
 pub(super) struct DefinitionLine<'a> {
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
-    event: &'static str,
+    event: EventName,
     node: &'a str,
     server: String,
     tool: std::borrow::Cow<'a, str>,
@@ -49,7 +49,7 @@ impl<'a> DefinitionLine<'a> {
     pub(super) fn new(node: &'a str, change: &'a DefinitionChange) -> Self {
         Self {
             time: change.time,
-            event: "tool_definition",
+            event: EventName::ToolDefinition,
             node,
             server: change.server.to_string(),
             tool: super::bounded(&change.tool),

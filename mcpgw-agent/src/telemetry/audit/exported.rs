@@ -10,7 +10,7 @@ use opentelemetry_otlp::LogExporter;
 use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use serde::Deserialize;
 
-use super::sink::Sink;
+use super::{event_name::EventName, sink::Sink};
 use crate::telemetry::otlp::{ExportError, ExportSettings, Worker, log_exporter, resource};
 
 /// What a line says that a record says beside its body.
@@ -18,8 +18,7 @@ use crate::telemetry::otlp::{ExportError, ExportSettings, Worker, log_exporter, 
 struct Line<'a> {
     #[serde(borrow)]
     time: Cow<'a, str>,
-    #[serde(borrow)]
-    event: Cow<'a, str>,
+    event: EventName,
 }
 
 /// A collector.
@@ -43,27 +42,12 @@ impl Exported {
             worker,
         })
     }
-
-    fn record(&self, line: &str) -> SdkLogRecord {
-        let mut record = self.records.create_log_record();
-        if let Ok(Line { time, event }) = serde_json::from_str(line) {
-            if let Ok(time) = humantime::parse_rfc3339(&time) {
-                record.set_timestamp(time);
-            }
-            record.set_event_name(name(&event));
-        }
-        record.set_observed_timestamp(SystemTime::now());
-        record.set_severity_number(Severity::Info);
-        record.set_severity_text("INFO");
-        record.set_body(AnyValue::String(line.to_owned().into()));
-        record
-    }
 }
 
 impl Sink for Exported {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let text = String::from_utf8_lossy(lines);
-        let records: Vec<SdkLogRecord> = text.lines().map(|line| self.record(line)).collect();
+        let records: Vec<SdkLogRecord> = text.lines().map(|line| record(&self.records, line)).collect();
         let batch: Vec<_> = records.iter().map(|record| (record, &self.scope)).collect();
         let exported = self
             .worker
@@ -93,14 +77,43 @@ impl Sink for Nowhere {
     }
 }
 
-/// The event's name, of which there are few.
-fn name(event: &str) -> &'static str {
-    match event {
-        "tool_call" => "mcpgw.tool_call",
-        "mcp_request" => "mcpgw.mcp_request",
-        "tool_definition" => "mcpgw.tool_definition",
-        "lines_lost" => "mcpgw.lines_lost",
-        "would_deny" => "mcpgw.would_deny",
-        _ => "mcpgw.refused",
+fn record(records: &SdkLogger, line: &str) -> SdkLogRecord {
+    let mut record = records.create_log_record();
+    if let Ok(Line { time, event }) = serde_json::from_str(line) {
+        if let Ok(time) = humantime::parse_rfc3339(&time) {
+            record.set_timestamp(time);
+        }
+        record.set_event_name(event.exported());
+    }
+    record.set_observed_timestamp(SystemTime::now());
+    record.set_severity_number(Severity::Info);
+    record.set_severity_text("INFO");
+    record.set_body(AnyValue::String(line.to_owned().into()));
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_a_line_has_the_name_of_its_event() {
+        let records = SdkLoggerProvider::builder().build().logger("test");
+        for event in [
+            EventName::ToolCall,
+            EventName::McpRequest,
+            EventName::ToolDefinition,
+            EventName::Refused,
+            EventName::WouldDeny,
+            EventName::StreamEnded,
+            EventName::LinesLost,
+        ] {
+            let word = serde_json::to_value(event).unwrap();
+            let line = serde_json::json!({"time": "2025-01-01T03:04:05.007Z", "event": word}).to_string();
+            let record = record(&records, &line);
+            let expected = format!("mcpgw.{}", word.as_str().unwrap());
+            assert_eq!(record.event_name(), Some(&*expected));
+            assert!(record.timestamp().is_some());
+        }
     }
 }

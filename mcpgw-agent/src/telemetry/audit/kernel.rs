@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::line::{Identity, rfc3339};
+use super::{
+    event_name::EventName,
+    line::{Identity, rfc3339},
+};
 use crate::datapath::KernelRefusals;
 
 /// What the kernel refused, and when that was found out.
@@ -18,7 +21,7 @@ pub(super) struct Kernel {
 pub(super) struct KernelLine<'a> {
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
-    event: &'static str,
+    event: EventName,
     node: &'a str,
     path: &'static str,
     layer: &'static str,
@@ -37,7 +40,7 @@ impl<'a> KernelLine<'a> {
         let identity = refusals.identity.as_deref();
         Self {
             time: *time,
-            event: "refused",
+            event: EventName::Refused,
             node,
             path: "kernel",
             layer: refusals.layer,

@@ -15,6 +15,7 @@ use super::{
     Payload,
     definition::{DefinitionChange, DefinitionLine},
     escape,
+    event_name::EventName,
     kernel::{Kernel, KernelLine},
 };
 use crate::{
@@ -125,7 +126,7 @@ pub(super) fn encode(node: &str, event: &Event, line: &mut Vec<u8>) -> serde_jso
 pub(super) fn encode_lost(node: &str, lines: u64, line: &mut Vec<u8>) -> serde_json::Result<()> {
     let lost = LostLine {
         time: SystemTime::now(),
-        event: "lines_lost",
+        event: EventName::LinesLost,
         node,
         lines,
     };
@@ -138,7 +139,7 @@ pub(super) fn encode_lost(node: &str, lines: u64, line: &mut Vec<u8>) -> serde_j
 struct LostLine<'a> {
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
-    event: &'static str,
+    event: EventName,
     node: &'a str,
     /// Since this was last said.
     lines: u64,
@@ -149,7 +150,7 @@ struct LostLine<'a> {
 struct ToolCallLine<'a> {
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
-    event: &'static str,
+    event: EventName,
     node: &'a str,
     path: &'static str,
     decision: &'static str,
@@ -215,8 +216,8 @@ impl<'a> ToolCallLine<'a> {
         Self {
             time: call.time,
             event: match call.kind {
-                Kind::Tool => "tool_call",
-                _ => "mcp_request",
+                Kind::Tool => EventName::ToolCall,
+                _ => EventName::McpRequest,
             },
             node,
             path: call.path.name(),
@@ -258,7 +259,7 @@ impl<'a> ToolCallLine<'a> {
 struct RefusedLine<'a> {
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
-    event: &'static str,
+    event: EventName,
     node: &'a str,
     path: &'static str,
     reason: &'static str,
@@ -276,8 +277,8 @@ impl<'a> RefusedLine<'a> {
         Self {
             time: refusal.time,
             event: match &refusal.who {
-                Who::Caller(caller) if caller.observed => "would_deny",
-                _ => "refused",
+                Who::Caller(caller) if caller.observed => EventName::WouldDeny,
+                _ => EventName::Refused,
             },
             node,
             path: refusal.path.name(),
@@ -291,7 +292,7 @@ impl<'a> RefusedLine<'a> {
     /// Of a stream that was open.
     fn of_stream(node: &'a str, refusal: &'a Refusal) -> Self {
         Self {
-            event: "stream_ended",
+            event: EventName::StreamEnded,
             ..Self::new(node, refusal)
         }
     }

@@ -5,6 +5,7 @@
 //! ```text
 //! line      what a line says
 //! definition  … about a tool's definition
+//! event_name  … and what it is called
 //! kernel    … about what the kernel refused
 //! escape    … in JSON that may be read on a terminal
 //! payload   what of a call's arguments it may say
@@ -18,6 +19,7 @@
 
 mod definition;
 mod escape;
+mod event_name;
 mod exported;
 mod kernel;
 mod line;

@@ -71,12 +71,15 @@ fn what_was_refused_while_no_agent_ran_is_told_at_its_start_once() -> Result<()>
         &[("decision", "refuse"), ("reason", "no_agent")],
         3.0,
     )?;
-    let again = scene
+    let mark = scene.agent.audit_mark();
+    let listener: SocketAddr = "127.0.0.1:17017".parse()?;
+    ensure!(scene.pod.connect(listener, &[])?.refused());
+    // Told after what came before.
+    scene
         .agent
-        .audit()
-        .into_iter()
-        .find(|line| of_the_kernel("no_agent")(line));
-    assert_eq!(again, None);
+        .audit_after(mark, "a later refusal", of_the_kernel("listener_dialled"))?;
+    let lines = scene.agent.audit();
+    assert_eq!(lines.iter().find(|line| of_the_kernel("no_agent")(line)), None);
     Ok(())
 }
 

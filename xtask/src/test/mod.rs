@@ -1,9 +1,6 @@
 //! `cargo xtask test`: the suites, and one line at the end that says it all.
 
-use std::{
-    process::ExitCode,
-    time::Instant,
-};
+use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};

@@ -1,23 +1,20 @@
 //! What becomes of a call at its server when its client takes it back, or goes away.
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::net::TcpStream;
 
 use super::{
     Proxied,
     gateway::{ask, desired, request, start},
     live_server::LiveServer,
-    post, read_until,
+    post, read_until, streams,
 };
 
-const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
+pub(super) const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
 
-/// Sends a call of a tool; what its client has open.
-async fn send(proxied: &Proxied, headers: &str, call: &Value) -> TcpStream {
-    let mut stream = proxied.connect().await;
-    let request = post(headers, &call.to_string());
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream
+/// Sends a message; what its client has open.
+pub(super) async fn send(proxied: &Proxied, headers: &str, call: &Value) -> TcpStream {
+    streams::send(proxied, post(headers, &call.to_string())).await
 }
 
 fn legacy(id: u32, tool: &str) -> Value {

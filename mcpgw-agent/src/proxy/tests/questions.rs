@@ -3,25 +3,14 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
-    Proxied,
-    cancellation::{modern, session},
+    cancellation::{BOTH, modern, send, session},
     gateway::{ask, desired, start},
     live_server::LiveServer,
-    post, read_until,
+    read_until,
 };
 use crate::{policy::Plan, resources::Expose};
-
-const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
-
-async fn send(proxied: &Proxied, headers: &str, message: &Value) -> TcpStream {
-    let mut client = proxied.connect().await;
-    let request = post(headers, &message.to_string());
-    client.write_all(request.as_bytes()).await.unwrap();
-    client
-}
 
 fn wait(id: u32) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "a_wait", "arguments": {}}})

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Proxied, gateway, post, post_modern,
+    Answer, Proxied,
+    cancellation::BOTH,
+    gateway, post, post_modern,
     session_server::{Offers, SessionServer},
     streams::{get, rest, send, session, store},
 };
@@ -28,8 +30,6 @@ async fn start_with(configure: impl FnOnce(&mut Server)) -> (SessionServer, Prox
     let proxied = gateway::start(desired).await;
     (server, proxied)
 }
-
-const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
 
 fn call() -> Value {
     gateway::request("tools/call", json!({"name": "a_add", "arguments": {}}))

@@ -1,17 +1,15 @@
 //! What several clients of one owner hear from a server with sessions, who have one session there in common.
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::net::TcpStream;
 
 use super::{
     Proxied,
-    cancellation::{modern, session},
+    cancellation::{BOTH, modern, send, session},
     gateway::{ask, desired, request, start},
     live_server::LiveServer,
-    post, read_until,
+    read_until,
 };
-
-const BOTH: &str = "Accept: application/json, text/event-stream\r\n";
 
 /// Calls the tool that waits, as a modern client, with this in `_meta`.
 async fn wait(proxied: &Proxied, id: u32, meta: Value) -> TcpStream {
@@ -21,10 +19,7 @@ async fn wait(proxied: &Proxied, id: u32, meta: Value) -> TcpStream {
         Some("a_wait"),
         json!({"name": "a_wait", "arguments": {}, "_meta": meta}),
     );
-    let mut client = proxied.connect().await;
-    let request = post(&format!("{BOTH}{headers}"), &call.to_string());
-    client.write_all(request.as_bytes()).await.unwrap();
-    client
+    send(proxied, &format!("{BOTH}{headers}"), &call).await
 }
 
 /// The calls that a server got, when there are as many.

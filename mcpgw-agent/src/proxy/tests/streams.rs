@@ -207,6 +207,9 @@ async fn a_stream_ends_with_the_token_that_opened_it() {
         said.starts_with("HTTP/1.1 200") && said.ends_with("0\r\n\r\n"),
         "{said}"
     );
+    let counted = r#"mcpgw_streams_ended_total{reason="token_expired"} 1"#;
+    let metrics = proxied.telemetry.render();
+    assert!(metrics.contains(counted), "{metrics}");
     let lines = proxied.finish().await;
     assert_eq!(ended(&lines), ["token_expired"]);
     let line = lines.iter().find(|line| line["event"] == "stream_ended").unwrap();

@@ -8,6 +8,7 @@ use super::{
     modern_server::ModernServer,
     post_modern,
     session_server::SessionServer,
+    streams,
 };
 
 #[tokio::test]
@@ -47,10 +48,7 @@ async fn a_legacy_request_that_names_no_version_that_there_is_gets_400() {
 async fn the_modern_era_has_no_streams_to_get_and_no_sessions_to_delete() {
     let server = SessionServer::start().await;
     let proxied = start(desired(&[server.address])).await;
-    let params =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
-    let opened = ask(&proxied, "", &request("initialize", params)).await;
-    let session = opened.header("mcp-session-id").unwrap();
+    let session = streams::session(&proxied, "").await;
     for (version, status) in [("2026-07-28", 405), ("1900-01-01", 400), ("2025-11-25", 200)] {
         for verb in ["GET", "DELETE"] {
             // The stream of a GET that is served has no end.
@@ -58,7 +56,7 @@ async fn the_modern_era_has_no_streams_to_get_and_no_sessions_to_delete() {
                 continue;
             }
             let asked = format!(
-                "{verb} /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {session}\r\nAccept: text/event-stream\r\n\
+                "{verb} /mcp HTTP/1.1\r\nHost: a\r\n{session}Accept: text/event-stream\r\n\
                  MCP-Protocol-Version: {version}\r\nConnection: close\r\n\r\n"
             );
             assert_eq!(

@@ -198,7 +198,8 @@ async fn a_server_that_allows_few_streams_gets_more_connections() {
         peer.until_waiting(8).await;
         peer.answer(8);
     };
-    tokio::join!(all, served);
+    let (answers, ()) = tokio::join!(all, served);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert!(peer.connections() >= 2);
 }
 

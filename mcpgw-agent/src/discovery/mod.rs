@@ -359,5 +359,8 @@ impl Known {
             catalogues.remove(server);
             Snapshot::new(snapshot.generation + 1, catalogues)
         });
+        for kind in [ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources] {
+            self.changed(server, kind);
+        }
     }
 }

@@ -16,6 +16,7 @@ use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     body::UpstreamBody,
@@ -42,6 +43,8 @@ pub struct Upstream {
     shown: Option<Arc<Shown>>,
     /// Its sessions, where it has the HTTP+SSE transport.
     sessions: Arc<Sessions>,
+    /// Cancelled when it is no longer in force.
+    left: CancellationToken,
 }
 
 /// What is known of a server.
@@ -76,6 +79,7 @@ impl Upstream {
             endpoints: ArcSwap::from_pointee(server.is_at(hosts).iter().map(endpoint).collect()),
             turn: AtomicUsize::new(0),
             shown,
+            left: CancellationToken::new(),
         }
     }
 
@@ -281,8 +285,16 @@ impl Upstream {
         self.server.tls == other.tls && same_name && self.server.backend.is_h2c() == other.backend.is_h2c()
     }
 
-    /// Leaves the endpoints that its successor did not take over.
+    /// Waits until it is no longer in force, because it is gone, or another than it was.
+    pub async fn until_left(&self) {
+        self.left.cancelled().await;
+    }
+
+    /// Leaves the endpoints that its successor, if that is another, did not take over.
     pub(super) fn leave_all_but(&self, successor: Option<&Self>) {
+        if !successor.is_some_and(|successor| std::ptr::eq(successor, self)) {
+            self.left.cancel();
+        }
         let kept = successor
             .map(|successor| successor.endpoints.load_full())
             .unwrap_or_default();

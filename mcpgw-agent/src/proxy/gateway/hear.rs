@@ -31,33 +31,21 @@ enum End {
     Never,
     /// Nobody listens any more.
     Unheard,
-    /// It broke off, or something was in the way. Whether anything was heard before.
+    /// It broke off, the server has become another, or something was in the way. Whether anything was heard before.
     Broken(bool),
     /// The server has lost the session.
     Lost,
 }
 
-/// Listens to a server in a session, until nobody wants to hear more, the server has no such stream, or it is no
-/// longer there. A stream that breaks off is opened again after a while, in a new session where the server has lost
-/// the old one.
+/// Listens to a server in a session, until nobody wants to hear more, or the server has no such stream. One that breaks
+/// off is opened again after a while, in a new session where the server has lost the old one, or has become another. A
+/// server that is gone is looked for again.
 pub(super) async fn hear(session: &Arc<Session>, server: impl Fn() -> Option<Arc<Upstream>>, ear: &mut impl Ear) {
     let mut pause = RETRY.0;
-    while let Some(upstream) = server() {
-        let server = &upstream.server().name;
-        let end = match session.link(&upstream).await {
-            Ok(link) => {
-                let end = once(&link, ear).await;
-                if matches!(end, End::Lost)
-                    && let Err(error) = session.reopen(&upstream, &link).await
-                {
-                    tracing::debug!(%server, %error, "a lost session could not be opened again");
-                }
-                end
-            }
-            Err(error) => {
-                tracing::debug!(%server, %error, "a server cannot be listened to");
-                End::Broken(false)
-            }
+    loop {
+        let end = match server() {
+            Some(upstream) => at(session, &upstream, ear).await,
+            None => End::Broken(false),
         };
         match end {
             End::Never | End::Unheard => return,
@@ -66,6 +54,28 @@ pub(super) async fn hear(session: &Arc<Session>, server: impl Fn() -> Option<Arc
         }
         sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
+    }
+}
+
+async fn at(session: &Arc<Session>, upstream: &Arc<Upstream>, ear: &mut impl Ear) -> End {
+    let server = &upstream.server().name;
+    match session.link(upstream).await {
+        Ok(link) => {
+            let end = tokio::select! {
+                end = once(&link, ear) => end,
+                () = upstream.until_left() => End::Broken(true),
+            };
+            if matches!(end, End::Lost)
+                && let Err(error) = session.reopen(upstream, &link).await
+            {
+                tracing::debug!(%server, %error, "a lost session could not be opened again");
+            }
+            end
+        }
+        Err(error) => {
+            tracing::debug!(%server, %error, "a server cannot be listened to");
+            End::Broken(false)
+        }
     }
 }
 

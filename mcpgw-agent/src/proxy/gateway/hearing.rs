@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Call, personal,
+    tell::Prints,
     view::{Seen, View},
 };
 use crate::{
@@ -54,6 +55,17 @@ impl Hearing {
         let views = &shared.gateway.views;
         let view = views.of(caller, who.owner, catalog.as_ref(), &plan, &snapshot, &own, &pins);
         Some((plan, view))
+    }
+
+    /// What its lists are now.
+    pub(super) fn prints(&self) -> Prints {
+        self.now().map(|(_, view)| view.prints()).unwrap_or_default()
+    }
+
+    /// Whether a server offers something else to each principal, and this one sees it.
+    pub(super) fn has_own(&self, server: &ObjectName) -> bool {
+        let is_own = |seen: &Seen| seen.is_personal && seen.server.name() == server;
+        self.now().is_some_and(|(_, view)| view.servers.iter().any(is_own))
     }
 
     /// Whether it may hear of a server.

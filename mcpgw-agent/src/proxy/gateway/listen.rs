@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use http::{HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     super::{
@@ -30,14 +29,15 @@ use super::{
     resumption::{self, Places},
     session::{Key, Session},
     settle,
-    stream::{Change, EventBody, Feed},
+    stream::{Change, EventBody},
     tasks::{self, TaskIds},
+    tell::Lists,
     updates::{Common, Listener, Opened, SUBSCRIPTION_ID, Subscription, TaskId, Wished},
     uris::Uris,
-    view::{Kind as List, Owner, Seen},
+    view::{Owner, Seen},
 };
 use crate::{
-    discovery::{Change as Changed, ChangeKind},
+    discovery::ChangeKind,
     mcp::{
         Envelope,
         error::code,
@@ -46,7 +46,6 @@ use crate::{
         method::Method,
         splice::Splice,
         sse::{self, Event},
-        version::Era,
     },
     resources::ObjectName,
     telemetry::Outcome,
@@ -84,9 +83,9 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
         session.outlet.attach(&session, link.server());
     }
     let lease = call.lease(&hearing, Vec::new());
-    let changes = call.shared.discovery.changes();
+    let lists = Lists::now(call.shared, &hearing);
     tokio::spawn(async move {
-        gone.run_until_cancelled(tell(changes, &hearing, feed, None)).await;
+        gone.run_until_cancelled(lists.tell(feed, None)).await;
     });
     Ok(answer::events(Body::events(body.leased(lease))))
 }
@@ -139,44 +138,6 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     Ok(answer::events(Body::relay(relay)))
 }
 
-/// Tells a client which lists changed. `subscription` is the id of the request that asked for it, in the modern era.
-async fn tell(
-    mut changes: tokio::sync::broadcast::Receiver<Changed>,
-    hearing: &Hearing,
-    feed: Feed,
-    subscription: Option<Wanted>,
-) {
-    loop {
-        let kinds = match changes.recv().await {
-            Ok(change) if !hearing.sees(&change.server) => continue,
-            Ok(change) => vec![change.kind],
-            // Some changes went by unheard: any list may be another.
-            Err(RecvError::Lagged(_)) => vec![ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources],
-            Err(RecvError::Closed) => return,
-        };
-        for kind in kinds {
-            let (list, method) = match kind {
-                ChangeKind::Tools => (List::Tools, "notifications/tools/list_changed"),
-                ChangeKind::Prompts => (List::Prompts, "notifications/prompts/list_changed"),
-                ChangeKind::Resources => (List::Resources, "notifications/resources/list_changed"),
-            };
-            let message = match &subscription {
-                None => format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#),
-                Some(wanted) if wanted.filter.wants(list) => {
-                    let id = &wanted.id;
-                    format!(
-                        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}}}"#
-                    )
-                }
-                Some(_) => continue,
-            };
-            if !feed.message(message.as_bytes()).await {
-                return;
-            }
-        }
-    }
-}
-
 /// `resources/subscribe` and `resources/unsubscribe` of a legacy client.
 pub(super) async fn subscribe(
     call: &Call<'_>,
@@ -209,26 +170,23 @@ pub(super) async fn subscribe(
 /// Subscribes to a resource of a server, or no longer; the answer to the client.
 async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on: bool) -> Result<Bytes, Refused> {
     let server = seen.server.name();
-    let upstream = call
-        .shared
-        .upstreams
-        .of(&seen.server.wanted)
-        .ok_or_else(|| Refused::gone(server))?;
     let session = call.session()?;
     if seen.catalogue.speaks.legacy.is_none() {
         if !on {
-            session
-                .listens
-                .remove(&session, upstream, uri, &Hearing::of(call))
-                .await;
+            session.listens.remove(&session, server, uri, &Hearing::of(call)).await;
             return Ok(answer::empty(id));
         }
-        let added = session.listens.add(&session, upstream, uri, &Hearing::of(call)).await;
+        let added = session.listens.add(&session, server, uri, &Hearing::of(call)).await;
         return added.map(|()| answer::empty(id)).map_err(|why| {
             let message = format!("MCP server {server} cannot be subscribed to: {why}");
             Refused::new(StatusCode::BAD_GATEWAY, "upstream_answer", message)
         });
     }
+    let upstream = call
+        .shared
+        .upstreams
+        .of(&seen.server.wanted)
+        .ok_or_else(|| Refused::gone(server))?;
     let method = if on {
         "resources/subscribe"
     } else {
@@ -253,7 +211,7 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
 /// What a modern client wants to hear.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Filter {
+pub(super) struct Filter {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     tools_list_changed: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -268,20 +226,21 @@ struct Filter {
 }
 
 impl Filter {
-    fn wants(&self, list: List) -> bool {
-        match list {
-            List::Tools => self.tools_list_changed,
-            List::Prompts => self.prompts_list_changed,
-            List::Resources | List::Templates => self.resources_list_changed,
+    /// Whether it wants to hear that a list changed.
+    pub(super) fn wants(&self, kind: ChangeKind) -> bool {
+        match kind {
+            ChangeKind::Tools => self.tools_list_changed,
+            ChangeKind::Prompts => self.prompts_list_changed,
+            ChangeKind::Resources => self.resources_list_changed,
         }
     }
 }
 
 /// A subscription: the id of its request, and what it wants.
 #[derive(Clone)]
-struct Wanted {
-    id: Box<RawValue>,
-    filter: Filter,
+pub(super) struct Wanted {
+    pub(super) id: Box<RawValue>,
+    pub(super) filter: Filter,
 }
 
 /// `subscriptions/listen` of a modern client.
@@ -298,7 +257,6 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let bad = |message: String| Refused::protocol(StatusCode::OK, code::INVALID_PARAMS, "listen", message).to(Some(id));
     let Request { params } =
         serde_json::from_slice(call.body).map_err(|error| bad(format!("Invalid params: {error}")))?;
-    debug_assert!(envelope.id.is_some());
     let mut filter = params.notifications;
     if filter.resource_subscriptions.len() + filter.task_ids.len() > MAX_SUBSCRIPTIONS {
         return Err(bad(format!(
@@ -351,7 +309,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let hearing = Hearing::of(call);
     let lease = call.lease(&hearing, wanted.filter.resource_subscriptions.clone());
     let body = body.leased(lease.saying(&answer::end_of_listening(id)));
-    let changes = call.shared.discovery.changes();
+    let lists = Lists::now(call.shared, &hearing);
     let session = &call.session().map_err(|refused| refused.to(Some(id)))?;
     let wished: Vec<(ObjectName, Wished)> = by_server
         .into_iter()
@@ -360,7 +318,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             let hearing = Arc::clone(&hearing);
             let wished = match seen.catalogue.speaks.modern {
                 true => Wished::Own(Subscription {
-                    upstream: upstreams.of(&seen.server.wanted)?,
+                    server: server.clone(),
                     uris,
                     tasks,
                     behalf: call.behalf(),
@@ -404,12 +362,10 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             }
             let listener = Listener::Stream(feed.clone(), wanted.id.clone());
             let updates = opened.into_iter().map(|opened| opened.follow(&listener));
-            let lists = tell(changes, &hearing, feed.clone(), Some(wanted.clone()));
-            tokio::join!(join_all(updates), lists);
+            tokio::join!(join_all(updates), lists.tell(feed.clone(), Some(wanted.clone())));
         };
         gone.run_until_cancelled(heard).await;
     });
-    debug_assert!(call.era == Era::Modern);
     Ok(answer::events(Body::events(body)))
 }
 

@@ -14,7 +14,7 @@ use super::{
     session::Session,
     updates::{Listener, Subscription},
 };
-use crate::{resources::ObjectName, upstream::Upstream};
+use crate::resources::ObjectName;
 
 /// What a session listens to at modern servers, for a legacy client that subscribed there.
 #[derive(Default)]
@@ -55,11 +55,10 @@ impl Listens {
     pub(super) async fn add(
         &self,
         session: &Arc<Session>,
-        upstream: Arc<Upstream>,
+        server: &ObjectName,
         uri: &str,
         hearing: &Arc<Hearing>,
     ) -> Result<(), String> {
-        let server = upstream.server().name.clone();
         {
             let mut listens = self.lock();
             let listening = listens.entry(server.clone()).or_default();
@@ -70,42 +69,34 @@ impl Listens {
             listening.uris.push(uri.to_owned());
             listening.change();
         }
-        let taken = self.listen(session, upstream, hearing).await;
+        let taken = self.listen(session, server, hearing).await;
         if taken.is_err() {
-            self.lock().entry(server).or_default().uris.retain(|known| known != uri);
+            self.lock()
+                .entry(server.clone())
+                .or_default()
+                .uris
+                .retain(|known| known != uri);
         }
         taken
     }
 
     /// Takes a resource away.
-    pub(super) async fn remove(
-        &self,
-        session: &Arc<Session>,
-        upstream: Arc<Upstream>,
-        uri: &str,
-        hearing: &Arc<Hearing>,
-    ) {
+    pub(super) async fn remove(&self, session: &Arc<Session>, server: &ObjectName, uri: &str, hearing: &Arc<Hearing>) {
         let left = {
             let mut listens = self.lock();
-            let listening = listens.entry(upstream.server().name.clone()).or_default();
+            let listening = listens.entry(server.clone()).or_default();
             listening.uris.retain(|known| known != uri);
             listening.change();
             !listening.uris.is_empty()
         };
-        if left && let Err(why) = self.listen(session, upstream, hearing).await {
+        if left && let Err(why) = self.listen(session, server, hearing).await {
             tracing::debug!(why, "a subscription could not be made smaller");
         }
     }
 
     /// Listens to what is wanted now. What was listened to before goes on until this is taken: in between nothing
     /// is missed, and something may be told twice.
-    async fn listen(
-        &self,
-        session: &Arc<Session>,
-        upstream: Arc<Upstream>,
-        hearing: &Arc<Hearing>,
-    ) -> Result<(), String> {
-        let server = upstream.server().name.clone();
+    async fn listen(&self, session: &Arc<Session>, server: &ObjectName, hearing: &Arc<Hearing>) -> Result<(), String> {
         let stop = CancellationToken::new();
         let (uris, change) = {
             let mut listens = self.lock();
@@ -113,7 +104,7 @@ impl Listens {
             (listening.uris.clone(), listening.changes)
         };
         let subscription = Subscription {
-            upstream,
+            server: server.clone(),
             uris,
             tasks: Vec::new(),
             behalf: session.voice.behalf(),
@@ -137,7 +128,7 @@ impl Listens {
         taken
             .await
             .unwrap_or_else(|_| Err("the subscription ended".to_owned()))?;
-        if let Some(listening) = self.lock().get_mut(&server) {
+        if let Some(listening) = self.lock().get_mut(server) {
             listening.take(change, stop);
         }
         Ok(())

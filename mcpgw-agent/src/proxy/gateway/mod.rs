@@ -30,6 +30,7 @@
 //! hear       what a server says unasked in a session
 //! stream     event streams that are written here
 //! listen     what clients hear unasked
+//! tell       which of a client's lists changed
 //! listens    … of modern servers, for legacy clients
 //! shares     … of servers with sessions, for modern clients
 //! updates    updates of resources, heard at a server and passed on
@@ -68,6 +69,7 @@ mod shares;
 mod standing;
 mod stream;
 mod tasks;
+mod tell;
 mod template;
 mod updates;
 mod uris;

@@ -30,6 +30,7 @@ use crate::{
         sse::Parser,
         version::Revision,
     },
+    resources::ObjectName,
     upstream::{Behalf, Upstream, UpstreamBody},
 };
 
@@ -46,7 +47,7 @@ pub(super) struct TaskId {
 
 /// Resources and tasks of one modern server that a client wants to hear of.
 pub(super) struct Subscription {
-    pub(super) upstream: Arc<Upstream>,
+    pub(super) server: ObjectName,
     /// As the server has them.
     pub(super) uris: Vec<String>,
     /// Of a server that knows no sessions.
@@ -84,16 +85,6 @@ impl Listener {
                 }
                 true
             }
-        }
-    }
-}
-
-impl Listener {
-    /// Passes a message on as it is; `false` if there is nobody any more.
-    async fn pass(&self, message: &[u8]) -> bool {
-        match self {
-            Self::Stream(feed, _) => feed.message(message).await,
-            Self::Session(_) => true,
         }
     }
 }
@@ -221,6 +212,8 @@ enum Heard {
 
 /// A server's stream.
 pub(super) struct Updates {
+    /// The server as it was then.
+    upstream: Arc<Upstream>,
     body: UpstreamBody,
     parser: Parser,
     heard: VecDeque<Heard>,
@@ -232,7 +225,7 @@ impl Subscription {
     /// The URIs by which the client knows what it is for.
     fn shown(&self) -> Vec<String> {
         let own = self.uris.iter().map(String::as_str);
-        self.hearing.shown(&self.upstream.server().name, own)
+        self.hearing.shown(&self.server, own)
     }
 
     /// Subscribes; what changes from now on is heard.
@@ -242,9 +235,8 @@ impl Subscription {
     }
 
     async fn ask(&self) -> Result<Updates, String> {
-        // It may be another since the client asked.
-        let upstream = self.hearing.upstream(&self.upstream.server().name);
-        let upstream = &*upstream.ok_or("it is no longer there")?;
+        let upstream = self.hearing.upstream(&self.server);
+        let upstream = upstream.ok_or("it is no longer there")?;
         let version = Revision::MODERN.as_str();
         let (mut notifications, mut capabilities) = (serde_json::Map::new(), serde_json::json!({}));
         if !self.uris.is_empty() {
@@ -269,9 +261,9 @@ impl Subscription {
         let mut headers = HeaderMap::new();
         modern::route(&mut headers, "subscriptions/listen", None);
         let endpoint = upstream.pick().map_err(|error| error.explain())?;
-        let request = link::post(upstream, body.to_string().into(), &headers, self.behalf.clone());
+        let request = link::post(&upstream, body.to_string().into(), &headers, self.behalf.clone());
         let response = upstream.ask(&endpoint, request).await;
-        let mut updates = Updates::of(response.map_err(|error| error.explain())?)?;
+        let mut updates = Updates::of(upstream, response.map_err(|error| error.explain())?)?;
         match updates.next().await? {
             Heard::Acknowledged(tasks) => updates.tasks = tasks,
             // As good as a word.
@@ -280,18 +272,27 @@ impl Subscription {
         Ok(updates)
     }
 
-    /// What a server says of a task, as the client with this subscription is to hear it; `None` where it is none that
-    /// it wants to hear of, or may.
-    fn task(&self, message: &Bytes, listener: &Listener) -> Option<Bytes> {
-        let Listener::Stream(_, subscription) = listener else {
-            return None;
+    /// Passes on what a server says of a task, where that is one that the client wants to hear of, and may; `false` if
+    /// there is nobody any more.
+    async fn pass(&self, message: &Bytes, listener: &Listener) -> bool {
+        // A legacy client can ask for none.
+        let Listener::Stream(feed, subscription) = listener else {
+            return true;
         };
+        match self.task(message, subscription) {
+            Some(told) => feed.message(&told).await,
+            None => true,
+        }
+    }
+
+    /// What a server says of a task, as the client is to hear it in the subscription with this id.
+    fn task(&self, message: &Bytes, subscription: &RawValue) -> Option<Bytes> {
         let peek = Peek::new(message).ok()?;
         let params = peek.params().ok()?;
         let (id, of) = (params.task_id?, params.subscription_id?);
         let own = id.text()?;
         let task = self.tasks.iter().find(|task| task.own == *own)?;
-        if !self.hearing.may_watch(&self.upstream.server().name, &own) {
+        if !self.hearing.may_watch(&self.server, &own) {
             return None;
         }
         let mut splice = Splice::new(message);
@@ -302,7 +303,7 @@ impl Subscription {
 
     /// Passes on what is heard for as long as somebody listens, and may; subscribes again where the server breaks off.
     pub(super) async fn follow(self, updates: Updates, listener: &Listener) {
-        let server = &self.upstream.server().name;
+        let server = &self.server;
         let mut updates = Some(updates);
         loop {
             tokio::select! {
@@ -315,7 +316,7 @@ impl Subscription {
     }
 
     async fn hear(&self, mut updates: Option<Updates>, listener: &Listener) {
-        let server = &self.upstream.server().name;
+        let server = &self.server;
         let mut pause = RETRY.0;
         loop {
             let mut heard = match updates.take() {
@@ -330,10 +331,9 @@ impl Subscription {
             let why = loop {
                 match heard.next().await {
                     Ok(Heard::Acknowledged(_)) => {}
-                    Ok(Heard::Task(message)) => match self.task(&message, listener) {
-                        None => {}
-                        Some(told) if listener.pass(&told).await => pause = RETRY.0,
-                        Some(_) => return,
+                    Ok(Heard::Task(message)) => match self.pass(&message, listener).await {
+                        true => pause = RETRY.0,
+                        false => return,
                     },
                     Ok(Heard::Updated(uri)) => match self.hearing.hears(server, &uri) {
                         None => {}
@@ -349,11 +349,12 @@ impl Subscription {
 }
 
 impl Updates {
-    fn of(response: Response<UpstreamBody>) -> Result<Self, String> {
+    fn of(upstream: Arc<Upstream>, response: Response<UpstreamBody>) -> Result<Self, String> {
         if !response.status().is_success() {
             return Err(format!("HTTP {}", response.status()));
         }
         Ok(Self {
+            upstream,
             body: response.into_body().without_call_deadline(),
             parser: Parser::new(MAX_EVENT_BYTES),
             heard: VecDeque::new(),
@@ -371,7 +372,10 @@ impl Updates {
             if let Some(heard) = self.heard.pop_front() {
                 return Ok(heard);
             }
-            let frame = self.body.frame().await.ok_or("it ended its stream")?;
+            let frame = tokio::select! {
+                frame = self.body.frame() => frame.ok_or("it ended its stream")?,
+                () = self.upstream.until_left() => return Err("it is another than it was".to_owned()),
+            };
             let Ok(chunk) = frame.map_err(|error| error.to_string())?.into_data() else {
                 continue;
             };

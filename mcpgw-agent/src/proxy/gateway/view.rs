@@ -8,13 +8,13 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) use super::kind::Kind;
-use super::{personal::is_personal, template};
+use super::{personal::is_personal, tell::Prints, template};
 use crate::{
     discovery::{Catalogue, Item, Own, Snapshot, names},
     identity::Caller,
@@ -53,6 +53,7 @@ pub(super) struct View {
     renamed: HashSet<ObjectName>,
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
+    prints: OnceLock<Prints>,
 }
 
 /// One list, in the order of the names at the gateway.
@@ -158,6 +159,7 @@ impl View {
             barred: Vec::new(),
             renamed: HashSet::new(),
             denial_status: DenialStatus::default(),
+            prints: OnceLock::new(),
         };
         let mut choices = Vec::new();
         for server in plan.servers() {
@@ -217,6 +219,11 @@ impl View {
             .map(|(_, _, seen)| view.servers[seen].server.name().clone())
             .collect();
         view
+    }
+
+    /// What tells its lists apart from those of another view.
+    pub(super) fn prints(&self) -> Prints {
+        *self.prints.get_or_init(|| Prints::of(self))
     }
 
     /// What its lists take in memory, at least.
@@ -430,6 +437,11 @@ impl List {
         let shown = self.entries.iter().map(|entry| (&*entry.name, &*entry.own, entry.seen));
         let hidden = self.hidden.iter();
         shown.chain(hidden.map(|(name, hidden)| (&**name, &*hidden.own, hidden.seen)))
+    }
+
+    /// Its pages, each as it is sent.
+    pub(super) fn pages(&self) -> impl Iterator<Item = &Bytes> {
+        self.pages.iter().map(|page| &page.items)
     }
 
     /// The item with this name at the gateway.

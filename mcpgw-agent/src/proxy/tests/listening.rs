@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
@@ -18,7 +18,11 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A modern client that listens to resources; its stream, and what was acknowledged.
 async fn listen(proxied: &Proxied, id: u32, uris: &[&str]) -> (TcpStream, String) {
-    let notifications = json!({ "resourceSubscriptions": uris });
+    listen_to(proxied, id, json!({ "resourceSubscriptions": uris })).await
+}
+
+/// The same, to all of this.
+pub(super) async fn listen_to(proxied: &Proxied, id: u32, notifications: Value) -> (TcpStream, String) {
     let (headers, body) = modern(
         id,
         "subscriptions/listen",
@@ -34,7 +38,7 @@ async fn listen(proxied: &Proxied, id: u32, uris: &[&str]) -> (TcpStream, String
 }
 
 /// The stream of a legacy client.
-async fn stream(proxied: &Proxied, session: &str) -> TcpStream {
+pub(super) async fn stream(proxied: &Proxied, session: &str) -> TcpStream {
     let mut stream = proxied.connect().await;
     let get = format!("GET /mcp HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n{session}\r\n");
     stream.write_all(get.as_bytes()).await.unwrap();

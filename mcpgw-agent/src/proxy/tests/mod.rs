@@ -12,6 +12,7 @@ mod gateway;
 mod http2;
 mod http_sse;
 mod limits;
+mod list_changes;
 mod listening;
 mod live_server;
 mod modern_server;

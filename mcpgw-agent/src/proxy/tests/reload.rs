@@ -37,7 +37,7 @@ const CALLS_OF_EACH: u64 = 4;
 const CALLERS: u64 = 6;
 
 /// Puts resources in force as the agent does.
-fn put_in_force(proxied: &Proxied, desired: &Desired) {
+pub(super) fn put_in_force(proxied: &Proxied, desired: &Desired) {
     let plan = Plan::compile(desired);
     proxied.shared.upstreams.put_in_force(&desired.servers);
     proxied.discovery.put_in_force(&desired.servers);

@@ -60,7 +60,7 @@ pub(super) struct Run {
     #[arg(long, env = "MCPGW_METRICS_ADDRESS", hide_env_values = true, value_name = "IP:PORT")]
     #[arg(default_value = "127.0.0.1:9090")]
     metrics_address: SocketAddr,
-    /// Where audit lines go: a file, or - for standard output
+    /// Where audit lines go, unless the settings name another place: a file, or - for standard output
     #[arg(
         long,
         env = "MCPGW_AUDIT",

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    AuditSettings, OnFull,
-    fields::{Field, Schema, Sink},
-    payloads,
+    AuditSettings, AuditSink, OnFull,
+    fields::{Field, Fields, Schema, Sink},
+    path, payloads,
 };
 
 const AUDIT: Schema = Schema {
-    known: &["sink", "onFull", "maxMegabytes", "keep", "payloads"],
+    known: &["sink", "file", "onFull", "maxMegabytes", "keep", "payloads"],
     later: &[],
 };
 const MEGABYTE: u64 = 1_000_000;
@@ -21,10 +21,7 @@ const MAX_KEEP: u64 = 1_000;
 pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<AuditSettings> {
     let fields = field.fields(&AUDIT, sink)?;
     let default = AuditSettings::default();
-    let exported = match fields.optional("sink") {
-        Some(field) => field.choice(&[("Local", false), ("OTLP", true)], &[], sink),
-        None => Some(default.exported),
-    };
+    let place = place(&fields, sink);
     let on_full = match fields.optional("onFull") {
         Some(field) => field.choice(&[("Count", OnFull::Count), ("Block", OnFull::Block)], &[], sink),
         None => Some(default.on_full),
@@ -43,11 +40,56 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<AuditSettings> {
         Some(field) => payloads::read(&field, sink).map(|payloads| Some(Arc::new(payloads))),
         None => Some(None),
     };
+    let (place, exported) = place?;
     Some(AuditSettings {
-        exported: exported?,
+        sink: place,
+        exported,
         on_full: on_full?,
         max_size: max_size?,
         keep: keep?,
         payloads: payloads?,
+    })
+}
+
+/// The words for where lines go.
+#[derive(Clone, Copy, PartialEq)]
+enum Word {
+    Local,
+    Stdout,
+    File,
+    Otlp,
+}
+
+/// Where lines are written on the node, and whether a collector gets them besides.
+fn place(fields: &Fields, sink: &mut Sink) -> Option<(Option<AuditSink>, bool)> {
+    let words = [
+        ("Local", Word::Local),
+        ("Stdout", Word::Stdout),
+        ("File", Word::File),
+        ("OTLP", Word::Otlp),
+    ];
+    let word = match fields.optional("sink") {
+        Some(field) => field.choice(&words, &[], sink)?,
+        None => Word::Local,
+    };
+    let file = match (word, fields.optional("file")) {
+        (Word::Local | Word::Stdout, Some(field)) => {
+            field.report(
+                sink,
+                "is of no use: only sink: File writes there, and OTLP besides the collector",
+            );
+            return None;
+        }
+        (Word::File, None) => {
+            fields.required("file", sink)?;
+            return None;
+        }
+        (_, Some(field)) => Some(AuditSink::File(path::log(&field, sink)?)),
+        (_, None) => None,
+    };
+    Some(match word {
+        Word::Stdout => (Some(AuditSink::Stdout), false),
+        Word::Local | Word::File => (file, false),
+        Word::Otlp => (file, true),
     })
 }

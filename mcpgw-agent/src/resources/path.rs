@@ -64,6 +64,11 @@ pub(super) fn pem(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
     file(field, sink, "for example \"/etc/mcpgw/tls.pem\"")
 }
 
+/// The path of a file that is written to, at `field`.
+pub(super) fn log(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
+    file(field, sink, "for example \"/var/log/mcpgw/audit.jsonl\"")
+}
+
 /// The path of a file with a secret, at `field`.
 pub(super) fn secret(field: &Field, sink: &mut Sink) -> Option<PathBuf> {
     file(field, sink, "for example \"/etc/mcpgw/token\"")

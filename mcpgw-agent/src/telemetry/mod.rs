@@ -39,9 +39,10 @@ use std::{
 
 use tokio::sync::watch;
 
+pub use crate::resources::AuditSink;
 pub use audit::{
-    AuditError, AuditHealth, AuditSink, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Omitted, Payload,
-    ROOM_TIMEOUT, Refusal, Who,
+    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Omitted, Payload, ROOM_TIMEOUT, Refusal,
+    Who,
 };
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use listed::Listed;
@@ -69,7 +70,7 @@ use traces::Traces;
 pub struct TelemetryOptions {
     /// Name of this node, in every audit line.
     pub node: String,
-    /// Where the audit log goes.
+    /// Where the audit log is written, unless settings name another place.
     pub audit: AuditSink,
     /// Where audit lines go besides, once settings ask for it; `None` if nowhere.
     pub audit_export: Option<ExportSettings>,

@@ -73,6 +73,47 @@ fn every_line_is_a_log_record_too() -> Result<()> {
 }
 
 #[test]
+fn lines_go_where_a_change_of_the_settings_says_and_each_goes_to_one_place() -> Result<()> {
+    let node = Node::new()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("audit.jsonl");
+    let scene = Scene::new(&node, Vec::new())?;
+    let call = |number: usize| {
+        let arguments = json!({"message": number.to_string()});
+        scene.call(Way::Redirected, "echo", arguments, &Trace::default())
+    };
+    let calls = |lines: &[Value]| lines.iter().filter(|line| line["event"] == "tool_call").count();
+    let in_file = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    };
+    let mut made = 0;
+    for settings in [
+        format!("  audit: {{sink: File, file: {}}}\n", path.display()),
+        String::new(),
+    ] {
+        let before = (calls(&scene.agent.audit()), calls(&in_file()));
+        scene.reload(&settings)?;
+        until(PATIENCE, "lines in the other place", || {
+            made += usize::from(call(made).is_ok());
+            match settings.is_empty() {
+                true => calls(&scene.agent.audit()) > before.0,
+                false => calls(&in_file()) > before.1,
+            }
+        })?;
+    }
+    until(PATIENCE, "every line", || {
+        calls(&scene.agent.audit()) + calls(&in_file()) >= made
+    })?;
+    let (here, there) = (calls(&scene.agent.audit()), calls(&in_file()));
+    ensure!(here + there == made, "{here} and {there} of {made}");
+    ensure!(scene.agent.metric("mcpgw_audit_lines_lost_total", &[])? == 0.0);
+    Ok(())
+}
+
+#[test]
 fn lines_that_a_dead_collector_does_not_take_are_counted_and_calls_go_on() -> Result<()> {
     let node = Node::new()?;
     let scene = Scene::with_settings(&node, Protocol::Grpc.environment(), EXPORTED)?;

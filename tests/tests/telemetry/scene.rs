@@ -54,27 +54,7 @@ impl Scene {
         let server = node.server("calc", McpPeer::Rmcp)?;
         let pod = node.pod("agent").build()?;
         let gateway = SocketAddr::from((pod.gateway_ipv4(), 8080));
-        let documents = [
-            resources::gateway(gateway) + settings,
-            format!(
-                "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: calc, namespace: tools}}\nspec:\n  \
-                 backend: {{addresses: [\"{}\"]}}\n  exposeTo: {{namespaces: [\"*\"]}}\n",
-                server.address()
-            ),
-            resources::workload("agents", "research", &pod, "enforce"),
-            resources::policy(
-                "tools",
-                "rules",
-                &[
-                    "{action: Allow, tools: [\"*\"]}",
-                    "{action: Deny, tools: [\"delete_*\"]}",
-                ],
-            ),
-            "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPPolicy\nmetadata: {name: slow, namespace: tools}\nspec:\n  \
-             limits:\n  - {name: hourly, requests: 1, per: 1h, scope: Node, key: [identity], tools: [get_time]}\n"
-                .to_owned(),
-        ];
-        node.configure("node.yaml", &documents)?;
+        configure(node, &server, &pod, gateway, settings)?;
         let agent = node.agent_with(AgentOptions {
             environment,
             ..AgentOptions::default()
@@ -97,6 +77,11 @@ impl Scene {
         });
         known.with_context(|| format!("{last:?}"))?;
         Ok(scene)
+    }
+
+    /// Puts this in the settings in place of what was there besides.
+    pub fn reload(&self, settings: &str) -> Result<()> {
+        configure(&self.node, &self.server, &self.pod, self.gateway, settings)
     }
 
     /// Asks from the pod.
@@ -169,4 +154,28 @@ pub struct Trace<'a> {
 pub fn with(mut environment: Vec<(String, String)>, name: &str, value: &str) -> Vec<(String, String)> {
     environment.push((name.to_owned(), value.to_owned()));
     environment
+}
+
+fn configure(node: &Node, server: &Server, pod: &Pod, gateway: SocketAddr, settings: &str) -> Result<()> {
+    let documents = [
+        resources::gateway(gateway) + settings,
+        format!(
+            "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: calc, namespace: tools}}\nspec:\n  \
+             backend: {{addresses: [\"{}\"]}}\n  exposeTo: {{namespaces: [\"*\"]}}\n",
+            server.address()
+        ),
+        resources::workload("agents", "research", pod, "enforce"),
+        resources::policy(
+            "tools",
+            "rules",
+            &[
+                "{action: Allow, tools: [\"*\"]}",
+                "{action: Deny, tools: [\"delete_*\"]}",
+            ],
+        ),
+        "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPPolicy\nmetadata: {name: slow, namespace: tools}\nspec:\n  \
+         limits:\n  - {name: hourly, requests: 1, per: 1h, scope: Node, key: [identity], tools: [get_time]}\n"
+            .to_owned(),
+    ];
+    node.configure("node.yaml", &documents)
 }

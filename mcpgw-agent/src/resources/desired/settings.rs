@@ -37,6 +37,8 @@ pub struct Settings {
 /// How the audit log is kept; changes while it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
+    /// Where lines are written on this node; `None`: where the agent was told to when it was started.
+    pub sink: Option<AuditSink>,
     /// Whether lines go to the OpenTelemetry collector too.
     pub exported: bool,
     /// What becomes of a line for which there is no room.
@@ -52,6 +54,7 @@ pub struct AuditSettings {
 impl Default for AuditSettings {
     fn default() -> Self {
         Self {
+            sink: None,
             exported: false,
             on_full: OnFull::default(),
             max_size: 100_000_000,
@@ -59,6 +62,15 @@ impl Default for AuditSettings {
             payloads: None,
         }
     }
+}
+
+/// Where the audit log is written on its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditSink {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to; made with mode 0600.
+    File(PathBuf),
 }
 
 /// What of calls' arguments is in the audit log.

@@ -199,6 +199,7 @@ fn the_file_of_session_keys_is_an_absolute_path() {
 fn the_audit_log_is_kept_as_the_settings_say() {
     assert_eq!(settings("{}").audit, AuditSettings::default());
     let expected = AuditSettings {
+        sink: None,
         exported: false,
         on_full: OnFull::Block,
         max_size: 5_000_000,
@@ -209,7 +210,23 @@ fn the_audit_log_is_kept_as_the_settings_say() {
         settings("{audit: {onFull: Block, maxMegabytes: 5, keep: 0}}").audit,
         expected
     );
+    for (spec, sink, exported) in [
+        ("{}", None, false),
+        ("{sink: Local}", None, false),
+        ("{sink: Stdout}", Some(AuditSink::Stdout), false),
+        ("{sink: File, file: /a/b}", Some(AuditSink::File("/a/b".into())), false),
+        ("{sink: OTLP}", None, true),
+        ("{sink: OTLP, file: /a/b}", Some(AuditSink::File("/a/b".into())), true),
+    ] {
+        let audit = settings(&format!("{{audit: {spec}}}")).audit;
+        assert_eq!((audit.sink, audit.exported), (sink, exported), "{spec}");
+    }
     for (spec, reason) in [
+        ("{sink: File}", "spec.audit.file: is required"),
+        ("{sink: File, file: audit.jsonl}", "is not a path that begins with"),
+        ("{sink: Stdout, file: /a/b}", "spec.audit.file: is of no use"),
+        ("{file: /a/b}", "spec.audit.file: is of no use"),
+        ("{sink: Syslog}", "\"Syslog\" is not one of Local, Stdout, File, OTLP"),
         ("{maxMegabytes: 0}", "must be a whole number from 1 to 100000"),
         ("{keep: -1}", "must be a whole number from 0 to 1000"),
         ("{keep: \"5\"}", "must be a number, but is a string"),

@@ -12,6 +12,7 @@
 //! queue     the lines that wait, and what becomes of those for which there is no room
 //! writer    the thread that writes them
 //! sink      where they go: standard output or a file that is rotated
+//! place     … which of them, while settings change
 //! exported  … and an OpenTelemetry collector, where settings ask for it
 //! ```
 //!
@@ -24,6 +25,7 @@ mod exported;
 mod kernel;
 mod line;
 mod payload;
+mod place;
 mod queue;
 mod sink;
 mod writer;
@@ -50,24 +52,16 @@ pub use writer::{FLUSH_INTERVAL, FLUSH_TIMEOUT};
 use exported::{Exported, Nowhere};
 use kernel::Kernel;
 use line::Event;
+use place::{Followed, Wanted};
 use queue::Queue;
-use sink::{Rotated, Rotation, Sink, Stdout};
+use sink::{Rotation, Sink};
 use writer::Writer;
 
 use super::otlp::ExportSettings;
 use crate::{
     datapath::KernelRefusals,
-    resources::{AuditSettings, OnFull},
+    resources::{AuditSettings, AuditSink, OnFull},
 };
-
-/// Where the audit log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditSink {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to; made with mode 0600.
-    File(PathBuf),
-}
 
 /// How the audit log does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +70,7 @@ pub struct AuditHealth {
     pub waiting: usize,
     /// Lines that could not be written since the agent started.
     pub lost: u64,
-    /// Why the last write failed; `None` if it did not.
+    /// Why the last write failed, or why lines are not written where settings want them; `None` if all is well.
     pub error: Option<String>,
 }
 
@@ -101,6 +95,10 @@ pub enum AuditError {
 pub(super) struct Audit {
     node: String,
     local: Outlet,
+    /// Where that writes.
+    wanted: Arc<Wanted>,
+    /// … where settings name no place.
+    told: AuditSink,
     /// Begun when settings ask for it first.
     exported: OnceLock<Outlet>,
     /// Whether they ask for it now.
@@ -129,26 +127,22 @@ impl Outlet {
 impl Audit {
     pub(super) fn start(node: &str, sink: &AuditSink, collector: Option<ExportSettings>) -> Result<Self, AuditError> {
         let rotation = Arc::<Rotation>::default();
-        let sink: Box<dyn Sink> = match sink {
-            AuditSink::Stdout => Box::new(Stdout),
-            AuditSink::File(path) => {
-                let opened = Rotated::open(path.clone(), Arc::clone(&rotation));
-                Box::new(opened.map_err(|source| AuditError::Open {
-                    path: path.clone(),
-                    source,
-                })?)
-            }
-        };
+        let opened = place::open(sink, &rotation)?;
         Ok(Self {
             collector,
-            ..Self::over(node, sink, rotation)?
+            ..Self::over(node, sink.clone(), opened, rotation)?
         })
     }
 
-    fn over(node: &str, sink: Box<dyn Sink>, rotation: Arc<Rotation>) -> Result<Self, AuditError> {
+    /// Begins with what writes where it was told to.
+    fn over(node: &str, told: AuditSink, sink: Box<dyn Sink>, rotation: Arc<Rotation>) -> Result<Self, AuditError> {
+        let wanted = Wanted::new(told.clone());
+        let sink = Box::new(Followed::new(Arc::clone(&wanted), sink, Arc::clone(&rotation)));
         Ok(Self {
             node: node.to_owned(),
             local: Outlet::start(node, "local", sink, Arc::default())?,
+            wanted,
+            told,
             exported: OnceLock::new(),
             exports: AtomicBool::new(false),
             collector: None,
@@ -159,6 +153,9 @@ impl Audit {
     /// Puts settings in force.
     pub(super) fn set(&self, settings: &AuditSettings) {
         self.rotation.set(settings.max_size, settings.keep);
+        self.wanted
+            .set(settings.sink.clone().unwrap_or_else(|| self.told.clone()));
+        self.local.queue.look();
         if settings.exported && self.exported.get().is_none() {
             match self.begin_export() {
                 // Set by nobody else meanwhile: settings are put in force one after the other.
@@ -236,7 +233,8 @@ impl Audit {
     }
 
     pub(super) fn health(&self) -> AuditHealth {
-        let here = self.local.queue.health();
+        let mut here = self.local.queue.health();
+        here.error = here.error.or_else(|| self.wanted.problem());
         let Some(exported) = self.exporting() else { return here };
         let there = exported.queue.health();
         AuditHealth {

@@ -29,10 +29,18 @@ const WAKE_AT: usize = QUEUE / 4;
 /// How long a request waits for room in a full log before it is refused.
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the writer gets.
+pub(super) enum Queued {
+    /// A line to write.
+    Line(Arc<Event>),
+    /// Nothing to write: it is to look where lines go now.
+    Look,
+}
+
 /// The sending side.
 pub(super) struct Queue {
     /// Emptied at shutdown: the thread ends when it has written what is queued.
-    lines: ArcSwapOption<Sender<Arc<Event>>>,
+    lines: ArcSwapOption<Sender<Queued>>,
     state: Arc<State>,
 }
 
@@ -55,7 +63,7 @@ pub(super) struct State {
 
 impl Queue {
     /// Counts the lines that are lost in `lost`.
-    pub(super) fn new(lost: Arc<AtomicU64>) -> (Self, Receiver<Arc<Event>>, Arc<State>) {
+    pub(super) fn new(lost: Arc<AtomicU64>) -> (Self, Receiver<Queued>, Arc<State>) {
         let (sender, receiver) = channel();
         let state = Arc::new(State {
             lost,
@@ -82,15 +90,23 @@ impl Queue {
         let ahead = state.waiting.fetch_add(1, Ordering::Relaxed);
         let is_full = ahead >= QUEUE && !state.blocks.load(Ordering::Relaxed);
         let unsent = match &*self.lines.load() {
-            Some(lines) if !is_full => lines.send(event).err().map(|error| error.0),
-            _ => Some(event),
+            Some(lines) if !is_full => lines.send(Queued::Line(event)).err().map(|error| error.0),
+            _ => Some(Queued::Line(event)),
         };
-        if let Some(event) = unsent {
+        if let Some(Queued::Line(event)) = unsent {
             state.taken(&event);
             state.lose(1);
             state.settled(1);
         } else if ahead + 1 == WAKE_AT {
             state.wake();
+        }
+    }
+
+    /// Lets the writer look where lines go now, also where none comes.
+    pub(super) fn look(&self) {
+        if let Some(lines) = &*self.lines.load() {
+            // A writer that has ended writes nowhere.
+            let _ = lines.send(Queued::Look);
         }
     }
 

@@ -11,8 +11,8 @@ use std::{
 
 use super::{
     AuditError,
-    line::{Event, encode, encode_lost},
-    queue::State,
+    line::{encode, encode_lost},
+    queue::{Queued, State},
     sink::Sink,
 };
 
@@ -34,7 +34,7 @@ impl Writer {
         node: String,
         place: &'static str,
         sink: Box<dyn Sink>,
-        lines: Receiver<Arc<Event>>,
+        lines: Receiver<Queued>,
         state: Arc<State>,
     ) -> Result<Self, AuditError> {
         let (done, ended) = sync_channel(1);
@@ -73,7 +73,7 @@ struct Write {
     /// Where lines go, as messages call it.
     place: &'static str,
     sink: Box<dyn Sink>,
-    lines: Receiver<Arc<Event>>,
+    lines: Receiver<Queued>,
     state: Arc<State>,
 }
 
@@ -97,14 +97,18 @@ impl Write {
     }
 
     /// Fills a batch, from this line on; the line that had no room in it.
-    fn gather(&self, first: Option<Arc<Event>>, batch: &mut Batch) -> Option<Arc<Event>> {
+    fn gather(&self, first: Option<Queued>, batch: &mut Batch) -> Option<Queued> {
         *batch = Batch {
             bytes: std::mem::take(&mut batch.bytes),
             ..Batch::default()
         };
         batch.bytes.clear();
         let mut next = first;
-        while let Some(event) = next {
+        while let Some(queued) = next {
+            let Queued::Line(event) = queued else {
+                next = self.lines.try_recv().ok();
+                continue;
+            };
             self.state.taken(&event);
             batch.taken += 1;
             let whole = batch.bytes.len();

@@ -1,3 +1,7 @@
+//! The log as its users see it, with sinks that block, fail or are real files.
+
+mod place;
+
 use std::{
     fs,
     path::Path,
@@ -91,7 +95,13 @@ impl Sink for Gate {
 fn stuck() -> (Audit, Receiver<Vec<u8>>, Sender<()>) {
     let (begun, began) = channel();
     let (release, released) = channel();
-    let audit = Audit::over("n", Box::new(Gate { begun, released }), Arc::default()).unwrap();
+    let audit = Audit::over(
+        "n",
+        AuditSink::Stdout,
+        Box::new(Gate { begun, released }),
+        Arc::default(),
+    )
+    .unwrap();
     audit.tool_call(call(0));
     began.recv().unwrap();
     (audit, began, release)
@@ -175,7 +185,13 @@ fn that_lines_are_lost_is_said_when_the_log_can_be_written_to_again() {
     }
     let (sender, written) = channel();
     let full = Arc::new(AtomicBool::new(true));
-    let audit = Audit::over("n", Box::new(Flaky(sender, Arc::clone(&full))), Arc::default()).unwrap();
+    let audit = Audit::over(
+        "n",
+        AuditSink::Stdout,
+        Box::new(Flaky(sender, Arc::clone(&full))),
+        Arc::default(),
+    )
+    .unwrap();
     for number in 1..=2 {
         audit.tool_call(call(number));
         until(|| audit.health().lost == number as u64);

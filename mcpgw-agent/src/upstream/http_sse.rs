@@ -34,15 +34,10 @@ use crate::{
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         held::Held,
         message::Peek,
-        seal::Owner,
         sse::{self, Event, Line, Parser},
     },
-    shares::{Share, Shares},
+    shares::{Payer, Share, Shares},
 };
-
-/// In the extensions of a request that opens a session: whose it is. One of the agent's own has none.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionOwner(pub Owner);
 
 /// The open sessions of one server.
 pub(super) struct Sessions {
@@ -100,6 +95,7 @@ impl Sessions {
         self: &Arc<Self>,
         upstream: &Upstream,
         endpoint: &Endpoint,
+        payer: Payer,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let session = request
@@ -117,6 +113,7 @@ impl Sessions {
                     return Ok(empty(StatusCode::BAD_REQUEST));
                 };
                 let posted = Posted {
+                    payer,
                     headers: head.headers,
                     behalf: head.extensions.get().cloned(),
                     body: &body,
@@ -125,8 +122,7 @@ impl Sessions {
                 match session.flatten() {
                     Some(session) => session.post(upstream, posted).await,
                     None if posted.message.method.as_deref() == Some("initialize") => {
-                        let owner = head.extensions.get().copied();
-                        let session = self.open(upstream, endpoint, posted.behalf.clone(), owner).await?;
+                        let session = self.open(upstream, endpoint, payer, posted.behalf.clone()).await?;
                         let mut answer = session.post(upstream, posted).await?;
                         let id = HeaderValue::from_str(&session.id).map_err(http::Error::from)?;
                         answer.headers_mut().insert(MCP_SESSION_ID, id);
@@ -149,17 +145,16 @@ impl Sessions {
         self: &Arc<Self>,
         upstream: &Upstream,
         endpoint: &Endpoint,
+        payer: Payer,
         behalf: Option<Behalf>,
-        owner: Option<SessionOwner>,
     ) -> Result<Arc<Session>, UpstreamError> {
-        let owner = owner.map(|SessionOwner(owner)| owner);
-        let share = self.shares.take(owner).ok_or(UpstreamError::Busy)?;
+        let share = self.shares.take(payer).ok_or(UpstreamError::ShareTaken)?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = upstream.server().path.parse().unwrap_or_default();
         let accept = HeaderValue::from_static("text/event-stream");
         request.headers_mut().insert(header::ACCEPT, accept);
         request.extensions_mut().extend(extensions(behalf));
-        let response = upstream.send(endpoint, request).await?;
+        let response = upstream.send(endpoint, payer, request).await?;
         if !response.status().is_success() {
             return Err(UpstreamError::NoStream(response.status()));
         }
@@ -218,6 +213,7 @@ fn forget(sessions: &Weak<Sessions>, id: &str) {
 
 /// A message on its way to the server.
 struct Posted<'a> {
+    payer: Payer,
     headers: HeaderMap,
     behalf: Option<Behalf>,
     body: &'a Bytes,
@@ -228,6 +224,7 @@ impl Session {
     async fn post(&self, upstream: &Upstream, posted: Posted<'_>) -> Result<Response<UpstreamBody>, UpstreamError> {
         self.touch();
         let Posted {
+            payer,
             mut headers,
             behalf,
             body,
@@ -253,7 +250,7 @@ impl Session {
         *request.uri_mut() = Uri::from(self.target.clone());
         *request.headers_mut() = headers;
         request.extensions_mut().extend(extensions(behalf));
-        let response = upstream.send(&self.endpoint, request).await?;
+        let response = upstream.send(&self.endpoint, payer, request).await?;
         if !response.status().is_success() {
             return Ok(response);
         }

@@ -363,6 +363,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                     upstream: upstreams.of(&seen.server.wanted)?,
                     uris,
                     tasks,
+                    payer: call.payer,
                     behalf: call.behalf(),
                     hearing,
                 }),

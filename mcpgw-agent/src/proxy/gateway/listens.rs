@@ -116,6 +116,7 @@ impl Listens {
             upstream,
             uris,
             tasks: Vec::new(),
+            payer: session.payer,
             behalf: session.voice.behalf(),
             hearing: Arc::clone(hearing),
         };

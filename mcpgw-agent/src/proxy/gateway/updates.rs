@@ -30,6 +30,7 @@ use crate::{
         sse::Parser,
         version::Revision,
     },
+    shares::Payer,
     upstream::{Behalf, Upstream, UpstreamBody},
 };
 
@@ -51,6 +52,7 @@ pub(super) struct Subscription {
     pub(super) uris: Vec<String>,
     /// Of a server that knows no sessions.
     pub(super) tasks: Vec<TaskId>,
+    pub(super) payer: Payer,
     pub(super) behalf: Option<Behalf>,
     /// What the client may hear.
     pub(super) hearing: Arc<Hearing>,
@@ -270,7 +272,7 @@ impl Subscription {
         modern::route(&mut headers, "subscriptions/listen", None);
         let endpoint = upstream.pick().map_err(|error| error.explain())?;
         let request = link::post(upstream, body.to_string().into(), &headers, self.behalf.clone());
-        let response = upstream.ask(&endpoint, request).await;
+        let response = upstream.ask(&endpoint, self.payer, request).await;
         let mut updates = Updates::of(response.map_err(|error| error.explain())?)?;
         match updates.next().await? {
             Heard::Acknowledged(tasks) => updates.tasks = tasks,

@@ -23,7 +23,7 @@ pub mod pins;
 pub mod policy;
 pub mod proxy;
 pub mod resources;
-mod shares;
+pub mod shares;
 pub mod source;
 pub mod telemetry;
 pub mod upstream;

@@ -9,10 +9,26 @@ use std::{
     },
 };
 
-use crate::mcp::seal::Owner;
+use crate::{identity::Caller, mcp::seal::Owner};
 
 /// Parts of the table that are locked by themselves: calls of different owners are not to wait for each other.
 const SHARDS: usize = 64;
+
+/// Whose share of what all callers have in common a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payer {
+    /// A workload's, whomever it speaks for, or where the kernel attests none, that of a token's subject.
+    Workload(Owner),
+    /// Nobody's: the agent asks for itself, and that is bounded where it does.
+    Agent,
+}
+
+impl Payer {
+    /// For what this caller asks for.
+    pub fn of(caller: &Caller) -> Self {
+        Self::Workload(Owner::of(&caller.share_owner()))
+    }
+}
 
 /// The room, and how much of it each owner has; clones share it.
 #[derive(Clone, Debug)]
@@ -37,9 +53,9 @@ impl Shares {
         }))
     }
 
-    /// One more for this owner, until it is dropped; `None` where there is no room for it. What has no owner counts
+    /// One more for this payer, until it is dropped; `None` where there is no room for it. What is the agent's own counts
     /// only among all.
-    pub(crate) fn take(&self, owner: Option<Owner>) -> Option<Share> {
+    pub(crate) fn take(&self, payer: Payer) -> Option<Share> {
         let Room { taken, most, .. } = &*self.0;
         let one_more = |taken: usize| (taken < *most).then_some(taken + 1);
         taken
@@ -50,7 +66,7 @@ impl Shares {
             room: Arc::clone(&self.0),
             owner: None,
         };
-        if let Some(owner) = owner {
+        if let Payer::Workload(owner) = payer {
             let mut owners = self.0.owners(owner);
             let count = owners.entry(owner).or_default();
             if *count >= self.0.most_of_owner {
@@ -97,10 +113,14 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
+    fn workload(name: &str) -> Payer {
+        Payer::Workload(Owner::of(name))
+    }
+
     #[test]
     fn no_owner_has_more_than_its_share_and_what_it_gives_back_it_can_have_again() {
         let shares = Shares::new(100, 3);
-        let (mine, others) = (Some(Owner::of("a")), Some(Owner::of("b")));
+        let (mine, others) = (workload("a"), workload("b"));
         let mut taken: Vec<Share> = (0..3).map(|_| shares.take(mine).unwrap()).collect();
         assert!(shares.take(mine).is_none());
         assert!(shares.take(others).is_some());
@@ -114,12 +134,15 @@ mod tests {
     #[test]
     fn one_owner_leaves_room_for_others_and_all_together_have_an_end() {
         let shares = Shares::new(10, 4);
-        let mine: Vec<Share> = std::iter::from_fn(|| shares.take(Some(Owner::of("a")))).collect();
+        let mine: Vec<Share> = std::iter::from_fn(|| shares.take(workload("a"))).collect();
         assert_eq!(mine.len(), 4);
-        let other = |number: usize| shares.take(number.is_multiple_of(2).then(|| Owner::of(&number.to_string())));
+        let other = |number: usize| match number.is_multiple_of(2) {
+            true => shares.take(workload(&number.to_string())),
+            false => shares.take(Payer::Agent),
+        };
         let others: Vec<Share> = (0..).map_while(other).collect();
         assert_eq!(mine.len() + others.len(), 10);
         drop(mine);
-        assert!(shares.take(Some(Owner::of("a"))).is_some());
+        assert!(shares.take(workload("a")).is_some());
     }
 }

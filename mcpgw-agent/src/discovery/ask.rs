@@ -18,6 +18,7 @@ use crate::{
         sse::Parser,
         version::Revision,
     },
+    shares::Payer,
     upstream::{Behalf, BodyError, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
@@ -146,7 +147,7 @@ pub(super) async fn send(
 ) -> Result<Response<UpstreamBody>, FetchError> {
     *request.uri_mut() = path(upstream);
     request.extensions_mut().insert(behalf.clone());
-    let sent = timeout(ANSWER_TIMEOUT, upstream.ask(endpoint, request)).await;
+    let sent = timeout(ANSWER_TIMEOUT, upstream.ask(endpoint, Payer::Agent, request)).await;
     Ok(sent.map_err(|_| FetchError::Timeout(method))??)
 }
 
@@ -231,7 +232,7 @@ pub(super) async fn close(upstream: &Upstream, behalf: &Behalf, tongues: Vec<Ton
         tongue.identify(&mut headers);
         *request.headers_mut() = headers;
         request.extensions_mut().insert(behalf.clone());
-        if let Err(error) = upstream.ask(&endpoint, request).await {
+        if let Err(error) = upstream.ask(&endpoint, Payer::Agent, request).await {
             tracing::debug!(server = %upstream.server().name, %error, "a session could not be ended");
         }
     }

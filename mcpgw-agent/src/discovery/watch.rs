@@ -24,6 +24,7 @@ use super::{
 use crate::{
     mcp::{message::Peek, sse::Parser},
     resources::ObjectName,
+    shares::Payer,
     upstream::{Behalf, Upstream, Upstreams},
 };
 
@@ -203,7 +204,7 @@ async fn heard(
 ) -> Option<bool> {
     request.extensions_mut().insert(Behalf::Agent);
     let endpoint = tongue.endpoint(upstream)?;
-    let response = upstream.ask(&endpoint, request).await.ok()?;
+    let response = upstream.ask(&endpoint, Payer::Agent, request).await.ok()?;
     if !response.status().is_success() {
         return None;
     }

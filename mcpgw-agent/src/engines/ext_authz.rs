@@ -17,7 +17,10 @@ use super::{
     health::Health,
     limits::{MAX_ANSWER_BYTES, MAX_WAITING, MAX_WAITING_PER_WORKLOAD},
 };
-use crate::{mcp::seal::Owner, resources::ExtAuthz, shares::Shares};
+use crate::{
+    resources::ExtAuthz,
+    shares::{Payer, Shares},
+};
 
 const NAME: &str = "extAuthz";
 
@@ -50,12 +53,12 @@ impl PolicyEngine {
         self.health.status(NAME, &self.wanted.engine)
     }
 
-    /// Whether a request of this workload may go on.
+    /// Whether a request of this payer may go on.
     ///
     /// # Errors
     /// There is no answer to go by.
-    pub async fn allows(&self, workload: Owner, request: CheckRequest) -> Result<bool, EngineError> {
-        let allowed = match self.waiting.take(Some(workload)) {
+    pub async fn allows(&self, payer: Payer, request: CheckRequest) -> Result<bool, EngineError> {
+        let allowed = match self.waiting.take(payer) {
             Some(_place) => self.ask(request).await,
             None => Err(EngineError::Busy),
         };

@@ -28,10 +28,9 @@ use super::{
     limits::{MAX_ANSWER_BYTES, MAX_BESIDE, MAX_WAITING, MAX_WAITING_PER_WORKLOAD, RETRY_AFTER},
 };
 use crate::{
-    mcp::seal::Owner,
     policy::limits::{Budget, Descriptor},
     resources::{RateLimitService, Unit},
-    shares::Shares,
+    shares::{Payer, Shares},
 };
 
 const NAME: &str = "rateLimitService";
@@ -78,19 +77,15 @@ impl RateLimits {
         self.health.status(NAME, &self.wanted.engine)
     }
 
-    /// Counts a call of this workload in each of these budgets, and waits for the answer: the budget that is spent, by its index, and for
+    /// Counts a call of this payer in each of these budgets, and waits for the answer: the budget that is spent, by its index, and for
     /// how long; `None` if none is. A spent one is closed on this node for that time.
     ///
     /// The service counts the call in every budget, also where one of them is spent.
     ///
     /// # Errors
     /// There is no answer to go by.
-    pub async fn wait(
-        &self,
-        workload: Owner,
-        questions: &[Question],
-    ) -> Result<Option<(usize, Duration)>, EngineError> {
-        let spent = match self.waiting.take(Some(workload)) {
+    pub async fn wait(&self, payer: Payer, questions: &[Question]) -> Result<Option<(usize, Duration)>, EngineError> {
+        let spent = match self.waiting.take(payer) {
             Some(_place) => self.ask(questions).await,
             None => Err(EngineError::Busy),
         };

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::{Shared, call::Asked, limit::Spending, outside::Undecided};
 use crate::{
     engines::{EngineError, Question},
-    mcp::seal::Owner,
     policy::{
         Plan,
         limits::{Descriptor, Limit, Limited, Spender, Taken},
     },
     resources::{Asking, OnFailure},
+    shares::Payer,
 };
 
 /// What the rate limit service is asked about a call.
@@ -57,7 +57,7 @@ impl Questions {
             _ if in_line.is_empty() => Ok(None),
             Some(service) => {
                 let undecided = Undecided::new(shared, call);
-                let answer = service.wait(Owner::of(&call.caller.share_owner()), &asked).await;
+                let answer = service.wait(Payer::of(call.caller), &asked).await;
                 undecided.decided();
                 answer
             }

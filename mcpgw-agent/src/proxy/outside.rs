@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::{Shared, call::Asked};
 use crate::{
     engines::{Check, EngineError},
-    mcp::{governed::Kind, seal::Owner},
+    mcp::governed::Kind,
     policy::Because,
     resources::{ExtAuthz, OnFailure},
+    shares::Payer,
     telemetry::{CallStart, Verdict},
 };
 
@@ -53,7 +54,7 @@ pub(super) async fn allows(shared: &Shared, wanted: &Arc<ExtAuthz>, call: &Asked
         }
     };
     let undecided = Undecided::new(shared, call);
-    let allowed = engine.allows(Owner::of(&call.caller.share_owner()), message).await;
+    let allowed = engine.allows(Payer::of(call.caller), message).await;
     undecided.decided();
     match allowed {
         Ok(true) => Outside::Allows,

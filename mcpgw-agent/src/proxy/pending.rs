@@ -28,13 +28,8 @@ use super::{
     relay::settle,
 };
 use crate::{
-    mcp::{
-        Answer, AnswerObserver, Kind,
-        message::Peek,
-        seal::{Nonce, Owner},
-        sse::Parser,
-    },
-    shares::{Share, Shares},
+    mcp::{Answer, AnswerObserver, Kind, message::Peek, seal::Nonce, sse::Parser},
+    shares::{Payer, Share, Shares},
     telemetry::{Outcome, Record},
 };
 
@@ -92,10 +87,10 @@ struct Waits {
 }
 
 impl Pending {
-    /// Notes that a call of this session begins; `workload` is whose share it takes. `None` where that workload, or
-    /// all together, have as many calls as they may: then the call is not to be made.
-    pub(super) fn begin(self: &Arc<Self>, workload: Owner, key: StreamKey, id: &RawValue) -> Option<PendingCall> {
-        let share = self.shares.take(Some(workload))?;
+    /// Notes that a call of this session begins; `payer` is whose share it takes. `None` where that one, or all
+    /// together, have as many calls as they may: then the call is not to be made.
+    pub(super) fn begin(self: &Arc<Self>, payer: Payer, key: StreamKey, id: &RawValue) -> Option<PendingCall> {
+        let share = self.shares.take(payer)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id: Box<str> = named(id.get()).into();
         let entry = Entry {

@@ -7,7 +7,7 @@ use serde_json::{Value, value::to_raw_value};
 use super::*;
 use crate::{
     identity::Caller,
-    mcp::params::Meta,
+    mcp::{params::Meta, seal::Owner},
     telemetry::{AuditSink, CallStart, Carried, Path, Telemetry, TelemetryOptions},
 };
 
@@ -37,7 +37,9 @@ impl Bench {
 
     fn begin(&self, id: u32) -> PendingCall {
         let id = to_raw_value(&id).unwrap();
-        self.pending.begin(Owner::of("a"), self.key, &id).unwrap()
+        self.pending
+            .begin(Payer::Workload(Owner::of("a")), self.key, &id)
+            .unwrap()
     }
 
     /// A call whose answer comes on the session's stream.
@@ -159,7 +161,7 @@ fn nothing_is_remembered_of_the_cancellation_of_a_call_that_is_not_there() {
 fn a_workload_that_has_all_its_calls_takes_no_room_from_others() {
     let bench = Bench::new();
     let id = to_raw_value(&7).unwrap();
-    let begin = |workload: &str, key: StreamKey| bench.pending.begin(Owner::of(workload), key, &id);
+    let begin = |workload: &str, key: StreamKey| bench.pending.begin(Payer::Workload(Owner::of(workload)), key, &id);
     let mut calls: Vec<PendingCall> = (0..MAX_PENDING_PER_WORKLOAD)
         .map(|_| begin("a", Nonce::random().unwrap()).unwrap())
         .collect();
@@ -188,7 +190,10 @@ fn calls_of_long_ids_are_found_too_and_the_ids_are_not_kept() {
     let bench = Bench::new();
     let long = format!("\"{}\"", "x".repeat(MAX_PENDING_ID));
     let id = serde_json::from_str::<Box<RawValue>>(&long).unwrap();
-    let call = bench.pending.begin(Owner::of("a"), bench.key, &id).unwrap();
+    let call = bench
+        .pending
+        .begin(Payer::Workload(Owner::of("a")), bench.key, &id)
+        .unwrap();
     assert!(call.id.len() < MAX_PENDING_ID);
     call.wait(bench.record(), Outcome::Error);
     bench.say(&ANSWER.replace('7', &long));

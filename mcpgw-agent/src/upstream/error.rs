@@ -51,6 +51,9 @@ pub enum UpstreamError {
     /// Too many calls are waiting for it.
     #[error("has too many calls in flight")]
     Busy,
+    /// As many as one workload may have.
+    #[error("has too many calls of this caller in flight")]
+    ShareTaken,
 }
 
 impl UpstreamError {
@@ -68,7 +71,7 @@ impl UpstreamError {
                 (StatusCode::BAD_GATEWAY, "upstream_closed")
             }
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "upstream_busy"),
+            Self::Busy | Self::ShareTaken => (StatusCode::SERVICE_UNAVAILABLE, "upstream_busy"),
         }
     }
 

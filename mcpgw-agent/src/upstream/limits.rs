@@ -13,6 +13,11 @@ pub const POOL_MAX_IDLE_PER_ENDPOINT: usize = 64;
 /// Calls at one endpoint at a time, each with a connection of its own where the server speaks HTTP/1.1. More
 /// wait for the server's `connect` timeout; after that they are HTTP 503.
 pub const MAX_CALLS_PER_ENDPOINT: usize = 4_096;
+/// … of one workload, with those that wait and the streams that it listens on: as many as it may have connections. More
+/// are HTTP 503 at once, so that others find room.
+pub const MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD: usize = 1_024;
+/// Calls that wait at one endpoint, of all workloads.
+pub const MAX_WAITING_PER_ENDPOINT: usize = 4_096;
 
 /// Calls on one connection of HTTP/2, if the server allows as many; then another connection is opened.
 pub const MAX_STREAMS_PER_CONNECTION: usize = 100;

@@ -57,7 +57,6 @@ pub(crate) use connect::{Stream, open};
 pub use credential::{Behalf, CredentialError, OwnCredentials};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::UpstreamError;
-pub use http_sse::SessionOwner;
 pub use resolve::Resolution;
 pub(crate) use secure::Secure;
 pub use secure::TlsError;

@@ -20,7 +20,6 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     runtime::Handle,
-    sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
 
@@ -31,6 +30,7 @@ use super::{
         HTTP2_CONNECTION_WINDOW, HTTP2_IDLE_TIMEOUT, HTTP2_STREAM_WINDOW, KEEPALIVE_INTERVAL,
         MAX_STREAMS_PER_CONNECTION, POOL_MAX_IDLE_PER_ENDPOINT, READ_BUFFER, SETTINGS_PAUSE,
     },
+    pool::Room,
 };
 
 pub(super) type Sender = http2::SendRequest<Full<Bytes>>;
@@ -75,12 +75,12 @@ impl Connection {
 /// A call on a connection of HTTP/2, until its answer is complete.
 pub(super) struct Stream {
     state: Arc<State>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Room>,
 }
 
 impl Stream {
     /// Keeps this for as long as the call.
-    pub(super) fn holding(mut self, room: OwnedSemaphorePermit) -> Self {
+    pub(super) fn holding(mut self, room: Room) -> Self {
         self._room = Some(room);
         self
     }

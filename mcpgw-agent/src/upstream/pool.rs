@@ -23,10 +23,14 @@ use tokio::{
 use super::{
     connect,
     error::UpstreamError,
-    limits::{MAX_CALLS_PER_ENDPOINT, POOL_IDLE_TIMEOUT, POOL_MAX_IDLE_PER_ENDPOINT, READ_BUFFER},
+    limits::{
+        MAX_CALLS_PER_ENDPOINT, MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD, MAX_WAITING_PER_ENDPOINT, POOL_IDLE_TIMEOUT,
+        POOL_MAX_IDLE_PER_ENDPOINT, READ_BUFFER,
+    },
     multiplex::{self, Multiplex, Stream},
     secure::Secure,
 };
+use crate::shares::{Payer, Share, Shares};
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
@@ -38,6 +42,7 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
     multiplex: Multiplex,
     room: Arc<Semaphore>,
+    shares: Shares,
 }
 
 /// How an endpoint is spoken to.
@@ -83,6 +88,12 @@ enum On {
     Stream(multiplex::Sender, Stream),
 }
 
+/// The room that a call takes up, until its answer is complete.
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
+
 /// The head of an answer, and what its body holds until it is complete.
 pub(super) type Answer = (Response<Incoming>, Option<Stream>);
 
@@ -98,6 +109,10 @@ impl Pool {
             runtime: runtime.clone(),
             idle: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_CALLS_PER_ENDPOINT)),
+            shares: Shares::new(
+                MAX_CALLS_PER_ENDPOINT + MAX_WAITING_PER_ENDPOINT,
+                MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD,
+            ),
         })
     }
 
@@ -109,12 +124,10 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Full<Bytes>>,
+        payer: Payer,
         connect: Duration,
     ) -> Result<Answer, UpstreamError> {
-        let room = timeout(connect, Arc::clone(&self.room).acquire_owned()).await;
-        let Ok(Ok(room)) = room else {
-            return Err(UpstreamError::Busy);
-        };
+        let room = self.room(payer, connect).await?;
         let safe = request.method().is_safe().then(|| request.clone());
         loop {
             let Lease { on, reused } = self.lease(connect).await?;
@@ -150,6 +163,19 @@ impl Pool {
                 _ => return Err(UpstreamError::Closed(error.into_error())),
             }
         }
+    }
+
+    /// Waits for room for another call.
+    async fn room(&self, payer: Payer, connect: Duration) -> Result<Room, UpstreamError> {
+        let share = self.shares.take(payer).ok_or(UpstreamError::ShareTaken)?;
+        let permit = timeout(connect, Arc::clone(&self.room).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(UpstreamError::Busy);
+        };
+        Ok(Room {
+            _permit: permit,
+            _share: share,
+        })
     }
 
     async fn lease(&self, connect: Duration) -> Result<Lease, UpstreamError> {
@@ -203,7 +229,7 @@ impl Pool {
     }
 
     /// Keeps a connection for another call as soon as this one's answer is complete.
-    fn give_back(self: &Arc<Self>, mut sender: Sender, room: OwnedSemaphorePermit) {
+    fn give_back(self: &Arc<Self>, mut sender: Sender, room: Room) {
         if sender.is_ready() {
             return self.keep(sender);
         }
@@ -244,5 +270,62 @@ impl Pool {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::mcp::seal::Owner;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_call_over_http1_takes_its_share_until_its_answer_is_complete() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut pool = Pool::new(address, Speech::Plain, &Handle::current());
+        Arc::get_mut(&mut pool).unwrap().shares = Shares::new(3, 1);
+        let ask = async |name: &str| {
+            let payer = Payer::Workload(Owner::of(name));
+            let request = Request::post("/").header("host", "x").body(Full::from("body"));
+            pool.send(request.unwrap(), payer, PATIENCE).await
+        };
+        let begin = async |name: &str| {
+            let serve = async {
+                let mut stream = listener.accept().await.unwrap().0;
+                let mut read = Vec::new();
+                while !read.ends_with(b"body") {
+                    assert!(stream.read_buf(&mut read).await.unwrap() > 0);
+                }
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na";
+                stream.write_all(head).await.unwrap();
+                stream
+            };
+            let (stream, answer) = tokio::join!(serve, ask(name));
+            (stream, answer.unwrap().0)
+        };
+        let is_refused = async || matches!(ask("greedy").await, Err(UpstreamError::ShareTaken));
+        let (mut stream, answer) = begin("greedy").await;
+        assert!(is_refused().await);
+        let _other = begin("modest").await;
+        stream.write_all(b"b").await.unwrap();
+        assert_eq!(answer.collect().await.unwrap().to_bytes(), "ab");
+        // That the connection is good for another call is known a moment later.
+        let free = async {
+            while pool.idle().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, free).await.unwrap();
+        drop((stream, pool.idle().pop()));
+        let _again = begin("greedy").await;
+        assert!(is_refused().await);
     }
 }

@@ -29,7 +29,10 @@ use super::{
     pool::Speech,
     secure::Secure,
 };
-use crate::resources::{Backend, HostAddresses, ObjectName, Server, Transport};
+use crate::{
+    resources::{Backend, HostAddresses, ObjectName, Server, Transport},
+    shares::Payer,
+};
 
 /// A server as one set of resources has it, and the connections to it.
 pub struct Upstream {
@@ -146,15 +149,16 @@ impl Upstream {
     }
 
     /// Sends a request of the Streamable HTTP transport, whichever transport the server has, and waits for the head of
-    /// its answer.
+    /// its answer. `payer` says whose share of the endpoint's room it takes, until the body of the answer is dropped.
     pub async fn ask(
         &self,
         endpoint: &Endpoint,
+        payer: Payer,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         match self.server.transport {
-            Transport::StreamableHttp => self.send(endpoint, request).await,
-            Transport::Sse => Box::pin(self.sessions.serve(self, endpoint, request)).await,
+            Transport::StreamableHttp => self.send(endpoint, payer, request).await,
+            Transport::Sse => Box::pin(self.sessions.serve(self, endpoint, payer, request)).await,
         }
     }
 
@@ -162,6 +166,7 @@ impl Upstream {
     /// reached. `to` hears of each before anything goes there; `make` makes the request.
     pub async fn ask_any(
         &self,
+        payer: Payer,
         make: impl Fn() -> Request<Full<Bytes>>,
         mut to: impl FnMut(&Endpoint),
     ) -> Result<(Endpoint, Response<UpstreamBody>), UpstreamError> {
@@ -169,7 +174,7 @@ impl Upstream {
         loop {
             let endpoint = self.pick()?;
             to(&endpoint);
-            match self.ask(&endpoint, make()).await {
+            match self.ask(&endpoint, payer, make()).await {
                 Ok(answer) => return Ok((endpoint, answer)),
                 Err(error) if !error.is_of_the_way() || tried.len() + 1 >= MAX_ENDPOINTS_TRIED => return Err(error),
                 Err(error) => {
@@ -190,10 +195,11 @@ impl Upstream {
     /// Of the URI only path and query count: scheme and authority are the endpoint's. A `Host` header stays;
     /// where there is none, the server's own name is sent. Headers that end at a connection are removed. A server with
     /// a credential is shown that and none of the caller's, unless the request's extensions have [`OwnCredentials`];
-    /// on whose [`Behalf`] it is made, they say too.
+    /// on whose [`Behalf`] it is made, they say too. `payer` is as for [`Self::ask`].
     pub async fn send(
         &self,
         endpoint: &Endpoint,
+        payer: Payer,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         if endpoint.is_gone() {
@@ -212,7 +218,7 @@ impl Upstream {
         let in_flight = endpoint.count();
         let sent = Instant::now();
         let limit = timeouts.first_byte.min(timeouts.call);
-        let answer = timeout(limit, endpoint.pool().send(request, timeouts.connect)).await;
+        let answer = timeout(limit, endpoint.pool().send(request, payer, timeouts.connect)).await;
         let answer = answer.unwrap_or(Err(UpstreamError::FirstByteTimeout(limit)));
         match &answer {
             Ok((response, _)) if is_poor(response.status()) => endpoint.answered_poorly(),

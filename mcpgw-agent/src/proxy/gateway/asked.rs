@@ -9,12 +9,14 @@ use serde_json::value::RawValue;
 use super::{link, session::Session, uris::Uris};
 use crate::{
     mcp::{Envelope, message::Peek, params::MetaKey, splice::Splice, version::Revision},
+    shares::Payer,
     upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// A request to a modern server, which may be sent again with what the server wanted to know.
 pub(super) struct Asked {
     pub(super) upstream: Arc<Upstream>,
+    pub(super) payer: Payer,
     pub(super) behalf: Option<Behalf>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -82,7 +84,7 @@ impl Asked {
             body = splice.finish();
         }
         let request = || link::post(&self.upstream, body.clone(), &self.headers, self.behalf.clone());
-        let (_, response) = self.upstream.ask_any(request, sent_to).await?;
+        let (_, response) = self.upstream.ask_any(self.payer, request, sent_to).await?;
         Ok(response)
     }
 }

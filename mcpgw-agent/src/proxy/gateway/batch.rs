@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     identity::Caller,
-    mcp::{Kind, envelope, message, seal::Owner, version::Revision},
+    mcp::{Kind, envelope, message, version::Revision},
     policy::Plan,
     telemetry::Path,
 };
@@ -37,8 +37,10 @@ pub(super) async fn serve(
     received: Instant,
     refused: &envelope::Refused<'_>,
 ) -> Result<Response<Body>, Refused> {
-    let owner = Owner::of(&caller.session_owner());
-    let revision = match shared.gateway.session_of(&head.headers, owner, catalog)? {
+    let revision = match shared
+        .gateway
+        .session_of(&head.headers, request::whose(caller), catalog)?
+    {
         Some(session) => Some(session.facts.revision),
         None => Revision::of_headers(&head.headers).ok(),
     };

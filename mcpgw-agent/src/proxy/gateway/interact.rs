@@ -71,6 +71,7 @@ pub(super) async fn ask(
     }
     let asked = Asked {
         upstream,
+        payer: call.payer,
         behalf: call.behalf(),
         headers,
         body: introduced(&body, &session),

@@ -28,9 +28,7 @@ use super::{
     tasks::TaskIds,
     uris::Uris,
 };
-use crate::mcp::{
-    AnswerObserver, Envelope, held::Held, level::Level, params::MetaKey, seal::Owner, splice::Splice, version::Era,
-};
+use crate::mcp::{AnswerObserver, Envelope, held::Held, level::Level, params::MetaKey, splice::Splice, version::Era};
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
 const OF_THE_MODERN_ERA: [MetaKey; 4] = [
@@ -67,8 +65,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     };
     let pending = match (session.key, &record) {
         (Key::Own(nonce), Some(_)) if reads_events(call.head) => {
-            let workload = Owner::of(&call.caller.share_owner());
-            match call.shared.pending.begin(workload, nonce, id) {
+            match call.shared.pending.begin(call.payer, nonce, id) {
                 Some(pending) => Some(pending),
                 None => return refuse(Refused::no_streams(), record),
             }

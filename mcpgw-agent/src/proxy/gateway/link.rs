@@ -20,11 +20,11 @@ use crate::{
     mcp::{
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         level::Level,
-        seal::Owner,
         version::Revision,
     },
     resources::ObjectName,
-    upstream::{Behalf, Endpoint, SessionOwner, Upstream, UpstreamBody, UpstreamError},
+    shares::Payer,
+    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
 };
 
 /// What servers are told that a client is and can do.
@@ -83,6 +83,7 @@ impl Voice {
 /// An open session at a server.
 pub(super) struct Link {
     upstream: Arc<Upstream>,
+    payer: Payer,
     voice: Voice,
     endpoint: Endpoint,
     id: Option<HeaderValue>,
@@ -117,7 +118,7 @@ impl Link {
         upstream: Arc<Upstream>,
         facts: &Facts,
         voice: Voice,
-        owner: Owner,
+        payer: Payer,
     ) -> Result<Self, LinkError> {
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
@@ -127,12 +128,8 @@ impl Link {
             },
         });
         let initialize: Bytes = initialize.to_string().into();
-        let request = || {
-            let mut request = post(&upstream, initialize.clone(), &HeaderMap::new(), voice.behalf());
-            request.extensions_mut().insert(SessionOwner(owner));
-            request
-        };
-        let (endpoint, response) = upstream.ask_any(request, |_| {}).await?;
+        let request = || post(&upstream, initialize.clone(), &HeaderMap::new(), voice.behalf());
+        let (endpoint, response) = upstream.ask_any(payer, request, |_| {}).await?;
         let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
         if !status.is_success() {
             return Err(LinkError::Refused(format!("HTTP {status}")));
@@ -141,6 +138,7 @@ impl Link {
         let revision = negotiated(&answer)?;
         let link = Self {
             upstream,
+            payer,
             voice,
             endpoint,
             id,
@@ -192,7 +190,7 @@ impl Link {
         let behalf = behalf.or_else(|| self.voice.behalf());
         let mut request = post(&self.upstream, body, extra, behalf);
         self.identify(request.headers_mut());
-        self.upstream.ask(&self.endpoint, request).await
+        self.upstream.ask(&self.endpoint, self.payer, request).await
     }
 
     /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words.
@@ -232,7 +230,7 @@ impl Link {
             headers.insert("last-event-id", last.clone());
         }
         self.identify(headers);
-        self.upstream.ask(&self.endpoint, request).await
+        self.upstream.ask(&self.endpoint, self.payer, request).await
     }
 
     /// Ends the session at the server.
@@ -244,7 +242,7 @@ impl Link {
         *request.method_mut() = Method::DELETE;
         *request.uri_mut() = path(&self.upstream);
         self.identify(request.headers_mut());
-        if let Err(error) = self.upstream.ask(&self.endpoint, request).await {
+        if let Err(error) = self.upstream.ask(&self.endpoint, self.payer, request).await {
             tracing::debug!(server = %self.server(), %error, "a session could not be ended at its server");
         }
     }

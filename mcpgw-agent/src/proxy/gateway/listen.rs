@@ -321,6 +321,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                     server: server.clone(),
                     uris,
                     tasks,
+                    payer: call.payer,
                     behalf: call.behalf(),
                     hearing,
                 }),

@@ -107,6 +107,7 @@ impl Listens {
             server: server.clone(),
             uris,
             tasks: Vec::new(),
+            payer: session.payer,
             behalf: session.voice.behalf(),
             hearing: Arc::clone(hearing),
         };

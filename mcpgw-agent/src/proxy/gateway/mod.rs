@@ -108,6 +108,7 @@ use crate::{
     },
     policy::Plan,
     resources,
+    shares::Payer,
     telemetry::{CallStart, Carried, Path, Record},
     upstream::Behalf,
 };
@@ -150,6 +151,7 @@ struct Call<'a> {
     gateway: &'a Gateway,
     caller: &'a Arc<Caller>,
     owner: Owner,
+    payer: Payer,
     plan: Arc<Plan>,
     view: Arc<View>,
     catalog: Option<&'a str>,
@@ -168,7 +170,7 @@ impl Call<'_> {
     fn session(&self) -> Result<Arc<Session>, Refused> {
         let session = match &self.session {
             Some(session) => Arc::clone(session),
-            None => self.gateway.shared_session(self.owner)?,
+            None => self.gateway.shared_session((self.owner, self.payer))?,
         };
         if let Some(behalf) = self.behalf() {
             session.voice.lend(behalf);

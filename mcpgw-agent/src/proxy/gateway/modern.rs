@@ -58,7 +58,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         }
     };
     let request = || link::post(&upstream, body.clone(), &headers, call.behalf());
-    let response = match upstream.ask_any(request, sent_to).await {
+    let response = match upstream.ask_any(call.payer, request, sent_to).await {
         Ok((_, response)) => response,
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };

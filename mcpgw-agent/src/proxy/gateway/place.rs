@@ -50,7 +50,7 @@ impl Place {
                 Arc::clone(upstream),
                 &session.facts,
                 session.voice.clone(),
-                session.owner,
+                session.payer,
             ),
         );
         let link = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);

@@ -37,6 +37,7 @@ use crate::{
     policy::Plan,
     proxy::now,
     resources::{self, ObjectName},
+    shares::Payer,
 };
 
 /// Answers a POST.
@@ -80,17 +81,17 @@ pub(super) async fn one(
 ) -> Result<Response<Body>, Refused> {
     let refuse_to = |refused: Refused| refused.to(envelope.id);
     let era = era(&head.headers, envelope);
-    let (gateway, owner) = (&shared.gateway, Owner::of(&caller.session_owner()));
+    let (gateway, whose) = (&shared.gateway, whose(caller));
     let method = envelope.method.as_deref().map(Method::of);
     let session = match era {
         // The modern era has no sessions, whatever the headers say.
         Era::Modern => None,
         Era::Legacy if method == Some(Method::Initialize) => None,
-        Era::Legacy => gateway.session_of(&head.headers, owner, catalog).map_err(refuse_to)?,
+        Era::Legacy => gateway.session_of(&head.headers, whose, catalog).map_err(refuse_to)?,
     };
     let lists = personal::lists(envelope);
     let call = Call::new(
-        shared, caller, plan, catalog, head, body, era, received, session, owner, lists,
+        shared, caller, plan, catalog, head, body, era, received, session, whose, lists,
     );
     let call = call.await.map_err(refuse_to)?;
     check(&call, envelope).map_err(refuse_to)?;
@@ -102,6 +103,11 @@ pub(super) async fn one(
         }
         Kind::Response => call.response(envelope).await,
     }
+}
+
+/// Whom the sessions of a caller are bound to, and whose share of what all have in common they take.
+pub(super) fn whose(caller: &Caller) -> (Owner, Payer) {
+    (Owner::of(&caller.session_owner()), Payer::of(caller))
 }
 
 /// Checks the headers against the body, as the era wants it.
@@ -152,7 +158,7 @@ impl<'a> Call<'a> {
         era: Era,
         received: Instant,
         session: Option<Arc<Session>>,
-        owner: Owner,
+        (owner, payer): (Owner, Payer),
         lists: bool,
     ) -> Result<Self, Refused> {
         let plan = Arc::clone(plan);
@@ -175,6 +181,7 @@ impl<'a> Call<'a> {
             gateway: &shared.gateway,
             caller,
             owner,
+            payer,
             plan,
             view,
             catalog,
@@ -373,8 +380,8 @@ pub(super) async fn get(
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
     has_sessions(head)?;
-    let owner = Owner::of(&caller.session_owner());
-    let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
+    let whose = whose(caller);
+    let session = shared.gateway.session_of(&head.headers, whose, catalog)?;
     // Without a session there is nobody to speak to, and the modern era has no such stream.
     let session = session.ok_or_else(|| Refused::method("method"))?;
     let body = Bytes::new();
@@ -388,7 +395,7 @@ pub(super) async fn get(
         Era::Legacy,
         Instant::now(),
         Some(session),
-        owner,
+        whose,
         false,
     )
     .await?;
@@ -403,8 +410,7 @@ pub(super) fn delete(
     head: &Parts,
 ) -> Result<Response<Body>, Refused> {
     has_sessions(head)?;
-    let owner = Owner::of(&caller.session_owner());
-    let session = shared.gateway.session_of(&head.headers, owner, catalog)?;
+    let session = shared.gateway.session_of(&head.headers, whose(caller), catalog)?;
     let session = session.ok_or_else(|| Refused::method("method"))?;
     shared.gateway.end(&session);
     if let Key::Own(nonce) = session.key {
@@ -419,7 +425,7 @@ impl Gateway {
     pub(super) fn session_of(
         &self,
         headers: &HeaderMap,
-        owner: Owner,
+        (owner, payer): (Owner, Payer),
         catalog: Option<&str>,
     ) -> Result<Option<Arc<Session>>, Refused> {
         let mut named = headers.get_all(MCP_SESSION_ID).iter();
@@ -442,13 +448,15 @@ impl Gateway {
                 sealed.capabilities.as_deref(),
             )
         };
-        let session = self.sessions.get(Key::Own(sealed.nonce), owner, facts);
+        let session = self.sessions.get(Key::Own(sealed.nonce), (owner, payer), facts);
         session.map(Some).ok_or_else(Refused::no_room_for_sessions)
     }
 
     /// The session that callers of an owner share who have none of their own.
-    pub(super) fn shared_session(&self, owner: Owner) -> Result<Arc<Session>, Refused> {
-        let session = self.sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway);
+    pub(super) fn shared_session(&self, (owner, payer): (Owner, Payer)) -> Result<Arc<Session>, Refused> {
+        let session = self
+            .sessions
+            .get(Key::Shared(owner), (owner, payer), Facts::of_the_gateway);
         session.ok_or_else(Refused::no_room_for_sessions)
     }
 

@@ -34,6 +34,7 @@ use crate::{
         seal::{Nonce, Owner},
     },
     resources::ObjectName,
+    shares::Payer,
     upstream::Upstream,
 };
 
@@ -53,6 +54,8 @@ type Rooms = (Arc<Semaphore>, Arc<Semaphore>);
 pub(super) struct Session {
     pub(super) key: Key,
     pub(super) owner: Owner,
+    /// Whose share of what all have in common it takes: all its callers are of one workload.
+    pub(super) payer: Payer,
     /// What servers are told about the client.
     pub(super) facts: Facts,
     /// On whose behalf it speaks.
@@ -79,10 +82,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn new(key: Key, owner: Owner, facts: Facts, (orphans, notices): Rooms) -> Self {
+    fn new(key: Key, owner: Owner, payer: Payer, facts: Facts, (orphans, notices): Rooms) -> Self {
         Self {
             key,
             owner,
+            payer,
             facts,
             voice: Voice::default(),
             shared: matches!(key, Key::Shared(_)),
@@ -239,7 +243,12 @@ impl Default for Sessions {
 impl Sessions {
     /// The session with this key; `make` tells the facts of one that is not open. `None` where there is no room for
     /// another, because something goes on in all that there are.
-    pub(super) fn get(&self, key: Key, owner: Owner, make: impl FnOnce() -> Facts) -> Option<Arc<Session>> {
+    pub(super) fn get(
+        &self,
+        key: Key,
+        (owner, payer): (Owner, Payer),
+        make: impl FnOnce() -> Facts,
+    ) -> Option<Arc<Session>> {
         let now = self.started.elapsed().as_secs();
         let known = self
             .open
@@ -249,13 +258,13 @@ impl Sessions {
             .cloned();
         let session = match known {
             Some(known) => known,
-            None => self.insert(key, owner, make())?,
+            None => self.insert(key, (owner, payer), make())?,
         };
         session.touch(now);
         Some(session)
     }
 
-    fn insert(&self, key: Key, owner: Owner, facts: Facts) -> Option<Arc<Session>> {
+    fn insert(&self, key: Key, (owner, payer): (Owner, Payer), facts: Facts) -> Option<Arc<Session>> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open.get(&key) {
             return Some(Arc::clone(known));
@@ -273,7 +282,7 @@ impl Sessions {
         } else if open.len() >= MAX_SESSIONS {
             forget_oldest(&mut open, |_| true)?;
         }
-        let session = Arc::new(Session::new(key, owner, facts, rooms));
+        let session = Arc::new(Session::new(key, owner, payer, facts, rooms));
         open.insert(key, Arc::clone(&session));
         Some(session)
     }

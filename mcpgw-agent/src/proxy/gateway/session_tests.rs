@@ -9,10 +9,14 @@ use crate::{
     proxy::gateway::calls::{Cancel, InFlight},
 };
 
+fn whose(owner: &str) -> (Owner, Payer) {
+    (Owner::of(owner), Payer::Workload(Owner::of(owner)))
+}
+
 /// A session that there was not before.
 fn another(sessions: &Sessions, owner: &str) -> Option<Arc<Session>> {
     let key = Key::Own(Nonce::random().unwrap());
-    sessions.get(key, Owner::of(owner), Facts::of_the_gateway)
+    sessions.get(key, whose(owner), Facts::of_the_gateway)
 }
 
 fn is_open(sessions: &Sessions, key: Key) -> bool {
@@ -58,9 +62,7 @@ async fn where_something_goes_on_in_all_sessions_of_an_owner_it_gets_no_other_an
     assert!(another(&sessions, "a").is_none());
     assert!(another(&sessions, "b").is_some());
     assert!(
-        sessions
-            .get(used[0].key, Owner::of("a"), Facts::of_the_gateway)
-            .is_some(),
+        sessions.get(used[0].key, whose("a"), Facts::of_the_gateway).is_some(),
         "it still has those that it has"
     );
     drop(used.pop());
@@ -71,7 +73,9 @@ async fn where_something_goes_on_in_all_sessions_of_an_owner_it_gets_no_other_an
 async fn a_shared_session_with_a_call_in_flight_is_not_idle_however_long_the_call_takes() {
     let mut sessions = Sessions::default();
     let owner = Owner::of("a");
-    let session = sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway).unwrap();
+    let session = sessions
+        .get(Key::Shared(owner), whose("a"), Facts::of_the_gateway)
+        .unwrap();
     let id: Box<RawValue> = serde_json::from_str("7").unwrap();
     let call = InFlight::begin(&session, &id, Era::Modern, Cancel::token(&CancellationToken::new()));
     age(&mut sessions, &session);
@@ -87,7 +91,9 @@ async fn a_shared_session_with_a_call_in_flight_is_not_idle_however_long_the_cal
 async fn of_many_clients_that_go_away_at_once_a_server_hears_of_a_few_at_a_time() {
     let sessions = Sessions::default();
     let owner = Owner::of("a");
-    let session = sessions.get(Key::Shared(owner), owner, Facts::of_the_gateway).unwrap();
+    let session = sessions
+        .get(Key::Shared(owner), whose("a"), Facts::of_the_gateway)
+        .unwrap();
     let id: Box<RawValue> = serde_json::from_str("7").unwrap();
     let notice = || Cancel::Notice {
         link: Weak::new(),

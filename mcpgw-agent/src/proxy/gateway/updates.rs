@@ -31,6 +31,7 @@ use crate::{
         version::Revision,
     },
     resources::ObjectName,
+    shares::Payer,
     upstream::{Behalf, Upstream, UpstreamBody},
 };
 
@@ -52,6 +53,7 @@ pub(super) struct Subscription {
     pub(super) uris: Vec<String>,
     /// Of a server that knows no sessions.
     pub(super) tasks: Vec<TaskId>,
+    pub(super) payer: Payer,
     pub(super) behalf: Option<Behalf>,
     /// What the client may hear.
     pub(super) hearing: Arc<Hearing>,
@@ -262,7 +264,7 @@ impl Subscription {
         modern::route(&mut headers, "subscriptions/listen", None);
         let endpoint = upstream.pick().map_err(|error| error.explain())?;
         let request = link::post(&upstream, body.to_string().into(), &headers, self.behalf.clone());
-        let response = upstream.ask(&endpoint, request).await;
+        let response = upstream.ask(&endpoint, self.payer, request).await;
         let mut updates = Updates::of(upstream, response.map_err(|error| error.explain())?)?;
         match updates.next().await? {
             Heard::Acknowledged(tasks) => updates.tasks = tasks,

@@ -86,7 +86,7 @@ impl Dialled<'_> {
             return seen.next().await.map_err(unseen);
         }
         let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);
-        let answered = self.upstream.send(endpoint, request).await;
+        let answered = self.upstream.send(endpoint, self.payer, request).await;
         answered.map_err(|error| {
             let (status, reason) = error.answer();
             let (server, endpoint) = (self.server.name(), endpoint.address());

@@ -46,6 +46,7 @@ use crate::{
     identity::Caller,
     policy::{Plan, Server},
     resources::{Capture, Transport},
+    shares::Payer,
     upstream::{Endpoint, Upstream},
 };
 
@@ -53,6 +54,7 @@ use crate::{
 struct Dialled<'a> {
     shared: &'a Arc<Shared>,
     caller: &'a Arc<Caller>,
+    payer: Payer,
     plan: &'a Arc<Plan>,
     server: &'a Arc<Server>,
     upstream: Arc<Upstream>,
@@ -212,6 +214,7 @@ impl<'a> Found<'a> {
         Dialled {
             shared,
             caller,
+            payer: Payer::of(caller),
             plan,
             server: self.server,
             upstream: self.upstream,

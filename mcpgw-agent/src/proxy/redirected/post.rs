@@ -14,7 +14,6 @@ use crate::{
         headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         method::Method,
         modern,
-        seal::Owner,
         splice::Splice,
         version::{Era, Revision, era},
     },
@@ -270,13 +269,10 @@ impl Dialled<'_> {
         };
         let key = session.as_ref().map(Opened::key).or(self.stream);
         let call = match (key, envelope.id, &record) {
-            (Some(key), Some(id), Some(_)) => {
-                let workload = Owner::of(&self.caller.share_owner());
-                match self.shared.pending.begin(workload, key, id) {
-                    Some(call) => Some(call),
-                    None => return Refused::no_streams().ending(Some(id), record),
-                }
-            }
+            (Some(key), Some(id), Some(_)) => match self.shared.pending.begin(self.payer, key, id) {
+                Some(call) => Some(call),
+                None => return Refused::no_streams().ending(Some(id), record),
+            },
             _ => None,
         };
         if let Some(record) = &mut record {

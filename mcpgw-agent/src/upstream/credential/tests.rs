@@ -20,6 +20,7 @@ use tokio::{
 use super::*;
 use crate::{
     resources::{ObjectName, Server},
+    shares::Payer,
     upstream::{Upstream, Upstreams},
 };
 
@@ -151,7 +152,7 @@ impl Scene {
             request.extensions_mut().insert(behalf);
         }
         let endpoint = self.upstream.pick().unwrap();
-        let asked = self.upstream.send(&endpoint, request).await;
+        let asked = self.upstream.send(&endpoint, Payer::Agent, request).await;
         asked.map(drop).map_err(|error| {
             format!(
                 "{error}: {:?}",

@@ -35,16 +35,12 @@ use super::{
     limits::{MAX_HTTP_SSE_SESSIONS, MAX_HTTP_SSE_SESSIONS_PER_OWNER},
 };
 use crate::{
-    mcp::{headers::MCP_SESSION_ID, message::Peek, seal::Owner},
-    shares::Shares,
+    mcp::{headers::MCP_SESSION_ID, message::Peek},
+    shares::{Payer, Shares},
 };
 use calls::Calls;
 use reader::Reader;
 use session::{Posted, Session};
-
-/// In the extensions of a request that opens a session: whose it is. One of the agent's own has none.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionOwner(pub Owner);
 
 /// The open sessions of one server.
 pub(super) struct Sessions {
@@ -67,6 +63,7 @@ impl Sessions {
         self: &Arc<Self>,
         upstream: &Upstream,
         endpoint: &Endpoint,
+        payer: Payer,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let session = request
@@ -84,6 +81,7 @@ impl Sessions {
                     return Ok(empty(StatusCode::BAD_REQUEST));
                 };
                 let posted = Posted {
+                    payer,
                     headers: head.headers,
                     behalf: head.extensions.get().cloned(),
                     body: &body,
@@ -92,8 +90,7 @@ impl Sessions {
                 match session.flatten() {
                     Some(session) => session.post(upstream, posted).await,
                     None if posted.message.method.as_deref() == Some("initialize") => {
-                        let owner = head.extensions.get().copied();
-                        let session = self.open(upstream, endpoint, posted.behalf.clone(), owner).await?;
+                        let session = self.open(upstream, endpoint, payer, posted.behalf.clone()).await?;
                         let mut answer = session.post(upstream, posted).await?;
                         let id = HeaderValue::from_str(&session.id).map_err(http::Error::from)?;
                         answer.headers_mut().insert(MCP_SESSION_ID, id);
@@ -116,17 +113,16 @@ impl Sessions {
         self: &Arc<Self>,
         upstream: &Upstream,
         endpoint: &Endpoint,
+        payer: Payer,
         behalf: Option<Behalf>,
-        owner: Option<SessionOwner>,
     ) -> Result<Arc<Session>, UpstreamError> {
-        let owner = owner.map(|SessionOwner(owner)| owner);
-        let share = self.shares.take(owner).ok_or(UpstreamError::Busy)?;
+        let share = self.shares.take(payer).ok_or(UpstreamError::ShareTaken)?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = upstream.server().path.parse().unwrap_or_default();
         let accept = HeaderValue::from_static("text/event-stream");
         request.headers_mut().insert(header::ACCEPT, accept);
         request.extensions_mut().extend(extensions(behalf));
-        let response = upstream.send(endpoint, request).await?;
+        let response = upstream.send(endpoint, payer, request).await?;
         if !response.status().is_success() {
             return Err(UpstreamError::NoStream(response.status()));
         }

@@ -23,7 +23,7 @@ use crate::{
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         message::Peek,
     },
-    shares::Share,
+    shares::{Payer, Share},
 };
 
 /// One stream, and who waits for something on it.
@@ -40,6 +40,7 @@ pub(super) struct Session {
 
 /// A message on its way to the server.
 pub(super) struct Posted<'a> {
+    pub(super) payer: Payer,
     pub(super) headers: HeaderMap,
     pub(super) behalf: Option<Behalf>,
     pub(super) body: &'a Bytes,
@@ -55,6 +56,7 @@ impl Session {
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         self.touch();
         let Posted {
+            payer,
             mut headers,
             behalf,
             body,
@@ -80,7 +82,7 @@ impl Session {
         *request.uri_mut() = Uri::from(self.target.clone());
         *request.headers_mut() = headers;
         request.extensions_mut().extend(extensions(behalf));
-        let response = upstream.send(&self.endpoint, request).await?;
+        let response = upstream.send(&self.endpoint, payer, request).await?;
         if !response.status().is_success() {
             return Ok(response);
         }

@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener, time::timeout};
 
-use super::{Scripted, answer, ask, name, post, read_until, server, text, with};
+use super::{Scripted, answer, ask, name, payer, post, read_until, server, text, with};
 use crate::{
     resources::Timeouts,
     upstream::{
@@ -90,13 +90,16 @@ async fn an_endpoint_that_was_taken_away_gets_no_more_calls() {
     let (upstreams, upstream) = with(server(&[one.address, two.address]));
     let endpoint = upstream.endpoint(one.address).unwrap();
     upstreams.put_in_force(&[Arc::new(server(&[two.address]))]);
-    let refused = upstream.send(&endpoint, post("body")).await.map(|_| ());
+    let refused = upstream.send(&endpoint, payer(), post("body")).await.map(|_| ());
     assert!(matches!(refused, Err(UpstreamError::Gone)), "{refused:?}");
     let upstream = upstreams.get(&name()).unwrap();
     assert!(matches!(upstream.endpoint(one.address), Err(UpstreamError::Gone)));
     upstreams.put_in_force(&[]);
     assert!(upstreams.get(&name()).is_none());
-    let refused = upstream.send(&upstream.pick().unwrap(), post("body")).await.map(|_| ());
+    let refused = upstream
+        .send(&upstream.pick().unwrap(), payer(), post("body"))
+        .await
+        .map(|_| ());
     assert!(matches!(refused, Err(UpstreamError::Gone)), "{refused:?}");
 }
 
@@ -111,7 +114,7 @@ async fn the_least_loaded_endpoint_is_picked_and_a_call_counts_until_its_body_is
         answer(&mut stream, "done").await;
         stream
     };
-    let (_stream, response) = tokio::join!(serve, upstream.send(&busy, post("body")));
+    let (_stream, response) = tokio::join!(serve, upstream.send(&busy, payer(), post("body")));
     let body = response.unwrap().into_body();
     for _ in 0..3 {
         assert_eq!(upstream.pick().unwrap().address(), two.address);
@@ -222,7 +225,11 @@ async fn a_server_that_is_silent_within_its_answer_or_takes_too_long_in_all_ends
             stream
         };
         let call = async {
-            let body = upstream.send(&endpoint, post("body")).await.unwrap().into_body();
+            let body = upstream
+                .send(&endpoint, payer(), post("body"))
+                .await
+                .unwrap()
+                .into_body();
             let mut body = if limited { body } else { body.without_call_deadline() };
             let mut chunks = 0;
             loop {
@@ -277,7 +284,7 @@ async fn an_endpoint_that_cannot_be_reached_is_left_alone_until_one_call_has_tri
             read_until(&mut stream, "body").await;
             answer(&mut stream, "back").await;
         };
-        let (answered, ()) = tokio::join!(upstream.send(&first, post("body")), served);
+        let (answered, ()) = tokio::join!(upstream.send(&first, payer(), post("body")), served);
         assert_eq!(text(answered.unwrap().into_body()).await, "back");
         assert_eq!(upstreams.reach(upstream.server()).problems, [""; 0]);
     };
@@ -305,7 +312,7 @@ async fn destinations(upstream: &Upstream, calls: u32) -> Vec<SocketAddr> {
     for _ in 0..calls {
         let endpoint = upstream.pick().unwrap();
         places.push(endpoint.address());
-        if let Ok(answered) = upstream.send(&endpoint, post("body")).await {
+        if let Ok(answered) = upstream.send(&endpoint, payer(), post("body")).await {
             text(answered.into_body()).await;
         }
     }
@@ -397,7 +404,7 @@ async fn what_was_not_sent_goes_to_another_endpoint_and_what_was_sent_does_not()
         answer(&mut stream, "done").await;
         stream
     };
-    let asked = upstream.ask_any(|| post("body"), |endpoint| tried.push(endpoint.address()));
+    let asked = upstream.ask_any(payer(), || post("body"), |endpoint| tried.push(endpoint.address()));
     let (asked, stream) = tokio::join!(asked, served);
     let (endpoint, answered) = asked.unwrap();
     assert_eq!(
@@ -408,7 +415,7 @@ async fn what_was_not_sent_goes_to_another_endpoint_and_what_was_sent_does_not()
     drop((stream, good));
     // Now there is nobody, and it ends.
     let mut tries = 0;
-    let asked = upstream.ask_any(|| post("body"), |_| tries += 1).await;
+    let asked = upstream.ask_any(payer(), || post("body"), |_| tries += 1).await;
     assert!(asked.is_err() && tries <= 3, "{tries}");
     // One that took the request has it, whatever became of it.
     let (one, two) = (Scripted::start().await, Scripted::start().await);
@@ -418,7 +425,12 @@ async fn what_was_not_sent_goes_to_another_endpoint_and_what_was_sent_does_not()
         read_until(&mut stream, "body").await;
     };
     let mut tries = 0;
-    let asked = async { upstream.ask_any(|| post("body"), |_| tries += 1).await.map(|_| ()) };
+    let asked = async {
+        upstream
+            .ask_any(payer(), || post("body"), |_| tries += 1)
+            .await
+            .map(|_| ())
+    };
     let (asked, ()) = tokio::join!(asked, served);
     assert!(matches!(asked, Err(UpstreamError::Closed(_))), "{asked:?}");
     assert_eq!(tries, 1);

@@ -20,12 +20,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{ask, post, server};
+use super::{ask, payer, post, server, workload};
 use crate::{
     resources::{Backend, Server},
     upstream::{
-        Upstream, Upstreams,
-        limits::{HTTP2_IDLE_TIMEOUT, MAX_STREAMS_PER_CONNECTION, POOL_MAX_IDLE_PER_ENDPOINT, SETTINGS_PAUSE},
+        Upstream, UpstreamError, Upstreams,
+        limits::{
+            HTTP2_IDLE_TIMEOUT, MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD, MAX_STREAMS_PER_CONNECTION,
+            POOL_MAX_IDLE_PER_ENDPOINT, SETTINGS_PAUSE,
+        },
     },
 };
 
@@ -252,13 +255,36 @@ async fn what_one_client_does_not_read_holds_up_no_other() {
     let big = || Request::get("/big").body(Full::default()).unwrap();
     let mut unread = Vec::new();
     for _ in 0..50 {
-        unread.push(upstream.send(&endpoint, big()).await.unwrap());
+        unread.push(upstream.send(&endpoint, payer(), big()).await.unwrap());
     }
     let asked = timeout(Duration::from_secs(20), ask(&upstream, post("x"))).await;
     assert_eq!(asked.unwrap().unwrap(), "x");
     assert_eq!(peer.connections(), 1);
     let body = unread.pop().unwrap().into_body();
     assert_eq!(body.collect().await.unwrap().to_bytes().len(), 64 * 64 * 1024);
+}
+
+#[tokio::test]
+async fn one_workload_cannot_take_all_the_room_of_an_endpoint() {
+    let peer = Peer::start(200).await;
+    let (_upstreams, upstream) = with(peer.server());
+    let endpoint = upstream.pick().unwrap();
+    let unread = async |name| {
+        let big = Request::get("/big").body(Full::default()).unwrap();
+        upstream.send(&endpoint, workload(name), big).await
+    };
+    let mut held = Vec::new();
+    for _ in 0..MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD {
+        held.push(unread("greedy").await.unwrap());
+    }
+    let refused = unread("greedy").await.map(|_| ());
+    assert!(matches!(refused, Err(UpstreamError::ShareTaken)), "{refused:?}");
+    assert_eq!(endpoint.ejected_for(), 0, "it is not the server that failed");
+    held.push(unread("modest").await.unwrap());
+    drop(held.remove(0));
+    held.push(unread("greedy").await.unwrap());
+    let refused = unread("greedy").await.map(|_| ());
+    assert!(matches!(refused, Err(UpstreamError::ShareTaken)), "{refused:?}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
 };
 
-use super::{super::limits::HTTP_SSE_QUEUE, server, text, with};
+use super::{super::limits::HTTP_SSE_QUEUE, payer, server, text, with};
 use crate::resources::Transport;
 
 /// A server that takes every message, and says on its one stream what the test says.
@@ -87,17 +87,20 @@ async fn a_caller_that_does_not_read_holds_up_no_other_and_its_own_call_only_whe
     let (_upstreams, upstream) = with(server);
     let endpoint = upstream.pick().unwrap();
     let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#;
-    let opened = upstream.ask(&endpoint, request(None, initialize)).await.unwrap();
+    let opened = upstream
+        .ask(&endpoint, payer(), request(None, initialize))
+        .await
+        .unwrap();
     let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
     says.send(answer(0)).await.unwrap();
     assert!(text(opened.into_body()).await.contains(r#""id":0"#));
     for (said, given_up) in [(HTTP_SSE_QUEUE, false), (HTTP_SSE_QUEUE + 4, true)] {
         let slow = upstream
-            .ask(&endpoint, request(Some(&session), &call(1)))
+            .ask(&endpoint, payer(), request(Some(&session), &call(1)))
             .await
             .unwrap();
         let quick = upstream
-            .ask(&endpoint, request(Some(&session), &call(2)))
+            .ask(&endpoint, payer(), request(Some(&session), &call(2)))
             .await
             .unwrap();
         for _ in 0..said {

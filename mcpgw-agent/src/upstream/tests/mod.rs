@@ -18,7 +18,11 @@ use tokio::{
 };
 
 use super::{Upstream, UpstreamBody, UpstreamError, Upstreams};
-use crate::resources::{ObjectName, Server};
+use crate::{
+    mcp::seal::Owner,
+    resources::{ObjectName, Server},
+    shares::Payer,
+};
 
 fn name() -> ObjectName {
     ObjectName {
@@ -39,6 +43,15 @@ fn with(server: Server) -> (Arc<Upstreams>, Arc<Upstream>) {
     (upstreams, upstream)
 }
 
+fn workload(name: &str) -> Payer {
+    Payer::Workload(Owner::of(name))
+}
+
+/// Who calls, where that is no matter.
+fn payer() -> Payer {
+    workload("a")
+}
+
 fn post(body: &'static str) -> Request<Full<Bytes>> {
     Request::post("/mcp").body(Full::from(body)).unwrap()
 }
@@ -50,7 +63,7 @@ async fn text(body: UpstreamBody) -> String {
 /// Sends to the endpoint that is picked, and reads the whole answer.
 async fn ask(upstream: &Upstream, request: Request<Full<Bytes>>) -> Result<String, UpstreamError> {
     let endpoint = upstream.pick()?;
-    Ok(text(upstream.send(&endpoint, request).await?.into_body()).await)
+    Ok(text(upstream.send(&endpoint, payer(), request).await?.into_body()).await)
 }
 
 /// A server that the test plays itself, byte by byte.

@@ -313,7 +313,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let session = &call.session().map_err(|refused| refused.to(Some(id)))?;
     let wished: Vec<(ObjectName, Wished)> = by_server
         .into_iter()
-        .filter_map(|(server, Wishes { seen, uris, tasks })| {
+        .map(|(server, Wishes { seen, uris, tasks })| {
             let upstreams = &call.shared.upstreams;
             let hearing = Arc::clone(&hearing);
             let wished = match seen.catalogue.speaks.modern {
@@ -331,7 +331,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
                     hearing,
                 }),
             };
-            Some((server, wished))
+            (server, wished)
         })
         .collect();
     tokio::spawn(async move {

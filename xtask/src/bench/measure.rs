@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use mcpgw_tests::{Pod, Process, tools::variable};
 use serde::Deserialize;
 
@@ -12,7 +13,8 @@ use super::{peers::Peer, scene::Scene};
 const CONNECTIONS: &str = "16";
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Case {
     /// A tool call in a session.
     Call,
@@ -23,6 +25,7 @@ pub enum Case {
     /// The tools of three servers with 50 each; of the floor, those of one server with 150.
     ListFederated,
     /// A tool call with 64 KiB of arguments.
+    #[value(name = "args_64k")]
     Args64k,
     /// A tool call with a token, decided by conditions on its arguments and claims, and counted by limits.
     CallFullPolicy,
@@ -74,16 +77,6 @@ impl Path {
 }
 
 impl Case {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Call,
-        Self::CallModern,
-        Self::CallStreamed,
-        Self::ListFederated,
-        Self::Args64k,
-        Self::CallFullPolicy,
-    ];
-
     /// Its name in the JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{command, setup, ui};
 
@@ -34,6 +34,9 @@ pub struct Bench {
     /// Short: under a minute after the build.
     #[arg(long)]
     quick: bool,
+    /// Only this; may be given several times.
+    #[arg(long = "case", value_name = "CASE")]
+    cases: Vec<Case>,
 }
 
 /// For mcpgw to give back what starting took.
@@ -74,17 +77,23 @@ impl Bench {
         thread::sleep(SETTLE);
         let idle = scene.resident_megabytes()?;
         let (rounds, milliseconds) = if self.quick { (3, 500) } else { (5, 4_000) };
+        let cases = match self.cases.is_empty() {
+            true => Case::value_variants(),
+            false => &self.cases,
+        };
         let mut samples: Vec<Sample> = Vec::new();
         for round in 1..=rounds {
             println!("{}", ui::dim(format!("round {round} of {rounds}")));
             // Interleaved, so that what the machine does beside falls on all alike.
-            for case in Case::ALL {
+            for case in cases {
                 for path in case.paths() {
-                    samples.push(scene.measure(case, *path, milliseconds)?);
+                    samples.push(scene.measure(*case, *path, milliseconds)?);
                 }
             }
         }
-        report::print(&samples, &Flat::measure()?, idle, scene.resident_megabytes()?);
+        // That is added to the call with a policy.
+        let flat = cases.contains(&Case::CallFullPolicy).then(Flat::measure).transpose()?;
+        report::print(&samples, flat.as_ref(), idle, scene.resident_megabytes()?);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -81,7 +81,7 @@ impl Lease {
 }
 
 /// Waits until the caller's token is no longer good; for ever, where it has none.
-async fn expired(caller: &Caller) {
+pub(super) async fn expired(caller: &Caller) {
     let Some(token) = &caller.token else {
         return pending().await;
     };

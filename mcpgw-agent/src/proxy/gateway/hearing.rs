@@ -13,7 +13,7 @@ use crate::{
     identity::Caller,
     mcp::governed::{Governed, Kind},
     policy::Plan,
-    proxy::Shared,
+    proxy::{Shared, lease::expired},
     resources::ObjectName,
     upstream::Upstream,
 };
@@ -34,6 +34,20 @@ impl Hearing {
             catalog: call.catalog.map(Box::from),
             who: call.principal(),
         })
+    }
+
+    /// Whether its token lasts longer than that of another.
+    pub(super) fn outlasts(&self, other: &Self) -> bool {
+        let ends = |hearing: &Self| hearing.caller.token.as_ref().map_or(u64::MAX, |token| token.ends);
+        ends(self) > ends(other)
+    }
+
+    /// What is done for it, unless its token ends before.
+    pub(super) async fn while_it_lasts<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = expired(&self.caller) => None,
+        }
     }
 
     /// The plan now, and what the caller sees by it; `None` where its catalog is gone.

@@ -26,6 +26,7 @@ use super::{
     hearing::{Hearing, subscription, watching},
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
+    listens::Listens,
     resumption::{self, Places},
     session::{Key, Session},
     settle,
@@ -82,6 +83,7 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
     for link in session.open_links() {
         session.outlet.attach(&session, link.server());
     }
+    Listens::renew(&session, &hearing);
     let lease = call.lease(&hearing, Vec::new());
     let lists = Lists::now(call.shared, &hearing);
     tokio::spawn(async move {

@@ -2,15 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     hearing::Hearing,
-    limits::MAX_SUBSCRIPTIONS,
+    limits::{MAX_SUBSCRIPTIONS, RETRY},
     session::Session,
     updates::{Listener, Subscription},
 };
@@ -23,6 +23,8 @@ pub(super) struct Listens(Mutex<HashMap<ObjectName, Listening>>);
 #[derive(Default)]
 struct Listening {
     uris: Vec<String>,
+    /// Whose token lasts longest, of those who wanted it: it is listened to for no longer.
+    hearing: Option<Arc<Hearing>>,
     /// Which change of that is the last.
     changes: u64,
     /// Which of them is listened to.
@@ -37,6 +39,14 @@ impl Listening {
         if self.uris.is_empty() {
             self.taken = self.changes;
             self.task = None;
+        }
+    }
+
+    /// For whom it is listened to, where this one wants it too; `true` beside one for whom it was not before.
+    fn lasting(&mut self, wants: &Arc<Hearing>) -> (Arc<Hearing>, bool) {
+        match &self.hearing {
+            Some(hearing) if !wants.outlasts(hearing) => (Arc::clone(hearing), false),
+            _ => (Arc::clone(self.hearing.insert(Arc::clone(wants))), true),
         }
     }
 
@@ -94,14 +104,55 @@ impl Listens {
         }
     }
 
+    /// Has all that is wanted listened to for as long as this token is good, if that is longer than before: the client
+    /// opens its stream with it.
+    pub(super) fn renew(session: &Arc<Session>, hearing: &Arc<Hearing>) {
+        let mut listens = session.listens.lock();
+        for (server, listening) in listens.iter_mut().filter(|(_, listening)| !listening.uris.is_empty()) {
+            if !listening.lasting(hearing).1 {
+                continue;
+            }
+            listening.change();
+            let (server, change, hearing) = (server.clone(), listening.changes, Arc::clone(hearing));
+            let session = Arc::downgrade(session);
+            tokio::spawn(async move {
+                let renewing = Self::listen_again(&session, &server, change, &hearing);
+                hearing.while_it_lasts(renewing).await
+            });
+        }
+    }
+
+    /// Listens as of a change, as soon as the server takes it; no longer after another change.
+    async fn listen_again(session: &Weak<Session>, server: &ObjectName, change: u64, hearing: &Arc<Hearing>) {
+        let mut pause = RETRY.0;
+        while let Some(session) = session.upgrade() {
+            if session.listens.changes(server) != change {
+                return;
+            }
+            match session.listens.listen(&session, server, hearing).await {
+                Ok(()) => return,
+                Err(why) => tracing::debug!(%server, why, "a subscription could not be renewed"),
+            }
+            drop(session);
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY.1);
+        }
+    }
+
+    /// Which change of what is listened to at a server is the last.
+    fn changes(&self, server: &ObjectName) -> u64 {
+        self.lock().get(server).map_or(0, |listening| listening.changes)
+    }
+
     /// Listens to what is wanted now. What was listened to before goes on until this is taken: in between nothing
     /// is missed, and something may be told twice.
     async fn listen(&self, session: &Arc<Session>, server: &ObjectName, hearing: &Arc<Hearing>) -> Result<(), String> {
         let stop = CancellationToken::new();
-        let (uris, change) = {
+        let (uris, change, hearing) = {
             let mut listens = self.lock();
             let listening = listens.entry(server.clone()).or_default();
-            (listening.uris.clone(), listening.changes)
+            let (hearing, _) = listening.lasting(hearing);
+            (listening.uris.clone(), listening.changes, hearing)
         };
         let subscription = Subscription {
             server: server.clone(),
@@ -109,7 +160,7 @@ impl Listens {
             tasks: Vec::new(),
             payer: session.payer,
             behalf: session.voice.behalf(),
-            hearing: Arc::clone(hearing),
+            hearing: Arc::clone(&hearing),
         };
         let (ready, taken) = oneshot::channel();
         let (task, listener) = (stop.clone(), Listener::Session(Arc::downgrade(session)));
@@ -123,7 +174,7 @@ impl Listens {
                     }
                 }
             };
-            task.run_until_cancelled(following).await;
+            task.run_until_cancelled(hearing.while_it_lasts(following)).await;
         });
         let stop = stop.drop_guard();
         taken

@@ -8,6 +8,7 @@ mod connections;
 mod denial_status;
 mod engines;
 mod exchange;
+mod expiry;
 mod gateway;
 mod http2;
 mod http_sse;

@@ -1,0 +1,57 @@
+//! What was subscribed to with a token, and outlives it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    gateway::{ask, desired, request, start},
+    listening::stream,
+    live_server::LiveServer,
+    read_until,
+    streams::{get, rest, send, session},
+    tokens::World,
+};
+use crate::resources::Authentication;
+
+#[tokio::test]
+async fn a_subscription_at_a_modern_server_ends_with_its_token_and_goes_on_with_the_clients_next_stream() {
+    let (world, server) = (World::new(), LiveServer::modern().await);
+    let mut desired = desired(&[server.address]);
+    desired.settings = world.settings(Authentication::Token);
+    let proxied = start(desired).await;
+    let claims = json!({"iss": "https://users.example", "sub": "ann", "aud": "mcpgw", "scope": "mcp"});
+    let headers = session(&proxied, &world.lasting(5, claims.clone())).await;
+    let mut first = send(&proxied, get(&headers)).await;
+    read_until(&mut first, "\r\n\r\n").await;
+    let says = |method: &str, params: serde_json::Value| json!({"jsonrpc": "2.0", "method": method, "params": params});
+    let acknowledged = says(
+        "notifications/subscriptions/acknowledged",
+        json!({ "notifications": {} }),
+    );
+    let uri = server.uri("a");
+    let (subscription, subscribe) = (json!("listen"), request("resources/subscribe", json!({ "uri": uri })));
+    let (answer, ()) = tokio::join!(
+        ask(&proxied, &headers, &subscribe),
+        server.say_of(&subscription, &acknowledged)
+    );
+    assert_eq!((answer.status, answer.code()), (200, None), "{answer:?}");
+    assert!(server.is_waiting(&subscription));
+    rest(first).await;
+    for _ in 0..1_000 {
+        if !server.is_waiting(&subscription) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!server.is_waiting(&subscription), "it outlives the token");
+    server.forget_calls();
+    // The same user, the same session, another token.
+    let id = headers.split_once("\r\n").unwrap().0;
+    let headers = format!("{id}\r\n{}", world.lasting(600, claims));
+    let mut second = stream(&proxied, &headers).await;
+    server.say_of(&subscription, &acknowledged).await;
+    let updated = says("notifications/resources/updated", json!({ "uri": uri }));
+    server.say_of(&subscription, &updated).await;
+    read_until(&mut second, &uri).await;
+}

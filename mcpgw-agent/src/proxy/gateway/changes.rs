@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use super::{
     super::rewrite::{EventId, Rewrite, Rewritten},
-    answer,
     calls::InFlight,
+    decline::decline,
     errors,
     hearing::Hearing,
     link::Link,
@@ -19,7 +18,6 @@ use super::{
 };
 use crate::mcp::{
     Kind,
-    error::code,
     level::Level,
     message::Peek,
     method::Method,
@@ -154,11 +152,11 @@ impl Changes {
             return Rewritten::Keep;
         };
         if !self.answers_questions {
-            decline(&self.link, id, peek.method.as_deref() == Some("ping"));
+            decline(&self.link, peek);
             return Rewritten::Drop;
         }
         let Some(sealed) = self.asked_as(id) else {
-            decline(&self.link, id, false);
+            decline(&self.link, peek);
             return Rewritten::Drop;
         };
         let mut splice = Splice::new(message);
@@ -173,7 +171,7 @@ impl Changes {
             }
             .seal(&self.sealer);
             let Ok(sealed) = sealed else {
-                decline(&self.link, id, false);
+                decline(&self.link, peek);
                 return Rewritten::Drop;
             };
             splice.replace(wanted.span(), json_string(&sealed));
@@ -246,8 +244,8 @@ impl Changes {
 
     /// What a server says while the client hears nothing but the answer: what it asks is not to wait for one.
     pub(super) fn unheard(&self, said: &Peek<'_>) {
-        if let (Kind::Request, Some(id)) = (said.kind, said.id.and_then(|id| id.raw())) {
-            decline(&self.link, id, said.method.as_deref() == Some("ping"));
+        if said.kind == Kind::Request {
+            decline(&self.link, said);
         }
     }
 }
@@ -283,18 +281,4 @@ fn finished(splice: Splice<'_>) -> Rewritten {
         true => Rewritten::Keep,
         false => Rewritten::Replace(splice.finish()),
     }
-}
-
-/// Answers a question that no client can be asked.
-pub(super) fn decline(link: &Arc<Link>, id: &RawValue, ping: bool) {
-    let body = match ping {
-        true => answer::empty(id),
-        false => crate::mcp::error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None),
-    };
-    let link = Arc::clone(link);
-    tokio::spawn(async move {
-        if let Err(error) = link.send(body, &HeaderMap::new(), None).await {
-            tracing::debug!(server = %link.server(), %error, "a question was not answered");
-        }
-    });
 }

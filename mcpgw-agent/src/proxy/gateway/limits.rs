@@ -27,8 +27,10 @@ pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
 pub(super) const MAX_ORPHANS_PER_OWNER: usize = 256;
 /// Calls of one owner that servers are being told of, that their clients went away; of more they are not told.
 pub(super) const MAX_NOTICES_PER_OWNER: usize = 64;
-/// For a server to hear that a call is cancelled.
+/// For a server to hear that a call is cancelled, or that nobody can be asked.
 pub(super) const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions in one session at a server that it is being told that nobody can be asked; of more it is not told.
+pub(in crate::proxy) const MAX_DECLINED_AT_A_TIME: usize = 16;
 /// Resources that one session is subscribed to at one server.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// First and longest pause before a server is listened to again that broke off.

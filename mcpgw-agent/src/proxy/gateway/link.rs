@@ -13,9 +13,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{json, value::RawValue};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::collect::{self, CollectError};
+use super::{
+    collect::{self, CollectError},
+    limits::MAX_DECLINED_AT_A_TIME,
+};
 use crate::{
     mcp::{
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
@@ -91,6 +95,8 @@ pub(super) struct Link {
     next_id: AtomicU64,
     /// The lowest level that somebody who shares the session wanted to hear of.
     logs_from: tokio::sync::Mutex<Option<Level>>,
+    /// For telling the server that nobody can be asked.
+    declining: Arc<Semaphore>,
     /// Another has taken its place, or will.
     replaced: CancellationToken,
 }
@@ -145,6 +151,7 @@ impl Link {
             revision,
             next_id: AtomicU64::new(1),
             logs_from: tokio::sync::Mutex::default(),
+            declining: Arc::new(Semaphore::new(MAX_DECLINED_AT_A_TIME)),
             replaced: CancellationToken::new(),
         };
         link.notify(Bytes::from_static(
@@ -177,6 +184,11 @@ impl Link {
     /// An id that no other request of this session has.
     pub(super) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Room for telling the server that nobody can be asked; `None` where it is being told so often enough.
+    pub(super) fn room_to_decline(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.declining).try_acquire_owned().ok()
     }
 
     /// Sends a message, and waits for the head of the answer. On whose `behalf`: of whoever spoke last, where that is

@@ -14,6 +14,7 @@
 //! tasks      ids of tasks, sealed; tasks/list
 //! forward    a request on its way to its server, in the server's era
 //! legacy     … to a server that knows sessions
+//! decline    what servers ask where no client can be asked
 //! changes    what changes in such a server's messages on their way to the client
 //! modern     … to a server that knows none
 //! errors     error codes, from one era to the other
@@ -46,6 +47,7 @@ mod calls;
 mod changes;
 mod collect;
 mod converse;
+mod decline;
 mod errors;
 mod forward;
 mod hear;
@@ -54,7 +56,7 @@ mod interact;
 mod introduce;
 mod kind;
 mod legacy;
-mod limits;
+pub(super) mod limits;
 mod link;
 mod listen;
 mod listens;

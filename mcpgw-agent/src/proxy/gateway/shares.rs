@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    changes,
+    decline::decline,
     hear::{Ear, hear},
     limits::{MAX_SUBSCRIPTIONS, SHARE_QUEUE},
     link::Link,
@@ -239,11 +239,7 @@ impl Ear for All {
             return ControlFlow::Continue(());
         };
         match (message.kind, message.method.as_deref()) {
-            (Kind::Request, method) => {
-                if let Some(id) = message.id.as_ref().and_then(|id| id.raw()) {
-                    changes::decline(link, id, method == Some("ping"));
-                }
-            }
+            (Kind::Request, _) => decline(link, &message),
             (Kind::Notification, Some(method)) if Method::of(method) == Method::ResourceUpdated => {
                 let uri = message.params().ok().and_then(|params| params.uri?.text());
                 // Whether anybody listens is their matter.

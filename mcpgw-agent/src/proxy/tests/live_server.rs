@@ -31,6 +31,8 @@ struct State {
     opened: usize,
     /// It takes no subscription, and says nothing to one.
     mute: bool,
+    /// It does not say that it has an answer.
+    deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
     busy: Option<usize>,
     /// Their streams, where they are open.
@@ -88,6 +90,11 @@ impl LiveServer {
     /// Takes no subscriptions from now on, and does not say so.
     pub(super) fn fall_mute(&self) {
         self.lock().mute = true;
+    }
+
+    /// From now on lets whoever answers a question wait, or no longer.
+    pub(super) fn is_deaf(&self, deaf: bool) {
+        self.lock().deaf = deaf;
     }
 
     /// Takes no streams, as if it did not know that the one before has ended, until `n` were asked for.
@@ -208,6 +215,7 @@ impl LiveServer {
         };
         let result = match &*method {
             "" if head.method == Method::GET => return self.listen(&session),
+            "" if self.lock().deaf => std::future::pending().await,
             "" => return status(StatusCode::ACCEPTED),
             _ if method.starts_with("notifications/") => return status(StatusCode::ACCEPTED),
             "initialize" => {

@@ -1,6 +1,6 @@
 //! What servers want to know of clients: who is asked, who cannot be, and what becomes of a question.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::{
     live_server::LiveServer,
     read_until,
 };
-use crate::{policy::Plan, resources::Expose};
+use crate::{policy::Plan, proxy::gateway::limits::MAX_DECLINED_AT_A_TIME, resources::Expose};
 
 fn wait(id: u32) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "a_wait", "arguments": {}}})
@@ -141,4 +141,42 @@ async fn a_server_that_its_caller_no_longer_sees_hears_nothing_more_of_it() {
     assert_eq!(server.got("notifications/roots/list_changed").len(), 1);
     assert!(server.got("logging/setLevel").is_empty());
     assert_eq!(server.answers(), ["q1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_much_where_nobody_can_be_asked_is_told_so_only_as_fast_as_it_listens() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let params = json!({"name": "a_wait", "arguments": {}});
+    let (headers, call) = modern(5, "tools/call", Some("a_wait"), params);
+    let mut client = send(&proxied, &format!("{BOTH}{headers}"), &call).await;
+    let (_, call) = server.gets("tools/call", 1).await.remove(0);
+    let ping = |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+    server.is_deaf(true);
+    for id in 0..MAX_DECLINED_AT_A_TIME * 2 {
+        server.say_of(&call["id"], &ping(id)).await;
+    }
+    let said = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+    server.say_of(&call["id"], &said).await;
+    read_until(&mut client, "list_changed").await;
+    // By now each has been declined, or not.
+    while server.answers().len() < MAX_DECLINED_AT_A_TIME {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (headers, add) = modern(
+        6,
+        "tools/call",
+        Some("a_add"),
+        json!({"name": "a_add", "arguments": {}}),
+    );
+    assert_eq!(ask(&proxied, &headers, &add).await.code(), None);
+    assert_eq!(server.answers().len(), MAX_DECLINED_AT_A_TIME);
+    // It is not waited for very long.
+    server.is_deaf(false);
+    let mut id = 1_000;
+    while server.answers().len() == MAX_DECLINED_AT_A_TIME {
+        id += 1;
+        server.say_of(&call["id"], &ping(id)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

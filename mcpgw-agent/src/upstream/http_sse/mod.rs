@@ -92,8 +92,12 @@ impl Sessions {
                     None if posted.message.method.as_deref() == Some("initialize") => {
                         let session = self.open(upstream, endpoint, payer, posted.behalf.clone()).await?;
                         let mut answer = session.post(upstream, posted).await?;
+                        if !answer.status().is_success() {
+                            return Ok(answer);
+                        }
                         let id = HeaderValue::from_str(&session.id).map_err(http::Error::from)?;
                         answer.headers_mut().insert(MCP_SESSION_ID, id);
+                        self.keep(session);
                         Ok(answer)
                     }
                     // Without a session this transport knows nothing.
@@ -109,6 +113,7 @@ impl Sessions {
         }
     }
 
+    /// Opens a session, which ends when it is dropped.
     async fn open(
         self: &Arc<Self>,
         upstream: &Upstream,
@@ -140,7 +145,7 @@ impl Sessions {
         let limit = upstream.server().timeouts.first_byte;
         let target = timeout(limit, target).await;
         let target = target.map_err(|_| UpstreamError::FirstByteTimeout(limit))?;
-        let session = Arc::new(Session {
+        Ok(Arc::new(Session {
             id,
             endpoint: endpoint.clone(),
             target: target.map_err(|_| UpstreamError::NoEndpoint)?,
@@ -148,13 +153,16 @@ impl Sessions {
             used: Mutex::new(Instant::now()),
             _share: share,
             _reader: reader,
-        });
+        }))
+    }
+
+    /// Keeps a session that its caller knows.
+    fn keep(&self, session: Arc<Session>) {
         self.lock().insert(session.id.clone(), Arc::clone(&session));
         // It may have ended before it was there to be forgotten.
         if session.calls.have_ended() {
             self.lock().remove(&session.id);
         }
-        Ok(session)
     }
 
     /// Ends the sessions that nobody used for long.

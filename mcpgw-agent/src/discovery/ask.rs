@@ -14,6 +14,7 @@ use crate::{
     mcp::{
         Kind,
         headers::{MCP_METHOD, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        media::is_events,
         message::Peek,
         sse::Parser,
         version::Revision,
@@ -185,11 +186,7 @@ pub(super) async fn answer<T: for<'de> Deserialize<'de>>(
 
 /// The message that answers.
 async fn message(response: Response<UpstreamBody>, method: &'static str) -> Result<Option<Bytes>, FetchError> {
-    let media = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let events = media.is_some_and(|media| media.trim_start().starts_with("text/event-stream"));
+    let events = is_events(response.headers());
     let mut body = response.into_body();
     let (mut whole, mut read) = (BytesMut::new(), 0);
     let mut parser = Parser::new(MAX_ANSWER_BYTES);

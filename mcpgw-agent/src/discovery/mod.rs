@@ -71,8 +71,6 @@ pub enum ChangeKind {
 /// How well a server is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It was not asked yet.
-    Unknown,
     /// What is known of it is current.
     Ready,
     /// Some of its lists cannot be had; of these what was last seen is still offered. The others are current.
@@ -256,7 +254,7 @@ impl Discovery {
         }
     }
 
-    /// How well each server is known.
+    /// How well each server is known that was asked.
     pub fn states(&self) -> HashMap<ObjectName, State> {
         self.known.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

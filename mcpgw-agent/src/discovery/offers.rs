@@ -110,7 +110,7 @@ impl Discovery {
 fn described(state: Option<&State>) -> (String, Option<(String, u64)>) {
     let ago = |since: &SystemTime| since.elapsed().unwrap_or(Duration::ZERO).as_secs();
     match state {
-        None | Some(State::Unknown) => ("Unknown".to_owned(), None),
+        None => ("Unknown".to_owned(), None),
         Some(State::Ready) => ("Ready".to_owned(), None),
         Some(State::Partial { reason, since }) => ("Partial".to_owned(), Some((reason.clone(), ago(since)))),
         Some(State::LastGood { reason, since }) => ("LastGood".to_owned(), Some((reason.clone(), ago(since)))),

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Kind,
+    media::is_events,
     message::{Id, Peek, ResultKind},
     sse::{Event, Line, Parser},
 };
@@ -59,14 +60,9 @@ enum State {
 impl AnswerObserver {
     /// For the answer to the request with this id, by the headers of the response.
     pub fn new(id: Option<&RawValue>, headers: &HeaderMap) -> Self {
-        let media = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
         let state = if headers.contains_key(header::CONTENT_ENCODING) {
             State::Known(Answer::Unknown)
-        } else if media.eq_ignore_ascii_case("text/event-stream") {
+        } else if is_events(headers) {
             State::Events {
                 parser: Parser::new(MAX_OBSERVED),
                 last_id: None,

@@ -14,6 +14,7 @@
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
 //! held      memory for what must be gathered, one bound for all
+//! media     whether something is an event stream, and whether a client reads one
 //! governed  which requests are for rules to decide, and what they are about
 //! level     how grave what a server logs is
 //! list      the elements of a list in an answer
@@ -36,6 +37,7 @@ pub mod headers;
 pub mod held;
 pub mod level;
 pub mod list;
+pub mod media;
 pub(crate) mod members;
 pub mod message;
 pub mod method;

@@ -74,7 +74,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, header};
 use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -86,7 +85,7 @@ use crate::{
     discovery::Discovery,
     engines::Engines,
     identity::{Caller, jwt::Authenticator},
-    mcp::seal::Sealer,
+    mcp::{media::is_events, seal::Sealer},
     pins::Pins,
     policy::{InForce, limits::Budgets},
     resources::{Certificate, ClientTls, Server},
@@ -316,13 +315,6 @@ async fn sweep(shared: Weak<Shared>) {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// Whether an answer is an event stream.
-fn is_events(headers: &HeaderMap) -> bool {
-    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
-    media.trim().eq_ignore_ascii_case("text/event-stream")
 }
 
 /// Ends the service of one workload.

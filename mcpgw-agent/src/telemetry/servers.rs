@@ -64,7 +64,6 @@ fn labels(server: &ObjectName) -> [KeyValue; 2] {
 
 fn word(state: &State) -> &'static str {
     match state {
-        State::Unknown => "unknown",
         State::Ready => "ready",
         State::Partial { .. } => "partial",
         State::LastGood { .. } => "last_good",
@@ -74,7 +73,7 @@ fn word(state: &State) -> &'static str {
 
 fn age(state: &State) -> Duration {
     match state {
-        State::Unknown | State::Ready => Duration::ZERO,
+        State::Ready => Duration::ZERO,
         State::Partial { since, .. } | State::LastGood { since, .. } | State::Unreachable { since, .. } => {
             since.elapsed().unwrap_or_default()
         }

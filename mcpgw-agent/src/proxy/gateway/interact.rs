@@ -18,7 +18,7 @@ use super::{
     errors,
     forward::{self, Forwarded},
     limits::MAX_ROUNDS,
-    modern, reads_events,
+    modern,
     session::Session,
     settle,
     stream::{EventBody, Feed},
@@ -28,6 +28,7 @@ use crate::{
     mcp::{
         Envelope,
         error::{self, code},
+        media::reads_events,
         message,
         version::Era,
     },
@@ -81,7 +82,7 @@ pub(super) async fn ask(
     };
     let (feed, body, gone) = EventBody::new();
     let (head, begun) = oneshot::channel();
-    let talks = reads_events(call.head);
+    let talks = reads_events(&call.head.headers);
     let work = Work {
         asked,
         session: Arc::clone(&session),

@@ -21,14 +21,16 @@ use super::{
     errors,
     forward::{self, Forwarded},
     hearing::Hearing,
-    reads_events,
     resumption::{self, Places, Resumed},
     session::Key,
     settle,
     tasks::TaskIds,
     uris::Uris,
 };
-use crate::mcp::{AnswerObserver, Envelope, held::Held, level::Level, params::MetaKey, splice::Splice, version::Era};
+use crate::mcp::{
+    AnswerObserver, Envelope, held::Held, level::Level, media::reads_events, params::MetaKey, splice::Splice,
+    version::Era,
+};
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
 const OF_THE_MODERN_ERA: [MetaKey; 4] = [
@@ -64,7 +66,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         Err(error) => return refuse(forward::unanswered(server, &error), record),
     };
     let pending = match (session.key, &record) {
-        (Key::Own(nonce), Some(_)) if reads_events(call.head) => {
+        (Key::Own(nonce), Some(_)) if reads_events(&call.head.headers) => {
             match call.shared.pending.begin(call.payer, nonce, id) {
                 Some(pending) => Some(pending),
                 None => return refuse(Refused::no_streams(), record),
@@ -151,14 +153,16 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     };
     let status = client_status(response.status());
     let events = is_events(response.headers());
-    let streams = events && reads_events(call.head);
-    let resumed = Resumed::new(forwarded.method, subject.as_deref(), seen.server.wanted.timeouts.call);
-    let places = Places::of(&call.gateway.sealer, &session, resumed).filter(|_| streams);
-    let response = match events && places.is_none() {
-        true => resumption::resuming(response, &link, &sent_id, seen.server.wanted.timeouts.call),
+    let streams = events && reads_events(&call.head.headers);
+    let limit = seen.server.wanted.timeouts.call;
+    if streams {
+        let resumed = Resumed::new(forwarded.method, subject.as_deref(), limit);
+        changes.places = Places::of(&call.gateway.sealer, &session, resumed);
+    }
+    let response = match events && changes.places.is_none() {
+        true => resumption::resuming(response, &link, &sent_id, limit),
         false => response,
     };
-    changes.places = places;
     if streams {
         let (head, body) = response.into_parts();
         let watch = record.map(|record| {

@@ -81,7 +81,7 @@ mod views;
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header, request::Parts};
+use http::{Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
@@ -279,13 +279,11 @@ pub(super) async fn serve(
         }
         (Some(Place::Mcp(catalog)), &Method::GET) => request::get(shared, caller, plan, catalog, &head).await,
         (Some(Place::Mcp(catalog)), &Method::DELETE) => request::delete(shared, caller, catalog, &head),
-        (Some(Place::Mcp(_)), _) => Err(Refused::method("method")),
         (Some(Place::Health), &Method::GET | &Method::HEAD) => {
             Ok(json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)))
         }
         (Some(Place::Metadata(resource)), &Method::GET | &Method::HEAD) => metadata(plan, resource),
-        (Some(Place::Metadata(_)), _) => Err(Refused::method("method")),
-        (Some(Place::Health), _) => Err(Refused::method("method")),
+        (Some(Place::Mcp(_) | Place::Metadata(_) | Place::Health), _) => Err(Refused::method("method")),
         (None, _) => Err(Refused::new(
             StatusCode::NOT_FOUND,
             "path",
@@ -333,28 +331,6 @@ fn metadata(plan: &Plan, resource: &str) -> Result<Response<Body>, Refused> {
         .ok_or_else(Refused::no_catalog)
 }
 
-/// Whether the client reads event streams; one that says nothing does not.
-fn reads_events(head: &Parts) -> bool {
-    let accepted = head.headers.get_all(header::ACCEPT).iter();
-    accepted
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|media| media.split(';').next())
-        .any(|media| matches!(media.trim(), "text/event-stream" | "text/*" | "*/*") && media.trim() != "*/*")
-}
-
-/// Whether the client names event streams before JSON: it gets one also where the gateway knows the answer at once.
-fn prefers_events(head: &Parts) -> bool {
-    let accepted = head.headers.get_all(header::ACCEPT).iter();
-    let first = accepted
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|media| media.split(';').next())
-        .map(str::trim)
-        .find(|media| matches!(*media, "text/event-stream" | "application/json"));
-    first == Some("text/event-stream")
-}
-
 /// Closes the record of a call whose answer is held whole.
 fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) {
     let mut observer = AnswerObserver::of_json(Some(id));
@@ -362,22 +338,4 @@ fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) 
     record.status(status.as_u16());
     record.add_response_bytes(body.len() as u64);
     super::relay::settle(record, status, observer.finish());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_prefers_events_if_it_names_them_before_json() {
-        let prefers = |accept: &str| {
-            let request = Request::post("/mcp").header(header::ACCEPT, accept);
-            prefers_events(&request.body(()).unwrap().into_parts().0)
-        };
-        assert!(prefers("text/event-stream, application/json"));
-        assert!(prefers("text/html,text/event-stream;q=1 ,application/json"));
-        for json in ["application/json, text/event-stream", "application/json", "*/*", ""] {
-            assert!(!prefers(json), "{json}");
-        }
-    }
 }

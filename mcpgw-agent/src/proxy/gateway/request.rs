@@ -28,6 +28,7 @@ use crate::{
         error::code,
         headers::{self, MCP_SESSION_ID},
         level::Level,
+        media::prefers_events,
         method::Method,
         modern,
         seal::{self, GatewaySession, Nonce, Owner, ServerProgress, ServerRequest, Token as _},
@@ -206,7 +207,7 @@ impl<'a> Call<'a> {
         let method = Method::of(envelope.method.as_deref().unwrap_or_default());
         let list = |kind| {
             let list = lists::answer(self, kind, id, envelope)?;
-            Ok(match super::prefers_events(self.head) {
+            Ok(match prefers_events(&self.head.headers) {
                 true => answer::one_event(&list),
                 false => answer::ok(list),
             })

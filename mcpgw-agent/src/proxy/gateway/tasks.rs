@@ -314,13 +314,11 @@ async fn page(call: &Call<'_>, seen: &Seen, cursor: &str) -> Result<Page, Refuse
         .of(&seen.server.wanted)
         .ok_or_else(|| Refused::gone(server))?;
     let session = call.session()?;
-    let link = session.link(&upstream).await;
-    let link = link.map_err(|error| unanswered(server, &error))?;
     let params = match cursor {
         "" => serde_json::json!({}),
         cursor => serde_json::json!({ "cursor": cursor }),
     };
-    let message = link.ask("tasks/list", params).await;
+    let message = session.ask_server(&upstream, "tasks/list", params).await;
     let message = message.map_err(|error| unanswered(server, &error))?;
     let answer: Result<Answer<'_>, _> = serde_json::from_slice(&message);
     let Ok(Answer { result: Some(listed) }) = answer else {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
     cancellation::{BOTH, modern, send, session},
@@ -11,6 +12,9 @@ use super::{
     read_until,
 };
 use crate::{policy::Plan, proxy::gateway::limits::MAX_DECLINED_AT_A_TIME, resources::Expose};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wait(id: u32) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "a_wait", "arguments": {}}})
@@ -160,9 +164,12 @@ async fn a_server_that_asks_much_where_nobody_can_be_asked_is_told_so_only_as_fa
     server.say_of(&call["id"], &said).await;
     read_until(&mut client, "list_changed").await;
     // By now each has been declined, or not.
-    while server.answers().len() < MAX_DECLINED_AT_A_TIME {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let declined = async {
+        while server.answers().len() < MAX_DECLINED_AT_A_TIME {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, declined).await.unwrap();
     let (headers, add) = modern(
         6,
         "tools/call",
@@ -173,10 +180,12 @@ async fn a_server_that_asks_much_where_nobody_can_be_asked_is_told_so_only_as_fa
     assert_eq!(server.answers().len(), MAX_DECLINED_AT_A_TIME);
     // It is not waited for very long.
     server.is_deaf(false);
-    let mut id = 1_000;
-    while server.answers().len() == MAX_DECLINED_AT_A_TIME {
-        id += 1;
-        server.say_of(&call["id"], &ping(id)).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let declined_again = async {
+        let mut ids = 1_000..;
+        while server.answers().len() == MAX_DECLINED_AT_A_TIME {
+            server.say_of(&call["id"], &ping(ids.next().unwrap())).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, declined_again).await.unwrap();
 }

@@ -250,9 +250,9 @@ impl Telemetry {
         self.traces.as_ref().map(Traces::health)
     }
 
-    /// Waits until the audit log has room for the lines of a request; `false` if it stays full.
-    pub async fn room(&self) -> bool {
-        self.audit.room().await
+    /// Waits until the audit log has room for the lines of a request of this caller; `false` if it stays full.
+    pub async fn room(&self, caller: &Caller) -> bool {
+        self.audit.room(caller).await
     }
 
     /// Writes what is queued and ends the audit log; later lines are counted as lost. Blocks for at most

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
-    mcp::{governed::Kind, seal::Fingerprint},
+    mcp::{
+        governed::Kind,
+        seal::{Fingerprint, Owner},
+    },
     resources::ObjectName,
     telemetry::{DecidedBy, Outcome, Path, listed::ListCount},
 };
@@ -36,6 +39,21 @@ pub(super) enum Event {
     StreamEnded(Refusal),
     Definition(DefinitionChange),
     Kernel(Kernel),
+}
+
+impl Event {
+    /// Whose share of the log it takes; `None` where it is nobody's.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        let owner = match self {
+            Self::ToolCall(call) => call.caller.share_owner(),
+            Self::Refused(refusal) | Self::StreamEnded(refusal) => match &refusal.who {
+                Who::Caller(caller) => caller.share_owner(),
+                Who::Workload(workload) => workload.share_owner(),
+            },
+            Self::Definition(_) | Self::Kernel(_) => return None,
+        };
+        Some(Owner::of(&owner))
+    }
 }
 
 /// A decided call, or other request, and what became of it.

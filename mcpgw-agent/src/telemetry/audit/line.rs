@@ -25,7 +25,8 @@ use crate::{
         seal::{Fingerprint, Owner},
     },
     resources::ObjectName,
-    telemetry::{DecidedBy, Outcome, Path, listed::ListCount},
+    shares::Payer,
+    telemetry::{Client, DecidedBy, Outcome, Path, listed::ListCount},
 };
 
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
@@ -42,17 +43,16 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Whose share of the log it takes; `None` where it is nobody's.
-    pub(super) fn owner(&self) -> Option<Owner> {
-        let owner = match self {
-            Self::ToolCall(call) => call.caller.share_owner(),
+    /// Whose share of the log it takes.
+    pub(super) fn payer(&self) -> Payer {
+        match self {
+            Self::ToolCall(call) => Payer::of(&call.caller),
             Self::Refused(refusal) | Self::StreamEnded(refusal) => match &refusal.who {
-                Who::Caller(caller) => caller.share_owner(),
-                Who::Workload(workload) => workload.share_owner(),
+                Who::Caller(caller) => Payer::of(caller),
+                Who::Workload(workload) => Payer::Workload(Owner::of(&workload.share_owner())),
             },
-            Self::Definition(_) | Self::Kernel(_) => return None,
-        };
-        Some(Owner::of(&owner))
+            Self::Definition(_) | Self::Kernel(_) => Payer::Agent,
+        }
     }
 }
 
@@ -85,6 +85,8 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     pub(in crate::telemetry) payload: Option<Payload>,
+    /// What its client says of itself, where a conversation begins with it.
+    pub(in crate::telemetry) client: Option<Box<Client>>,
     /// Of a list: what of it was shown.
     pub(in crate::telemetry) listed: Option<ListCount>,
 }
@@ -198,6 +200,8 @@ struct ToolCallLine<'a> {
     #[serde(rename = "called_as", skip_serializing_if = "Option::is_none")]
     called_as: Option<&'a str>,
     method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a Client>,
     request_id: Option<&'a RawValue>,
     is_error: Option<bool>,
     /// Elements of a list that its caller was shown.
@@ -255,6 +259,7 @@ impl<'a> ToolCallLine<'a> {
             task: name(Kind::Task),
             called_as: (call.called_as != call.name).then_some(&call.called_as),
             method: &call.method,
+            client: call.client.as_deref(),
             request_id: call.request_id.as_deref(),
             is_error: call.is_error,
             shown: call.listed.map(|listed| listed.shown),

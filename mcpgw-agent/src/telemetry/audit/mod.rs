@@ -61,8 +61,8 @@ use super::otlp::ExportSettings;
 use crate::{
     datapath::KernelRefusals,
     identity::Caller,
-    mcp::seal::Owner,
     resources::{AuditSettings, AuditSink, OnFull},
+    shares::Payer,
 };
 
 /// How the audit log does.
@@ -222,11 +222,11 @@ impl Audit {
 
     /// Waits until a request of this caller may begin; `false` if the log stays full, or the caller's part of it.
     pub(super) async fn room(&self, caller: &Caller) -> bool {
-        let owner = || Owner::of(&caller.share_owner());
+        let payer = || Payer::of(caller);
         let Some(exported) = self.exporting() else {
-            return self.local.queue.room(owner).await;
+            return self.local.queue.room(payer).await;
         };
-        let (here, there) = tokio::join!(self.local.queue.room(owner), exported.queue.room(owner));
+        let (here, there) = tokio::join!(self.local.queue.room(payer), exported.queue.room(payer));
         here && there
     }
 

@@ -15,8 +15,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{AuditHealth, line::Event};
 use crate::{
-    mcp::seal::Owner,
-    shares::{Share, Shares},
+    shares::{Payer, Share, Shares},
     telemetry::Outcome,
 };
 
@@ -25,8 +24,8 @@ pub const QUEUE: usize = 8_192;
 /// How many of them may be refusals: whoever floods the node with bad requests does not push out the lines of
 /// tool calls, others' or its own.
 pub const REFUSALS: usize = QUEUE / 2;
-/// How many of them may be of lists, and how many of calls that were denied or limited: nobody waits for a server's
-/// answer to those, so that there may be many of them at once. Where none may be lost, requests wait instead.
+/// How many of them may be of lists, how many of calls that were denied or limited, and how many of clients that begin:
+/// nobody waits for a server's answer to those, so that there may be many of them at once. Where none may be lost, requests wait instead.
 pub const MINOR: usize = QUEUE / 8;
 /// With this many waiting, the writer does not wait for its interval to end.
 const WAKE_AT: usize = QUEUE / 4;
@@ -68,6 +67,7 @@ pub(super) struct State {
     refusals: Shares,
     lists: Shares,
     denials: Shares,
+    openings: Shares,
     owned: Shares,
     lost: Arc<AtomicU64>,
     /// Of the lines that are lost, those of which no line says so yet.
@@ -88,6 +88,7 @@ impl Queue {
             refusals: Shares::new(REFUSALS, REFUSALS / PART),
             lists: Shares::new(MINOR, MINOR / PART),
             denials: Shares::new(MINOR, MINOR / PART),
+            openings: Shares::new(MINOR, MINOR / PART),
             owned: Shares::new(QUEUE, OWN),
             lost,
             unsaid: AtomicU64::new(0),
@@ -133,12 +134,12 @@ impl Queue {
         }
     }
 
-    /// Waits until a request of this owner may begin; `false` if there was no room for [`ROOM_TIMEOUT`]. At once,
-    /// unless the log is full, or the owner's part of it, and requests are to wait for it.
-    pub(super) async fn room(&self, owner: impl Fn() -> Owner) -> bool {
+    /// Waits until a request of this payer's may begin; `false` if there was no room for [`ROOM_TIMEOUT`]. At once,
+    /// unless the log is full, or the payer's part of it, and requests are to wait for it.
+    pub(super) async fn room(&self, payer: impl Fn() -> Payer) -> bool {
         let has_room = || {
             let waiting = self.state.waiting.load(Ordering::Relaxed);
-            let has_part = || waiting < FREE || self.state.owned.has_room(owner());
+            let has_part = || waiting < FREE || self.state.owned.has_room(payer());
             !self.state.blocks.load(Ordering::Relaxed) || waiting < QUEUE && has_part()
         };
         if has_room() {
@@ -200,23 +201,24 @@ impl State {
             // Where none may be lost, requests wait instead.
             _ if blocks => None,
             Event::ToolCall(call) if call.listed.is_some() => Some(&self.lists),
+            Event::ToolCall(call) if call.client.is_some() => Some(&self.openings),
             Event::ToolCall(call) if matches!(call.outcome, Outcome::Denied | Outcome::Limited) => Some(&self.denials),
             _ => None,
         };
-        let owner = match kind.is_some() || ahead >= FREE {
-            true => event.owner(),
-            false => None,
-        };
+        if kind.is_none() && ahead < FREE {
+            return Some(Places::default());
+        }
+        let payer = event.payer();
         let kind = match kind {
-            Some(kind) => Some(kind.take(owner)?),
+            Some(kind) => Some(kind.take(payer)?),
             None => None,
         };
-        let own = match owner.filter(|_| ahead >= FREE) {
-            Some(owner) => match self.owned.take(Some(owner)) {
+        let own = match ahead >= FREE {
+            true => match self.owned.take(payer) {
                 None if !blocks => return None,
                 own => own,
             },
-            None => None,
+            false => None,
         };
         Some(Places { _kind: kind, _own: own })
     }

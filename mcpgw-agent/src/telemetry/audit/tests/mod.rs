@@ -64,6 +64,7 @@ fn call(number: usize) -> ToolCall {
         }),
         reason: None,
         listed: None,
+        client: None,
         arguments_hash: None,
         method: "tools/call".to_owned(),
         kind: crate::mcp::governed::Kind::Tool,
@@ -96,6 +97,14 @@ fn denied(number: usize) -> ToolCall {
 fn list(number: usize) -> ToolCall {
     ToolCall {
         listed: Some(ListCount::default()),
+        ..call(number)
+    }
+}
+
+/// Of a client that begins.
+fn opening(number: usize) -> ToolCall {
+    ToolCall {
+        client: Some(Box::default()),
         ..call(number)
     }
 }
@@ -244,7 +253,7 @@ fn a_flood_of_refusals_leaves_room_for_calls() {
 }
 
 #[test]
-fn neither_lists_nor_denied_calls_nor_refusals_take_the_room_of_calls() {
+fn neither_lists_nor_denied_calls_nor_openings_nor_refusals_take_the_room_of_calls() {
     let (audit, _began, release) = stuck();
     for number in 0..QUEUE {
         audit.tool_call(list(number));
@@ -255,10 +264,11 @@ fn neither_lists_nor_denied_calls_nor_refusals_take_the_room_of_calls() {
     assert_eq!(audit.health().lost, (QUEUE - MINOR) as u64, "lists only");
     for number in 0..QUEUE {
         audit.tool_call(denied(number));
+        audit.tool_call(opening(number));
         audit.refused(refusal(number));
     }
     let lost = audit.health().lost;
-    for number in 1..QUEUE - REFUSALS - 2 * MINOR {
+    for number in 1..QUEUE - REFUSALS - 3 * MINOR {
         audit.tool_call(call(number));
     }
     assert_eq!(audit.health().lost, lost, "every call has its line");

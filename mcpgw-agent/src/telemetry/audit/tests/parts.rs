@@ -28,25 +28,25 @@ fn one_workload_takes_half_of_the_queue_and_every_call_of_the_others_has_its_lin
 }
 
 #[test]
-fn one_workload_takes_half_of_the_room_for_lists_for_denials_and_for_refusals() {
-    let (audit, _began, release) = stuck();
-    let mut lost = 0;
-    let mut check = |room: usize, push: &dyn Fn(usize)| {
+fn one_workload_takes_half_of_the_room_for_lists_for_denials_for_openings_and_for_refusals() {
+    let check = |room: usize, push: &dyn Fn(&Audit, usize)| {
+        let (audit, _began, release) = stuck();
         for _ in 0..room {
-            push(MINE);
+            push(&audit, MINE);
         }
-        lost += (room - room / PART) as u64;
+        let lost = (room - room / PART) as u64;
         assert_eq!(audit.health().lost, lost);
         for number in 0..room / PART {
-            push(number % (WORKLOADS - 1) + OTHERS);
+            push(&audit, number % (WORKLOADS - 1) + OTHERS);
         }
         assert_eq!(audit.health().lost, lost, "the others have theirs");
+        drop(release);
+        assert!(audit.shutdown());
     };
-    check(MINOR, &|of| audit.tool_call(list(of)));
-    check(MINOR, &|of| audit.tool_call(denied(of)));
-    check(REFUSALS, &|of| audit.refused(refusal(of)));
-    drop(release);
-    assert!(audit.shutdown());
+    check(MINOR, &|audit, of| audit.tool_call(list(of)));
+    check(MINOR, &|audit, of| audit.tool_call(denied(of)));
+    check(MINOR, &|audit, of| audit.tool_call(opening(of)));
+    check(REFUSALS, &|audit, of| audit.refused(refusal(of)));
 }
 
 #[tokio::test(start_paused = true)]

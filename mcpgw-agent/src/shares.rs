@@ -78,6 +78,19 @@ impl Shares {
         }
         Some(share)
     }
+
+    /// Whether there is room for one more for this payer, now.
+    pub(crate) fn has_room(&self, payer: Payer) -> bool {
+        let Room { taken, most, .. } = &*self.0;
+        let has_share = || match payer {
+            Payer::Workload(owner) => {
+                let owners = self.0.owners(owner);
+                owners.get(&owner).is_none_or(|count| *count < self.0.most_of_owner)
+            }
+            Payer::Agent => true,
+        };
+        taken.load(Ordering::Relaxed) < *most && has_share()
+    }
 }
 
 impl Room {
@@ -123,8 +136,10 @@ mod tests {
         let (mine, others) = (workload("a"), workload("b"));
         let mut taken: Vec<Share> = (0..3).map(|_| shares.take(mine).unwrap()).collect();
         assert!(shares.take(mine).is_none());
+        assert!(!shares.has_room(mine) && shares.has_room(others));
         assert!(shares.take(others).is_some());
         taken.pop();
+        assert!(shares.has_room(mine));
         assert!(shares.take(mine).is_some());
         drop(taken);
         assert_eq!(shares.0.taken.load(Ordering::Relaxed), 0);

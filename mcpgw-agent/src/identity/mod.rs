@@ -26,6 +26,11 @@ impl WorkloadIdentity {
     pub fn principal(&self) -> String {
         service_account(&self.workload.namespace, &self.service_account)
     }
+
+    /// Whose share of what all workloads have in common it takes: its own, whichever others have its ServiceAccount.
+    pub fn share_owner(&self) -> String {
+        format!("{} {}", self.principal(), self.workload.name)
+    }
 }
 
 fn service_account(namespace: &str, name: &str) -> String {
@@ -98,7 +103,7 @@ impl Caller {
     /// kernel attests none, that of its sessions' owner.
     pub fn share_owner(&self) -> String {
         match &self.workload {
-            Some(workload) => format!("{} {}", workload.principal(), workload.workload.name),
+            Some(workload) => workload.share_owner(),
             None => self.principal(),
         }
     }

@@ -61,10 +61,13 @@ pub const LISTS: [&str; 4] = [
     "resources/templates/list",
 ];
 
+/// The methods that a conversation begins with: not governed, and recorded.
+pub const OPENINGS: [&str; 2] = ["initialize", "server/discover"];
+
 /// The name of a method, where it is one that is recorded: another one is the caller's word, and no label.
 pub fn recorded(method: &str) -> Option<&'static str> {
     let governed = METHODS.iter().map(|(name, _)| *name);
-    governed.chain(LISTS).find(|name| *name == method)
+    governed.chain(LISTS).chain(OPENINGS).find(|name| *name == method)
 }
 
 impl Kind {

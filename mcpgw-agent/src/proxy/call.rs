@@ -158,6 +158,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
             .filter(|_| asked.on_record)
             .map(|arguments| shared.gateway.sealer.fingerprint(arguments.get().as_bytes())),
         payload: asked.on_record.then(|| payload(asked)).flatten(),
+        client: None,
     });
     if !asked.on_record {
         record.off_record();

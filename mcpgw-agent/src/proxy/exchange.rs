@@ -94,7 +94,7 @@ pub(super) async fn serve(
     bodies: BodyBudget,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let has_room = shared.telemetry.room().await;
+    let has_room = shared.telemetry.room(&caller).await;
     let plan = shared.plan.load_full();
     let gateway = plan.gateway_at(caller.destination);
     let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);

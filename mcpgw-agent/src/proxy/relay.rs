@@ -57,10 +57,18 @@ pub(super) enum RelayError {
 impl Relay {
     /// Passes `body` on; `watch` where it is the answer to a tool call.
     pub(super) fn new(body: UpstreamBody, watch: Option<Watch>) -> Self {
+        Self::behind(VecDeque::new(), body, watch)
+    }
+
+    /// … behind these bytes, which were read of it already.
+    pub(super) fn behind(read: VecDeque<Bytes>, body: UpstreamBody, mut watch: Option<Watch>) -> Self {
+        if let Some(watch) = &mut watch {
+            read.iter().for_each(|chunk| watch.chunk(chunk));
+        }
         let mut relay = Self {
             body,
             rewriter: None,
-            ready: VecDeque::new(),
+            ready: read,
             ended: false,
             watch,
             stream: None,
@@ -68,19 +76,15 @@ impl Relay {
             lease: None,
             _held: None,
         };
-        relay.note_end();
+        if relay.ready.is_empty() {
+            relay.note_end();
+        }
         relay
     }
 
     /// Changes messages on their way.
     pub(super) fn rewriting(mut self, rewriter: Option<Rewriter>) -> Self {
         self.rewriter = rewriter;
-        self
-    }
-
-    /// Sends these bytes, which were read of the body already, before the rest of it.
-    pub(super) fn beginning_with(mut self, read: VecDeque<Bytes>) -> Self {
-        self.ready = read;
         self
     }
 
@@ -142,6 +146,9 @@ impl Body for Relay {
         }
         loop {
             if let Some(chunk) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    self.note_end();
+                }
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             if self.ended {

@@ -12,10 +12,7 @@ use opentelemetry::{
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
 
-use super::{
-    labels::OTHER,
-    record::{Finished, Outcome},
-};
+use super::{labels::OTHER, record::Finished, verdict::Outcome};
 use crate::{mcp::governed::recorded, resources::ObjectName};
 
 /// Series of one call metric; calls beyond are counted in one series with the label `otel_metric_overflow`.

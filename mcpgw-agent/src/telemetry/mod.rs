@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! record    the record of one call, from its decision to its end
+//! verdict   … what is said of it: how it came, what was decided, what became of it
+//! client    … what a client says of itself where it begins
 //! listed    … and how much of a list was shown
 //! metrics   the instruments, and their text for Prometheus
 //! labels    which tool names may become a label
@@ -16,6 +18,7 @@
 //! ```
 
 mod audit;
+mod client;
 mod datapath;
 mod engines;
 mod issuers;
@@ -27,6 +30,7 @@ mod pins;
 mod record;
 mod servers;
 mod traces;
+mod verdict;
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -44,12 +48,14 @@ pub use audit::{
     AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Omitted, Payload, ROOM_TIMEOUT, Refusal,
     Who,
 };
+pub use client::Client;
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use listed::Listed;
 pub use metrics::MetricsError;
 pub use otlp::{ExportError, ExportSettings, ExportSettingsError};
-pub use record::{CallStart, DecidedBy, Outcome, Path, Record, Verdict};
+pub use record::{CallStart, Record};
 pub use traces::{Carried, EXPORT_TIMEOUT, Propagated, TracesHealth};
+pub use verdict::{DecidedBy, Outcome, Path, Verdict};
 
 use crate::{
     datapath::{KernelRefusals, status::DatapathStatus},
@@ -250,9 +256,9 @@ impl Telemetry {
         self.traces.as_ref().map(Traces::health)
     }
 
-    /// Waits until the audit log has room for the lines of a request; `false` if it stays full.
-    pub async fn room(&self) -> bool {
-        self.audit.room().await
+    /// Waits until the audit log has room for the lines of a request of this caller; `false` if it stays full.
+    pub async fn room(&self, caller: &Caller) -> bool {
+        self.audit.room(caller).await
     }
 
     /// Writes what is queued and ends the audit log; later lines are counted as lost. Blocks for at most

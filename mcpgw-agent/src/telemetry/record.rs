@@ -1,7 +1,6 @@
 //! The record of one call, or of another request that was decided.
 
 use std::{
-    fmt,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -9,11 +8,10 @@ use std::{
 
 use http::Version;
 use opentelemetry::trace::TraceId;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    OTHER, Telemetry,
+    Client, DecidedBy, OTHER, Outcome, Path, Telemetry, Verdict,
     audit::{Payload, ToolCall, bounded, bounded_id},
     listed::Listed,
     traces::{CallSpans, Carried, Ended, Opened, Propagated},
@@ -24,115 +22,6 @@ use crate::{
     policy::limits::Taken,
     resources::ObjectName,
 };
-
-/// What became of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The server answered with a result.
-    Ok,
-    /// The server answered with a result that says `isError`.
-    ToolError,
-    /// The server answered with an error, badly, or not at all.
-    Error,
-    /// A policy denied it.
-    Denied,
-    /// It was over a limit.
-    Limited,
-    /// The client went away before the answer was complete.
-    Cancelled,
-}
-
-impl Outcome {
-    /// The label in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::ToolError => "tool_error",
-            Self::Error => "error",
-            Self::Denied => "denied",
-            Self::Limited => "limited",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// How a call came here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    /// It dialled a server's own address.
-    Redirected,
-    /// It dialled the gateway.
-    Gateway,
-}
-
-impl Path {
-    /// The label in metrics, and the word in the audit log.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Redirected => "redirected",
-            Self::Gateway => "gateway",
-        }
-    }
-}
-
-/// What was decided about a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may go to the server.
-    Allow,
-    /// It may not.
-    Deny,
-    /// It may not now: it is over a limit.
-    Limit,
-    /// It may not, and goes all the same: its caller is only observed, or the policy only tried.
-    WouldDeny,
-    /// Its client did not wait for the decision. It reached no server.
-    Undecided,
-}
-
-impl Verdict {
-    /// The label in metrics, and the word in the audit log.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::Limit => "limit",
-            Self::WouldDeny => "would_deny",
-            Self::Undecided => "undecided",
-        }
-    }
-}
-
-/// A service outside that had the last word on a call, or should have had it, by its field in the settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecidedBy {
-    pub(super) engine: &'static str,
-    /// Why it said nothing, where it did not: the call was refused, or went on without its word.
-    pub(super) error: Option<Box<str>>,
-}
-
-impl DecidedBy {
-    /// What counts for the whole cluster.
-    pub const RATE_LIMIT_SERVICE: Self = Self {
-        engine: "rateLimitService",
-        error: None,
-    };
-
-    /// What decides about what the rules allow.
-    pub const EXT_AUTHZ: Self = Self {
-        engine: "extAuthz",
-        error: None,
-    };
-
-    /// It said nothing, for this reason.
-    pub fn failing(self, error: &dyn fmt::Display) -> Self {
-        Self {
-            error: Some(error.to_string().into()),
-            ..self
-        }
-    }
-}
 
 /// What is known of a call when it has been decided.
 pub struct CallStart<'a> {
@@ -176,6 +65,8 @@ pub struct CallStart<'a> {
     pub arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     pub payload: Option<Payload>,
+    /// What its client says of itself, where a conversation begins with it.
+    pub client: Option<Box<Client>>,
 }
 
 impl<'a> CallStart<'a> {
@@ -202,6 +93,7 @@ impl<'a> CallStart<'a> {
             carried,
             arguments_hash: None,
             payload: None,
+            client: None,
         }
     }
 }
@@ -242,6 +134,7 @@ pub struct Record {
     arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     payload: Option<Payload>,
+    client: Option<Box<Client>>,
     /// What became of the list that was asked for.
     listed: Option<Arc<Listed>>,
     /// The trace that its caller says it is part of, where we trace it not.
@@ -289,6 +182,7 @@ impl Record {
             carried,
             arguments_hash,
             payload,
+            client,
         } = start;
         telemetry.metrics.decision(verdict.name(), rule.clone());
         if let Some(reason) = reason {
@@ -348,6 +242,7 @@ impl Record {
             error_code: None,
             arguments_hash,
             payload,
+            client,
             listed: None,
             on_record: true,
             callers_trace,
@@ -487,6 +382,7 @@ impl Drop for Record {
             trace_id,
             arguments_hash: self.arguments_hash,
             payload: self.payload.take(),
+            client: self.client.take(),
             listed: self.listed.as_ref().and_then(|listed| listed.count()),
         });
     }

@@ -67,6 +67,7 @@ impl Bench {
             reason: None,
             arguments_hash: None,
             payload: None,
+            client: None,
             path: Path::Redirected,
             caller: caller(),
             server: Some(&name("tools", "calc")),

@@ -111,7 +111,7 @@ use crate::{
     policy::Plan,
     resources,
     shares::Payer,
-    telemetry::{CallStart, Carried, Path, Record},
+    telemetry::{CallStart, Carried, Client, Path, Record},
     upstream::Behalf,
 };
 use session::{Ended, Session, Sessions};
@@ -203,6 +203,7 @@ impl Call<'_> {
             request_id: Some(id),
             read: self.read,
             request_bytes: self.body.len() as u64,
+            client: Client::of(envelope),
             ..CallStart::new(caller, Path::Gateway, method, self.received, carried)
         }
     }

@@ -39,6 +39,7 @@ use crate::{
     proxy::now,
     resources::{self, ObjectName},
     shares::Payer,
+    telemetry::Outcome,
 };
 
 /// Answers a POST.
@@ -214,7 +215,11 @@ impl<'a> Call<'a> {
         };
         match method {
             Method::Initialize => Ok(self.initialize(id, envelope)),
-            Method::ServerDiscover => Ok(answer::ok(introduce::discover(self, id))),
+            Method::ServerDiscover => {
+                let body = introduce::discover(self, id);
+                self.introduced("server/discover", id, envelope, &body);
+                Ok(answer::ok(body))
+            }
             Method::Ping => Ok(answer::ok(answer::empty(id))),
             Method::ToolsList => list(List::Tools),
             Method::PromptsList => list(List::Prompts),
@@ -230,6 +235,7 @@ impl<'a> Call<'a> {
 
     fn initialize(&self, id: &RawValue, envelope: &Envelope<'_>) -> Response<Body> {
         let (body, revision) = introduce::initialize(self, id, envelope);
+        self.introduced("initialize", id, envelope, &body);
         let sealed = Nonce::random().and_then(|nonce| {
             GatewaySession {
                 owner: self.owner,
@@ -248,6 +254,14 @@ impl<'a> Call<'a> {
             None => tracing::warn!("a session could not be sealed; its client works without one"),
         }
         response
+    }
+
+    /// Records who begins a conversation here.
+    fn introduced(&self, method: &str, id: &RawValue, envelope: &Envelope<'_>, answer: &Bytes) {
+        let mut record = self.shared.telemetry.call(self.start(method, id, envelope));
+        record.status(StatusCode::OK.as_u16());
+        record.add_response_bytes(answer.len() as u64);
+        record.outcome(Outcome::Ok, None);
     }
 
     async fn set_level(&self, id: &RawValue, envelope: &Envelope<'_>) -> Result<Response<Body>, Refused> {

@@ -92,7 +92,7 @@ async fn one(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     answers.expect(request.method()).await;
-    shared.telemetry.room().await;
+    shared.telemetry.room(&caller).await;
     let plan = shared.plan.load_full();
     let seen = redirected::serve(&shared, &mut caller, &room.bodies, &plan, request, Some(&answers)).await;
     Ok(seen.unwrap_or_else(|refused| {

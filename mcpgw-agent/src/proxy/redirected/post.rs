@@ -10,7 +10,7 @@ use super::{Dialled, batch, lists::Filter, session::Opened};
 use crate::{
     mcp::{
         AnswerObserver, Envelope, EnvelopeError, Kind as Message,
-        governed::{Governed, Kind, LISTS, governed, subscriptions},
+        governed::{Governed, Kind, LISTS, OPENINGS, governed, subscriptions},
         headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         method::Method,
         modern,
@@ -28,7 +28,7 @@ use crate::{
         relay::{Relay, Watch},
     },
     resources::{DenialStatus, Transport},
-    telemetry::{CallStart, Carried, Outcome, Path, Propagated, Record},
+    telemetry::{CallStart, Carried, Client, Outcome, Path, Propagated, Record},
     upstream::UpstreamBody,
 };
 
@@ -182,10 +182,12 @@ impl Dialled<'_> {
         }
     }
 
-    /// The record of a request for a list, which nobody decides: what it shows is cut to what the caller may have.
+    /// The record of a request that nobody decides: for a list, which is cut to what the caller may have, or one that
+    /// a conversation begins with.
     fn listing(&self, envelope: &Envelope<'_>, request_bytes: usize) -> Option<Record> {
         let method = envelope.method.as_deref()?;
-        let is_one = envelope.kind == Message::Request && LISTS.contains(&method);
+        let mut recorded = LISTS.iter().chain(&OPENINGS);
+        let is_one = envelope.kind == Message::Request && recorded.any(|known| *known == method);
         is_one.then(|| self.start(method, envelope, request_bytes))
     }
 
@@ -197,6 +199,7 @@ impl Dialled<'_> {
             request_id: envelope.id,
             read: self.read,
             request_bytes: request_bytes as u64,
+            client: Client::of(envelope),
             ..CallStart::new(caller, Path::Redirected, method, self.received, self.carried(envelope))
         })
     }
@@ -290,7 +293,10 @@ impl Dialled<'_> {
         };
         drop(share);
         let read = match method {
-            Method::Initialize => self.seal(&envelope, &mut response).await?,
+            Method::Initialize => match self.seal(&envelope, &mut response).await {
+                Ok(read) => read,
+                Err(refused) => return refused.ending(envelope.id, record),
+            },
             _ => VecDeque::new(),
         };
         if method == Method::Listen && self.server.wanted.transport == Transport::StreamableHttp {
@@ -395,7 +401,7 @@ impl Dialled<'_> {
             }
             (None, _) => None,
         };
-        let relay = Relay::new(body, watch).rewriting(rewriter).beginning_with(read);
+        let relay = Relay::behind(read, body, watch).rewriting(rewriter);
         Ok(Response::from_parts(head, Body::relay(relay)))
     }
 }

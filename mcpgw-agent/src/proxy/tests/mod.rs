@@ -316,10 +316,9 @@ fn post(headers: &str, body: &str) -> String {
 /// A POST of a modern request with id `"m1"`; `headers` are lines that end with CR LF.
 fn post_modern(headers: &str, method: &str, mut params: Value) -> String {
     let subject = params["name"].as_str().map(|name| format!("Mcp-Name: {name}\r\n"));
-    params["_meta"] = serde_json::json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let meta = &mut params["_meta"];
+    meta["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
+    meta["io.modelcontextprotocol/clientCapabilities"] = serde_json::json!({});
     let body = serde_json::json!({"jsonrpc": "2.0", "id": "m1", "method": method, "params": params}).to_string();
     let headers = format!(
         "{headers}MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{}",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, Proxied, call as plain_call, desired as redirected,
     gateway::{ask, desired as behind_gateway, request, start as gateway},
-    name, post,
+    name, post, post_modern,
     session_server::SessionServer,
     upstreams::Upstream,
 };
@@ -71,6 +71,53 @@ async fn a_list_is_recorded_on_both_paths_with_what_it_shows_and_hides() {
         // One server's, or those of all that its caller sees.
         assert_eq!(line["server"].as_str(), prefix.is_empty().then_some("tools/calc"));
         assert!(line["responseBytes"].as_u64().unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn who_begins_a_conversation_is_recorded_on_both_paths_and_in_both_eras() {
+    let server = SessionServer::start().await;
+    let info = json!({"name": "test agent", "version": "1.0"});
+    let legacy = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info});
+    for (proxied, prefix) in on_both_paths(&server, &[]).await {
+        let opened = ask(&proxied, "", &request("initialize", legacy.clone())).await;
+        assert!(opened.header("mcp-session-id").is_some(), "{opened:?}");
+        let meta = json!({"_meta": {"io.modelcontextprotocol/clientInfo": info}});
+        let asked = proxied.exchange(post_modern("", "server/discover", meta)).await;
+        let (path, discovers) = match prefix {
+            "" => ("redirected", false),
+            _ => ("gateway", true),
+        };
+        assert_eq!(Answer::of(&asked).body["result"].is_object(), discovers, "{asked}");
+        let counted = r#"mcp_server_operation_duration_seconds_count{mcp_method_name="initialize"} 1"#;
+        // The record closes behind the answer.
+        while !proxied.telemetry.render().contains(counted) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let lines = proxied.finish().await;
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for (line, method, revision) in [
+            (&lines[0], "initialize", "2025-06-18"),
+            (&lines[1], "server/discover", "2026-07-28"),
+        ] {
+            assert_eq!(
+                (&line["event"], &line["method"], &line["path"], &line["decision"]),
+                (&json!("mcp_request"), &json!(method), &json!(path), &json!("allow"))
+            );
+            let client = json!({"name": "test agent", "version": "1.0", "protocolVersion": revision});
+            assert_eq!(line["client"], client, "{line}");
+            assert_eq!(line["server"].as_str(), prefix.is_empty().then_some("tools/calc"));
+            assert_eq!(line["identity"]["namespace"], "agents");
+        }
+        assert_eq!(
+            (&lines[0]["outcome"], &lines[0]["status"]),
+            (&json!("ok"), &json!(200)),
+            "{lines:?}"
+        );
+        assert_eq!(
+            lines[0]["responseBytes"].to_string(),
+            opened.header("content-length").unwrap()
+        );
     }
 }
 

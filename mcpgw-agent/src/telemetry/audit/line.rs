@@ -20,9 +20,13 @@ use super::{
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
-    mcp::{governed::Kind, seal::Fingerprint},
+    mcp::{
+        governed::Kind,
+        seal::{Fingerprint, Owner},
+    },
     resources::ObjectName,
-    telemetry::{DecidedBy, Outcome, Path, listed::ListCount},
+    shares::Payer,
+    telemetry::{Client, DecidedBy, Outcome, Path, listed::ListCount},
 };
 
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
@@ -36,6 +40,20 @@ pub(super) enum Event {
     StreamEnded(Refusal),
     Definition(DefinitionChange),
     Kernel(Kernel),
+}
+
+impl Event {
+    /// Whose share of the log it takes.
+    pub(super) fn payer(&self) -> Payer {
+        match self {
+            Self::ToolCall(call) => Payer::of(&call.caller),
+            Self::Refused(refusal) | Self::StreamEnded(refusal) => match &refusal.who {
+                Who::Caller(caller) => Payer::of(caller),
+                Who::Workload(workload) => Payer::Workload(Owner::of(&workload.share_owner())),
+            },
+            Self::Definition(_) | Self::Kernel(_) => Payer::Agent,
+        }
+    }
 }
 
 /// A decided call, or other request, and what became of it.
@@ -67,6 +85,8 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) arguments_hash: Option<Fingerprint>,
     /// Its arguments, where settings ask for them.
     pub(in crate::telemetry) payload: Option<Payload>,
+    /// What its client says of itself, where a conversation begins with it.
+    pub(in crate::telemetry) client: Option<Box<Client>>,
     /// Of a list: what of it was shown.
     pub(in crate::telemetry) listed: Option<ListCount>,
 }
@@ -180,6 +200,8 @@ struct ToolCallLine<'a> {
     #[serde(rename = "called_as", skip_serializing_if = "Option::is_none")]
     called_as: Option<&'a str>,
     method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a Client>,
     request_id: Option<&'a RawValue>,
     is_error: Option<bool>,
     /// Elements of a list that its caller was shown.
@@ -237,6 +259,7 @@ impl<'a> ToolCallLine<'a> {
             task: name(Kind::Task),
             called_as: (call.called_as != call.name).then_some(&call.called_as),
             method: &call.method,
+            client: call.client.as_deref(),
             request_id: call.request_id.as_deref(),
             is_error: call.is_error,
             shown: call.listed.map(|listed| listed.shown),

@@ -60,7 +60,9 @@ use writer::Writer;
 use super::otlp::ExportSettings;
 use crate::{
     datapath::KernelRefusals,
+    identity::Caller,
     resources::{AuditSettings, AuditSink, OnFull},
+    shares::Payer,
 };
 
 /// How the audit log does.
@@ -218,12 +220,13 @@ impl Audit {
         self.local.queue.push(event);
     }
 
-    /// Waits until a request may begin; `false` if the log stays full.
-    pub(super) async fn room(&self) -> bool {
+    /// Waits until a request of this caller may begin; `false` if the log stays full, or the caller's part of it.
+    pub(super) async fn room(&self, caller: &Caller) -> bool {
+        let payer = || Payer::of(caller);
         let Some(exported) = self.exporting() else {
-            return self.local.queue.room().await;
+            return self.local.queue.room(payer).await;
         };
-        let (here, there) = tokio::join!(self.local.queue.room(), exported.queue.room());
+        let (here, there) = tokio::join!(self.local.queue.room(payer), exported.queue.room(payer));
         here && there
     }
 

@@ -14,27 +14,44 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::Notify, time::timeout};
 
 use super::{AuditHealth, line::Event};
-use crate::telemetry::Outcome;
+use crate::{
+    shares::{Payer, Share, Shares},
+    telemetry::Outcome,
+};
 
 /// Lines that may wait to be written.
 pub const QUEUE: usize = 8_192;
 /// How many of them may be refusals: whoever floods the node with bad requests does not push out the lines of
 /// tool calls, others' or its own.
 pub const REFUSALS: usize = QUEUE / 2;
-/// How many of them may be of lists, and how many of calls that were denied or limited: nobody waits for a server's
-/// answer to those, so that there may be many of them at once. Where none may be lost, requests wait instead.
+/// How many of them may be of lists, how many of calls that were denied or limited, and how many of clients that begin:
+/// nobody waits for a server's answer to those, so that there may be many of them at once. Where none may be lost, requests wait instead.
 pub const MINOR: usize = QUEUE / 8;
 /// With this many waiting, the writer does not wait for its interval to end.
 const WAKE_AT: usize = QUEUE / 4;
+/// With fewer waiting, nobody asks whose the lines are.
+pub const FREE: usize = WAKE_AT;
+/// How many lines of one workload may wait besides: together with those it has half of the queue, and leaves the other
+/// half to others.
+pub const OWN: usize = QUEUE / 4;
+/// … and which part of the room that there is for lines of its kind.
+pub const PART: usize = 2;
 /// How long a request waits for room in a full log before it is refused.
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the writer gets.
 pub(super) enum Queued {
-    /// A line to write.
-    Line(Arc<Event>),
+    /// A line to write, and its places among others, until it is.
+    Line(Arc<Event>, Places),
     /// Nothing to write: it is to look where lines go now.
     Look,
+}
+
+/// The places that a line takes: among those of its kind, and among those of its workload.
+#[derive(Default)]
+pub(super) struct Places {
+    _kind: Option<Share>,
+    _own: Option<Share>,
 }
 
 /// The sending side.
@@ -45,12 +62,13 @@ pub(super) struct Queue {
 }
 
 /// What both sides know.
-#[derive(Default)]
 pub(super) struct State {
     waiting: AtomicUsize,
-    refusals: AtomicUsize,
-    lists: AtomicUsize,
-    denials: AtomicUsize,
+    refusals: Shares,
+    lists: Shares,
+    denials: Shares,
+    openings: Shares,
+    owned: Shares,
     lost: Arc<AtomicU64>,
     /// Of the lines that are lost, those of which no line says so yet.
     unsaid: AtomicU64,
@@ -66,8 +84,19 @@ impl Queue {
     pub(super) fn new(lost: Arc<AtomicU64>) -> (Self, Receiver<Queued>, Arc<State>) {
         let (sender, receiver) = channel();
         let state = Arc::new(State {
+            waiting: AtomicUsize::new(0),
+            refusals: Shares::new(REFUSALS, REFUSALS / PART),
+            lists: Shares::new(MINOR, MINOR / PART),
+            denials: Shares::new(MINOR, MINOR / PART),
+            openings: Shares::new(MINOR, MINOR / PART),
+            owned: Shares::new(QUEUE, OWN),
             lost,
-            ..State::default()
+            unsaid: AtomicU64::new(0),
+            blocks: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            room: Notify::new(),
+            error: Mutex::default(),
+            writer: OnceLock::new(),
         });
         let queue = Self {
             lines: ArcSwapOption::from_pointee(sender),
@@ -76,25 +105,20 @@ impl Queue {
         (queue, receiver, state)
     }
 
-    /// Queues a line. Where there is no room it is counted as lost; but where requests wait for room, those that
-    /// had begun before it ran out get their lines: no request has more than a few, and of a batch each message.
+    /// Queues a line. Where there is no room for it, or its workload has its part of it, it is counted as lost; but
+    /// where requests wait for room, those that had begun before it ran out get their lines: no request has more than
+    /// a few, and of a batch each message.
     pub(super) fn push(&self, event: Arc<Event>) {
         let state = &*self.state;
-        if let Some((taken, most)) = state.share(&event)
-            && taken.fetch_add(1, Ordering::Relaxed) >= most
-        {
-            taken.fetch_sub(1, Ordering::Relaxed);
-            state.lose(1);
-            return;
-        }
+        let blocks = state.blocks.load(Ordering::Relaxed);
         let ahead = state.waiting.fetch_add(1, Ordering::Relaxed);
-        let is_full = ahead >= QUEUE && !state.blocks.load(Ordering::Relaxed);
-        let unsent = match &*self.lines.load() {
-            Some(lines) if !is_full => lines.send(Queued::Line(event)).err().map(|error| error.0),
-            _ => Some(Queued::Line(event)),
+        let places = state.places(&event, ahead, blocks);
+        let is_full = ahead >= QUEUE && !blocks;
+        let sent = match (&*self.lines.load(), places) {
+            (Some(lines), Some(places)) if !is_full => lines.send(Queued::Line(event, places)).is_ok(),
+            _ => false,
         };
-        if let Some(Queued::Line(event)) = unsent {
-            state.taken(&event);
+        if !sent {
             state.lose(1);
             state.settled(1);
         } else if ahead + 1 == WAKE_AT {
@@ -110,11 +134,14 @@ impl Queue {
         }
     }
 
-    /// Waits until a request may begin; `false` if there was no room for [`ROOM_TIMEOUT`]. At once, unless the
-    /// log is full and requests are to wait for it.
-    pub(super) async fn room(&self) -> bool {
-        let has_room =
-            || !self.state.blocks.load(Ordering::Relaxed) || self.state.waiting.load(Ordering::Relaxed) < QUEUE;
+    /// Waits until a request of this payer's may begin; `false` if there was no room for [`ROOM_TIMEOUT`]. At once,
+    /// unless the log is full, or the payer's part of it, and requests are to wait for it.
+    pub(super) async fn room(&self, payer: impl Fn() -> Payer) -> bool {
+        let has_room = || {
+            let waiting = self.state.waiting.load(Ordering::Relaxed);
+            let has_part = || waiting < FREE || self.state.owned.has_room(payer());
+            !self.state.blocks.load(Ordering::Relaxed) || waiting < QUEUE && has_part()
+        };
         if has_room() {
             return true;
         }
@@ -167,27 +194,33 @@ impl State {
         }
     }
 
-    /// A line has left the queue.
-    pub(super) fn taken(&self, event: &Event) {
-        if let Some((taken, _)) = self.share(event) {
-            taken.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How many lines of its kind are queued, and how many may be; `None` for one that may take all the room.
-    fn share(&self, event: &Event) -> Option<(&AtomicUsize, usize)> {
-        let most = match self.blocks.load(Ordering::Relaxed) {
-            true => usize::MAX,
-            false => MINOR,
-        };
-        match event {
-            Event::Refused(_) | Event::StreamEnded(_) => Some((&self.refusals, REFUSALS)),
-            Event::ToolCall(call) if call.listed.is_some() => Some((&self.lists, most)),
-            Event::ToolCall(call) if matches!(call.outcome, Outcome::Denied | Outcome::Limited) => {
-                Some((&self.denials, most))
-            }
+    /// The places of a line that so many are ahead of; `None` where there are none left for it.
+    fn places(&self, event: &Event, ahead: usize, blocks: bool) -> Option<Places> {
+        let kind = match event {
+            Event::Refused(_) | Event::StreamEnded(_) => Some(&self.refusals),
+            // Where none may be lost, requests wait instead.
+            _ if blocks => None,
+            Event::ToolCall(call) if call.listed.is_some() => Some(&self.lists),
+            Event::ToolCall(call) if call.client.is_some() => Some(&self.openings),
+            Event::ToolCall(call) if matches!(call.outcome, Outcome::Denied | Outcome::Limited) => Some(&self.denials),
             _ => None,
+        };
+        if kind.is_none() && ahead < FREE {
+            return Some(Places::default());
         }
+        let payer = event.payer();
+        let kind = match kind {
+            Some(kind) => Some(kind.take(payer)?),
+            None => None,
+        };
+        let own = match ahead >= FREE {
+            true => match self.owned.take(payer) {
+                None if !blocks => return None,
+                own => own,
+            },
+            false => None,
+        };
+        Some(Places { _kind: kind, _own: own })
     }
 
     /// That many lines are written or lost: there is room for others.

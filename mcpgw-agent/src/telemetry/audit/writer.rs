@@ -105,11 +105,12 @@ impl Write {
         batch.bytes.clear();
         let mut next = first;
         while let Some(queued) = next {
-            let Queued::Line(event) = queued else {
+            let Queued::Line(event, places) = queued else {
                 next = self.lines.try_recv().ok();
                 continue;
             };
-            self.state.taken(&event);
+            // They are others' from here on.
+            drop(places);
             batch.taken += 1;
             let whole = batch.bytes.len();
             match encode(&self.node, &event, &mut batch.bytes) {

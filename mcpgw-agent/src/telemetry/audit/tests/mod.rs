@@ -1,5 +1,6 @@
 //! The log as its users see it, with sinks that block, fail or are real files.
 
+mod parts;
 mod place;
 
 use std::{
@@ -19,15 +20,22 @@ use crate::{
     telemetry::{Outcome, Path as CallPath, listed::ListCount},
 };
 
-fn refusal() -> Refusal {
-    let workload = ObjectName {
-        namespace: "agents".into(),
-        name: "a".into(),
-    };
-    let who = Who::Workload(Arc::new(WorkloadIdentity {
-        workload,
+/// So many workloads together fill what there is.
+const WORKLOADS: usize = 8;
+
+fn workload(number: usize) -> Arc<WorkloadIdentity> {
+    Arc::new(WorkloadIdentity {
+        workload: ObjectName {
+            namespace: "agents".into(),
+            name: number.to_string().into(),
+        },
         service_account: "ci".into(),
-    }));
+    })
+}
+
+/// Of one of some workloads.
+fn refusal(number: usize) -> Refusal {
+    let who = Who::Workload(workload(number % WORKLOADS));
     Refusal {
         time: SystemTime::UNIX_EPOCH,
         path: CallPath::Redirected,
@@ -37,11 +45,12 @@ fn refusal() -> Refusal {
     }
 }
 
+/// Of one of some workloads.
 fn call(number: usize) -> ToolCall {
     ToolCall {
         time: SystemTime::UNIX_EPOCH,
         caller: Arc::new(Caller {
-            workload: None,
+            workload: Some(workload(number % WORKLOADS)),
             token: None,
             destination: "10.0.0.1:80".parse().unwrap(),
             client: None,
@@ -55,6 +64,7 @@ fn call(number: usize) -> ToolCall {
         }),
         reason: None,
         listed: None,
+        client: None,
         arguments_hash: None,
         method: "tools/call".to_owned(),
         kind: crate::mcp::governed::Kind::Tool,
@@ -74,6 +84,28 @@ fn call(number: usize) -> ToolCall {
         response_bytes: 0,
         trace_id: None,
         payload: None,
+    }
+}
+
+fn denied(number: usize) -> ToolCall {
+    ToolCall {
+        outcome: Outcome::Denied,
+        ..call(number)
+    }
+}
+
+fn list(number: usize) -> ToolCall {
+    ToolCall {
+        listed: Some(ListCount::default()),
+        ..call(number)
+    }
+}
+
+/// Of a client that begins.
+fn opening(number: usize) -> ToolCall {
+    ToolCall {
+        client: Some(Box::default()),
+        ..call(number)
     }
 }
 
@@ -155,13 +187,13 @@ fn refusals_that_are_lost_in_a_flood_are_said_in_the_log_also_where_calls_wait_f
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
-    for _ in 0..REFUSALS + 5 {
-        audit.refused(refusal());
+    for number in 0..REFUSALS + 5 {
+        audit.refused(refusal(number));
     }
     drop(release);
     until(|| audit.health().waiting == 0);
     for _ in 0..2 {
-        audit.refused(refusal());
+        audit.refused(refusal(0));
     }
     assert!(audit.shutdown());
     let written: Vec<Vec<u8>> = began.iter().collect();
@@ -206,8 +238,8 @@ fn that_lines_are_lost_is_said_when_the_log_can_be_written_to_again() {
 #[test]
 fn a_flood_of_refusals_leaves_room_for_calls() {
     let (audit, _began, release) = stuck();
-    for _ in 0..REFUSALS + 5 {
-        audit.refused(refusal());
+    for number in 0..REFUSALS + 5 {
+        audit.refused(refusal(number));
     }
     assert_eq!(audit.health().lost, 5);
     for number in 1..QUEUE - REFUSALS {
@@ -216,34 +248,27 @@ fn a_flood_of_refusals_leaves_room_for_calls() {
     assert_eq!(audit.health().lost, 5, "every call has its line");
     drop(release);
     assert!(audit.shutdown());
-    audit.refused(refusal());
+    audit.refused(refusal(0));
     assert_eq!(audit.health().lost, 6, "the log is over");
 }
 
 #[test]
-fn neither_lists_nor_denied_calls_nor_refusals_take_the_room_of_calls() {
+fn neither_lists_nor_denied_calls_nor_openings_nor_refusals_take_the_room_of_calls() {
     let (audit, _began, release) = stuck();
-    let denied = || ToolCall {
-        outcome: Outcome::Denied,
-        ..call(0)
-    };
-    let list = || ToolCall {
-        listed: Some(ListCount::default()),
-        ..call(0)
-    };
-    for _ in 0..QUEUE {
-        audit.tool_call(list());
+    for number in 0..QUEUE {
+        audit.tool_call(list(number));
     }
-    for _ in 0..MINOR {
-        audit.tool_call(denied());
+    for number in 0..MINOR {
+        audit.tool_call(denied(number));
     }
     assert_eq!(audit.health().lost, (QUEUE - MINOR) as u64, "lists only");
-    for _ in 0..QUEUE {
-        audit.tool_call(denied());
-        audit.refused(refusal());
+    for number in 0..QUEUE {
+        audit.tool_call(denied(number));
+        audit.tool_call(opening(number));
+        audit.refused(refusal(number));
     }
     let lost = audit.health().lost;
-    for number in 1..QUEUE - REFUSALS - 2 * MINOR {
+    for number in 1..QUEUE - REFUSALS - 3 * MINOR {
         audit.tool_call(call(number));
     }
     assert_eq!(audit.health().lost, lost, "every call has its line");
@@ -251,7 +276,7 @@ fn neither_lists_nor_denied_calls_nor_refusals_take_the_room_of_calls() {
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
-    audit.tool_call(denied());
+    audit.tool_call(denied(0));
     assert_eq!(audit.health().lost, lost, "where none may be lost none is");
     drop(release);
     assert!(audit.shutdown());
@@ -266,7 +291,7 @@ async fn where_none_may_be_lost_new_requests_wait_until_there_is_room() {
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
-    assert!(audit.room().await);
+    assert!(audit.room(&call(0).caller).await);
     for number in 1..QUEUE + 10 {
         audit.tool_call(call(number));
     }
@@ -274,7 +299,7 @@ async fn where_none_may_be_lost_new_requests_wait_until_there_is_room() {
     let audit = Arc::new(audit);
     let waiting = tokio::spawn({
         let audit = Arc::clone(&audit);
-        async move { audit.room().await }
+        async move { audit.room(&call(0).caller).await }
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!waiting.is_finished());
@@ -296,10 +321,10 @@ async fn a_log_that_stays_full_refuses_requests_after_a_while() {
         ..AuditSettings::default()
     });
     let begun = tokio::time::Instant::now();
-    assert!(!audit.room().await);
+    assert!(!audit.room(&call(0).caller).await);
     assert_eq!(begun.elapsed(), ROOM_TIMEOUT);
     audit.set(&AuditSettings::default());
-    assert!(audit.room().await, "the settings have changed");
+    assert!(audit.room(&call(0).caller).await, "the settings have changed");
 }
 
 /// The kernel's own full disk.

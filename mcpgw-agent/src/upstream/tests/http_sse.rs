@@ -85,7 +85,7 @@ async fn a_caller_that_does_not_read_holds_up_no_other_and_its_own_call_only_whe
     let mut server = server(&[address]);
     server.transport = Transport::Sse;
     let (_upstreams, upstream) = with(server);
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#;
     let opened = upstream
         .ask(&endpoint, payer(), request(None, initialize))

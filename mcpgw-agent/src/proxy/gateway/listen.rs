@@ -26,6 +26,7 @@ use super::{
     hearing::{Hearing, subscription, watching},
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
+    owner::Owner,
     resumption::{self, Places},
     session::{Key, Session},
     settle,
@@ -34,7 +35,7 @@ use super::{
     tell::Lists,
     updates::{Common, Listener, Opened, SUBSCRIPTION_ID, Subscription, TaskId, Wished},
     uris::Uris,
-    view::{Owner, Seen},
+    view::Seen,
 };
 use crate::{
     discovery::ChangeKind,

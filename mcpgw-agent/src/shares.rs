@@ -15,7 +15,7 @@ use crate::{identity::Caller, mcp::seal::Owner};
 const SHARDS: usize = 64;
 
 /// Whose share of what all callers have in common a request takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Payer {
     /// A workload's, whomever it speaks for, or where the kernel attests none, that of a token's subject.
     Workload(Owner),

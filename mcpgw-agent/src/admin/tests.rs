@@ -93,7 +93,7 @@ fn agent() -> Agent {
         certificate: Arc::new(|| None),
         reach: Arc::new(|_| crate::upstream::Reach {
             found: vec![],
-            problems: vec!["10.0.0.5:8080 could not be reached, or failed too often: left alone for 2 s".to_owned()],
+            problems: vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
         }),
         traces: Arc::new(|| None),
         pin_counts: Arc::new(Vec::new),
@@ -232,7 +232,7 @@ async fn the_cli_gets_the_whole_state_over_the_socket() {
         name: "tools/calculator".to_owned(),
         addresses: vec!["10.0.0.5:8080".to_owned()],
         found: vec![],
-        problems: vec!["10.0.0.5:8080 could not be reached, or failed too often: left alone for 2 s".to_owned()],
+        problems: vec!["10.0.0.5:8080 could not be reached: left alone for 2 s".to_owned()],
         path: "/mcp".to_owned(),
         transport: "StreamableHTTP".to_owned(),
         prefix: "calc_".to_owned(),

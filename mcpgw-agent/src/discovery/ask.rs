@@ -48,7 +48,7 @@ impl Tongue {
     pub(super) fn endpoint(&self, upstream: &Upstream) -> Option<Endpoint> {
         match self {
             Self::Legacy { endpoint, .. } => Some(endpoint.clone()),
-            Self::Modern => upstream.pick().ok(),
+            Self::Modern => upstream.pick(Payer::Agent).ok(),
         }
     }
 }

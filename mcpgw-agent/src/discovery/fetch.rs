@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     mcp::{error::code, headers::MCP_SESSION_ID, version::Revision},
+    shares::Payer,
     upstream::{Behalf, Upstream},
 };
 
@@ -180,7 +181,7 @@ struct Initialized {
 
 async fn initialize(upstream: &Upstream, behalf: &Behalf) -> Result<(Tongue, Initialized), FetchError> {
     const METHOD: &str = "initialize";
-    let endpoint = upstream.pick()?;
+    let endpoint = upstream.pick(Payer::Agent)?;
     // Some servers list a tool only to clients that can do what it needs: of these the gateway wants to know too.
     let capabilities =
         json!({ "sampling": {}, "elicitation": { "form": {}, "url": {} }, "roots": { "listChanged": true } });
@@ -215,7 +216,7 @@ struct Discovered {
 
 async fn discover(upstream: &Upstream, behalf: &Behalf) -> Result<Discovered, FetchError> {
     const METHOD: &str = "server/discover";
-    let endpoint = upstream.pick()?;
+    let endpoint = upstream.pick(Payer::Agent)?;
     let response = send(upstream, behalf, &endpoint, METHOD, modern(METHOD, json!({}))).await?;
     let said: Discovered = answer(response, METHOD).await?;
     match said

@@ -8,13 +8,13 @@ use super::{
     bounds::MAX_WORKLOADS,
     catalog, conflicts,
     document::{Document, Origin, Resource, Spot},
-    granted, policy,
+    granted, immutable, policy,
     problem::{Problem, quote},
     server, workload,
 };
 
-/// Puts documents together. What is reported makes the result void.
-pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) -> Desired {
+/// Puts documents together, to take the place of what is `in_force`. What is reported makes the result void.
+pub(super) fn assemble(documents: Vec<Document>, in_force: Option<&Desired>, problems: &mut Vec<Problem>) -> Desired {
     let mut desired = Desired {
         generation: 1,
         ..Desired::default()
@@ -44,6 +44,9 @@ pub(super) fn assemble(documents: Vec<Document>, problems: &mut Vec<Problem>) ->
             Resource::Catalog(catalog) => catalogs.push((origin, catalog)),
             Resource::Settings(settings) => desired.settings = settings,
         }
+    }
+    if let Some(in_force) = in_force {
+        immutable::check(&servers, in_force, problems);
     }
     let servers = hold_to_grants(servers, &mut desired);
     conflicts::check(&servers, desired.settings.gateway.as_ref(), problems);

@@ -49,7 +49,7 @@ pub(super) fn check(servers: &[(Origin, server::Parsed)], gateway: Option<&Gatew
         .collect();
     let mut owners: HashMap<Place, Vec<Owner>> = HashMap::new();
     let (mut addresses, mut hosts) = (0, 0);
-    for (origin, server::Parsed { server, spots }) in servers {
+    for (origin, server::Parsed { server, spots, .. }) in servers {
         for (place, spot) in places(server).zip(spots) {
             if let Place::Address(address) = place
                 && listen.contains(&address)

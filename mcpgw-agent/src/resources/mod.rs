@@ -18,6 +18,7 @@
 //! address, host, labels, name, namespaces, path, tls, url  values that several kinds share
 //! assemble   what only all documents together can show: duplicates, missing targets
 //! conflicts  what two servers, or a server and the gateway, cannot both have
+//! immutable  what a resource keeps for as long as it is there
 //! granted    whether a server asks for more than its namespace may have
 //! captured   what becomes of direct dials of each address
 //! restart    what a running agent cannot take over
@@ -47,6 +48,7 @@ mod globs;
 mod granted;
 mod grants;
 mod host;
+mod immutable;
 mod issuer;
 mod json_path;
 mod labels;
@@ -101,18 +103,23 @@ pub struct SourceText {
 /// Everything that is wrong is reported, not only the first: the exception is a file whose YAML cannot be
 /// parsed, where nothing behind the error can be read.
 pub fn parse(files: &[SourceText]) -> Result<Desired, Problems> {
-    parse_beside(files, Vec::new())
+    parse_beside(files, None, Vec::new())
 }
 
-/// [`parse`], where something is already known to be wrong, for example a file that could not be read.
-pub fn parse_beside(files: &[SourceText], mut problems: Vec<Problem>) -> Result<Desired, Problems> {
+/// [`parse`], to take the place of what is `in_force`, where something is already known to be wrong, for example a file
+/// that could not be read.
+pub fn parse_beside(
+    files: &[SourceText],
+    in_force: Option<&Desired>,
+    mut problems: Vec<Problem>,
+) -> Result<Desired, Problems> {
     let mut documents = Vec::new();
     for file in files {
         for node in yaml::documents(file, &mut problems) {
             documents.extend(document::read(&file.name, &node, &mut problems));
         }
     }
-    let desired = assemble::assemble(documents, &mut problems);
+    let desired = assemble::assemble(documents, in_force, &mut problems);
     if problems.is_empty() {
         Ok(desired)
     } else {

@@ -41,6 +41,8 @@ const EXPOSE: Schema = Schema {
 pub(super) struct Parsed {
     pub server: Server,
     pub spots: Vec<Spot>,
+    /// Where its prefix stands, if the file says it.
+    pub prefix_spot: Option<Spot>,
 }
 
 /// Every field is read before the first that is wrong makes the whole void, so that all are reported.
@@ -123,6 +125,7 @@ pub(super) fn read(name: ObjectName, labels: Labels, spec: &Field, sink: &mut Si
             backend,
         },
         spots,
+        prefix_spot: spec.optional("prefix").map(|field| Spot::from(&field)),
     })
 }
 

@@ -44,7 +44,7 @@ impl LoadErrors {
 impl FileSource {
     /// Reads and validates every file, in the order of their names.
     pub fn load(directory: &Path) -> Result<Desired, LoadErrors> {
-        read(directory).result
+        read(directory, None).result
     }
 
     /// Watches the directory: the first channel has `initial` and then every good change of it, with its
@@ -65,7 +65,8 @@ pub(super) struct Reading {
     pub result: Result<Desired, LoadErrors>,
 }
 
-pub(super) fn read(directory: &Path) -> Reading {
+/// Reads a directory, for it to take the place of what is `in_force`.
+pub(super) fn read(directory: &Path, in_force: Option<&Desired>) -> Reading {
     let names = match names(directory) {
         Ok(names) => names,
         Err(error) => {
@@ -94,7 +95,7 @@ pub(super) fn read(directory: &Path) -> Reading {
             Err(error) => problems.push(about_file(name, format!("cannot be read: {error}"))),
         }
     }
-    let result = resources::parse_beside(&texts, problems).map_err(LoadErrors::from);
+    let result = resources::parse_beside(&texts, in_force, problems).map_err(LoadErrors::from);
     Reading { files: names, result }
 }
 
@@ -150,7 +151,7 @@ mod tests {
         for name in ["b.yml", "a.yaml", ".hidden.yaml", "c.yaml~", "d.txt"] {
             fs::write(dir.path().join(name), "").unwrap();
         }
-        let reading = read(dir.path());
+        let reading = read(dir.path(), None);
         assert_eq!(reading.files, ["a.yaml", "b.yml"]);
         assert!(reading.result.is_ok());
     }

@@ -56,9 +56,10 @@ impl Loop {
     }
 
     async fn read(&self) {
-        let directory = self.directory.clone();
+        let (directory, in_force) = (self.directory.clone(), self.desired.borrow().clone());
+        let read = move || file::read(&directory, Some(&in_force));
         // Only a panic inside could make this fail, and reading has its errors in its result.
-        if let Ok(reading) = tokio::task::spawn_blocking(move || file::read(&directory)).await {
+        if let Ok(reading) = tokio::task::spawn_blocking(read).await {
             self.publish(reading);
         }
     }

@@ -127,3 +127,37 @@ async fn a_change_of_the_text_alone_keeps_the_generation() {
     let status = watched.status(|status| status.files.len() == 2).await;
     assert_eq!((status.generation, status.errors), (1, vec![]));
 }
+
+#[tokio::test]
+async fn the_prefix_of_a_server_stays_until_the_server_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = |prefix: &str, port: u16| {
+        format!(
+            "apiVersion: mcpgw.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: calc, namespace: tools}}\n\
+             spec:\n  backend: {{addresses: [\"10.0.0.5:{port}\"]}}\n{prefix}"
+        )
+    };
+    let file = dir.path().join("a.yaml");
+    let write = |text: String| fs::write(&file, text).unwrap();
+    write(server("", 80));
+    let mut watched = Watched::start(dir.path()).await;
+    // The default is a prefix like any, also where the change takes the place of another one's.
+    write(server("  prefix: calc_\n", 81));
+    assert_eq!(&*watched.generation(2).await.servers[0].prefix, "calc_");
+    write(server("  prefix: sum_\n", 82));
+    let status = watched.status(|status| !status.errors.is_empty()).await;
+    assert_eq!(
+        status.errors,
+        [
+            "a.yaml:6:11: MCPServer tools/calc: spec.prefix: is immutable: it is \"calc_\" for as long as this server is \
+             there, and must not become \"sum_\"; to change it, take the server out of the files, wait until the agent has \
+             read them, and put it in anew"
+        ]
+    );
+    let in_force = watched.desired.borrow().clone();
+    assert_eq!((in_force.generation, &*in_force.servers[0].prefix), (2, "calc_"));
+    write(String::new());
+    assert!(watched.generation(3).await.servers.is_empty());
+    write(server("  prefix: sum_\n", 82));
+    assert_eq!(&*watched.generation(4).await.servers[0].prefix, "sum_");
+}

@@ -39,9 +39,7 @@ pub(super) fn observe(meter: &Meter, discovery: &Arc<Discovery>, upstreams: &Arc
     let seen = Arc::downgrade(upstreams);
     meter
         .u64_observable_gauge("mcpgw_server_endpoints")
-        .with_description(
-            "Addresses of servers: used, or left_alone because they could not be reached or failed too often.",
-        )
+        .with_description("Addresses of servers: used, or left_alone by all because they could not be reached.")
         .with_callback(move |gauge| {
             for status in seen.upgrade().iter().flat_map(|upstreams| upstreams.status()) {
                 let alone = status.endpoints.iter().filter(|endpoint| endpoint.ejected_for > 0);

@@ -56,8 +56,12 @@ pub const MAX_LINGERING_PER_HOST: usize = 128;
 /// Endpoints that are dialled for one call, where the first ones cannot be reached: each may take as long as the
 /// server's `connect` timeout.
 pub const MAX_ENDPOINTS_TRIED: usize = 3;
-/// Calls in a row that got no answer at an endpoint, or HTTP 502, 503 or 504, until it is left alone.
+/// Calls of one workload in a row that got no answer at an endpoint, or HTTP 502, 503 or 504, until that workload leaves
+/// it alone.
 pub const MAX_POOR_ANSWERS: u32 = 5;
+/// Workloads that are answered poorly at one endpoint, of which that is known; of more, the one is forgotten that was
+/// so longest ago.
+pub const MAX_POORLY_ANSWERED: usize = 1_024;
 /// How long an endpoint that could not be reached, or failed too often, is left alone; twice as long each time, up to the second.
 pub const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 

@@ -3,6 +3,7 @@
 //! ```text
 //! server    one server: picks an endpoint, sends a request, waits for the head of the answer
 //! endpoint  one address of a server: what is in flight to it
+//! health    … and whether it is to be left alone
 //! pool      keep-alive connections to one endpoint, and how many there may be
 //! multiplex … those of HTTP/2, which carry many calls
 //! connect   opens one
@@ -23,6 +24,7 @@ mod connect;
 pub(crate) mod credential;
 mod endpoint;
 mod error;
+mod health;
 mod hop;
 mod http_sse;
 pub mod limits;
@@ -259,16 +261,23 @@ impl Upstreams {
             problems: resolution.and_then(|known| known.error).into_iter().collect(),
         };
         let endpoints = self.get(&server.name).map(|upstream| upstream.status().endpoints);
-        for endpoint in endpoints
-            .into_iter()
-            .flatten()
-            .filter(|endpoint| endpoint.ejected_for > 0)
-        {
-            let seconds = endpoint.ejected_for.div_ceil(1_000);
-            reach.problems.push(format!(
-                "{} could not be reached, or failed too often: left alone for {seconds} s",
-                endpoint.address
-            ));
+        for endpoint in endpoints.into_iter().flatten() {
+            let EndpointStatus {
+                address,
+                ejected_for,
+                avoided_by,
+                ..
+            } = endpoint;
+            if ejected_for > 0 {
+                let seconds = ejected_for.div_ceil(1_000);
+                let problem = format!("{address} could not be reached: left alone for {seconds} s");
+                reach.problems.push(problem);
+            }
+            if avoided_by > 0 {
+                let problem =
+                    format!("{address} failed too often for {avoided_by} of its callers: they leave it alone");
+                reach.problems.push(problem);
+            }
         }
         reach
     }

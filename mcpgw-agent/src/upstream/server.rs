@@ -117,17 +117,17 @@ impl Upstream {
         }
     }
 
-    /// The least loaded endpoint of those that can be reached, as far as is known; where none can, the one that
-    /// could be reached last.
-    pub fn pick(&self) -> Result<Endpoint, UpstreamError> {
+    /// The least loaded endpoint of those that can be reached and answer this payer, as far as is known; where none
+    /// does, the one that is to be tried next.
+    pub fn pick(&self, payer: Payer) -> Result<Endpoint, UpstreamError> {
         let endpoints = self.endpoints.load();
         let (behind, first) = endpoints.split_at(self.turn.fetch_add(1, Relaxed) % endpoints.len().max(1));
         first
             .iter()
             .chain(behind)
-            .min_by_key(|endpoint| (endpoint.ejected_for(), endpoint.in_flight()))
+            .min_by_key(|endpoint| (endpoint.health().ejected_for(payer), endpoint.in_flight()))
             .cloned()
-            .inspect(Endpoint::picked)
+            .inspect(|endpoint| endpoint.health().picked(payer))
             .ok_or(UpstreamError::NoAddress)
     }
 
@@ -141,9 +141,9 @@ impl Upstream {
 
     /// The endpoint for a caller that dialled this address: the one there, or, where a host has moved on since DNS
     /// gave that address for it, one where it is now.
-    pub fn dialled(&self, address: SocketAddr) -> Result<Endpoint, UpstreamError> {
+    pub fn dialled(&self, address: SocketAddr, payer: Payer) -> Result<Endpoint, UpstreamError> {
         match (self.endpoint(address), &self.server.backend) {
-            (Err(UpstreamError::Gone), Backend::Host { .. }) => self.pick(),
+            (Err(UpstreamError::Gone), Backend::Host { .. }) => self.pick(payer),
             (found, _) => found,
         }
     }
@@ -172,7 +172,7 @@ impl Upstream {
     ) -> Result<(Endpoint, Response<UpstreamBody>), UpstreamError> {
         let mut tried: Vec<Endpoint> = Vec::new();
         loop {
-            let endpoint = self.pick()?;
+            let endpoint = self.pick(payer)?;
             to(&endpoint);
             match self.ask(&endpoint, payer, make()).await {
                 Ok(answer) => return Ok((endpoint, answer)),
@@ -182,7 +182,10 @@ impl Upstream {
                     // Left alone now, it is picked again only where all others are too.
                     let others = self.endpoints.load();
                     let is_new = |other: &Endpoint| !tried.iter().any(|endpoint| endpoint.is(other));
-                    if !others.iter().any(|other| other.ejected_for() == 0 && is_new(other)) {
+                    if !others
+                        .iter()
+                        .any(|other| other.health().ejected_for(payer) == 0 && is_new(other))
+                    {
                         return Err(error);
                     }
                 }
@@ -221,12 +224,12 @@ impl Upstream {
         let answer = timeout(limit, endpoint.pool().send(request, payer, timeouts.connect)).await;
         let answer = answer.unwrap_or(Err(UpstreamError::FirstByteTimeout(limit)));
         match &answer {
-            Ok((response, _)) if is_poor(response.status()) => endpoint.answered_poorly(),
-            Ok(_) => endpoint.reached(),
-            Err(error) if error.is_of_the_way() => endpoint.failed(),
+            Ok((response, _)) if is_poor(response.status()) => endpoint.health().answered_poorly(payer),
+            Ok(_) => endpoint.health().answered(payer),
+            Err(error) if error.is_of_the_way() => endpoint.health().failed(),
             // A server that has nothing to say unasked need not begin to say it.
             Err(UpstreamError::FirstByteTimeout(_)) if listens => {}
-            Err(error) if error.is_of_the_server() => endpoint.answered_poorly(),
+            Err(error) if error.is_of_the_server() => endpoint.health().answered_poorly(payer),
             Err(_) => {}
         }
         let (mut response, stream) = answer?;

@@ -15,8 +15,10 @@ use super::{
     },
     Call, interact, legacy,
     link::LinkError,
-    modern, tasks,
-    view::{Kind as List, Named, Owner, Seen},
+    modern,
+    owner::Owner,
+    tasks,
+    view::{Kind as List, Named, Seen},
 };
 use crate::{
     mcp::{

@@ -27,6 +27,7 @@ use super::{
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
     listens::Listens,
+    owner::Owner,
     resumption::{self, Places},
     session::{Key, Session},
     settle,
@@ -35,7 +36,7 @@ use super::{
     tell::Lists,
     updates::{Common, Listener, Opened, SUBSCRIPTION_ID, Subscription, TaskId, Wished},
     uris::Uris,
-    view::{Owner, Seen},
+    view::Seen,
 };
 use crate::{
     discovery::ChangeKind,

@@ -3,6 +3,7 @@
 //! ```text
 //! view       what one kind of caller sees: servers, names, lists ready to be sent
 //! kind       the kinds of lists
+//! owner      whose a URI is
 //! template   which URIs a resource template stands for
 //! uris       URIs that two servers have
 //! views      views, made once for each kind of caller
@@ -62,6 +63,7 @@ mod listen;
 mod listens;
 mod lists;
 mod modern;
+mod owner;
 mod personal;
 mod place;
 mod request;

@@ -262,7 +262,7 @@ impl Subscription {
         });
         let mut headers = HeaderMap::new();
         modern::route(&mut headers, "subscriptions/listen", None);
-        let endpoint = upstream.pick().map_err(|error| error.explain())?;
+        let endpoint = upstream.pick(self.payer).map_err(|error| error.explain())?;
         let request = link::post(&upstream, body.to_string().into(), &headers, self.behalf.clone());
         let response = upstream.ask(&endpoint, self.payer, request).await;
         let mut updates = Updates::of(upstream, response.map_err(|error| error.explain())?)?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::view::View;
+use super::{limits::MAX_URI_STEPS, template::Steps, view::View};
 use crate::{
     mcp::{
         Kind,
@@ -70,10 +70,15 @@ impl Uris {
         };
         let blocks = given.content.iter().flat_map(|block| [block.uri, block.resource.uri]);
         let uris = given.contents.iter().map(|named| named.uri).chain(blocks);
+        let mut steps = Steps::default();
         for uri in uris.flatten() {
+            if steps.count() > MAX_URI_STEPS {
+                tracing::debug!(server = %self.server, "an answer has too many URIs to be given as the client knows them");
+                return;
+            }
             let part = message::part(text, uri);
             let Some(own) = part.text() else { continue };
-            let shown = self.view.shown(&self.server, &own);
+            let shown = self.view.shown_within(&self.server, &own, &mut steps);
             if *shown != *own {
                 splice.replace(part.span(), json_string(&shown));
             }

@@ -4,8 +4,6 @@
 //! What it does not list cannot be called through it.
 
 use std::{
-    borrow::Cow,
-    cmp::Reverse,
     collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, OnceLock},
@@ -14,7 +12,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) use super::kind::Kind;
-use super::{personal::is_personal, tell::Prints, template};
+use super::{limits::MAX_MATCHED_TEMPLATES, personal::is_personal, tell::Prints, template::Template};
 use crate::{
     discovery::{Catalogue, Item, Own, Snapshot, names},
     identity::Caller,
@@ -47,10 +45,12 @@ pub(super) struct View {
     pub(super) prompts: List,
     pub(super) resources: List,
     pub(super) templates: List,
+    /// By which the owner of a URI is sought that nobody lists.
+    pub(super) matched: Vec<Template>,
     /// Servers that it would see, but for what it lacks.
     barred: Vec<(Arc<Server>, Lacks)>,
     /// The servers with URIs that are others here.
-    renamed: HashSet<ObjectName>,
+    pub(super) renamed: HashSet<ObjectName>,
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
     prints: OnceLock<Prints>,
@@ -71,8 +71,29 @@ pub(super) struct List {
 #[derive(Debug)]
 struct Hidden {
     seen: usize,
+    item: usize,
     own: Arc<str>,
     left_out: bool,
+}
+
+/// One item of a list, shown or not.
+struct Offered<'a> {
+    name: &'a Arc<str>,
+    own: &'a Arc<str>,
+    seen: usize,
+    item: usize,
+    is_shown: bool,
+}
+
+impl Offered<'_> {
+    fn template(self) -> Template {
+        Template {
+            name: Arc::clone(self.name),
+            own: Arc::clone(self.own),
+            seen: self.seen,
+            is_shown: self.is_shown,
+        }
+    }
 }
 
 /// Whether an item is shown.
@@ -98,14 +119,6 @@ pub(super) enum Named<'a> {
     },
     /// Nothing.
     Unknown,
-}
-
-/// The owner of a URI.
-#[derive(Debug)]
-pub(super) struct Owner<'a> {
-    pub(super) seen: &'a Seen,
-    /// The URI, as the server has it.
-    pub(super) own: String,
 }
 
 /// One item of a list.
@@ -156,6 +169,7 @@ impl View {
             prompts: List::default(),
             resources: List::default(),
             templates: List::default(),
+            matched: Vec::new(),
             barred: Vec::new(),
             renamed: HashSet::new(),
             denial_status: DenialStatus::default(),
@@ -214,10 +228,15 @@ impl View {
             *view.list_mut(kind) = list;
         }
         let uris = view.resources.all().chain(view.templates.all());
-        let renamed = uris.filter(|(name, own, _)| name != own);
+        let renamed = uris.filter(|offered| offered.name != offered.own);
         view.renamed = renamed
-            .map(|(_, _, seen)| view.servers[seen].server.name().clone())
+            .map(|offered| view.servers[offered.seen].server.name().clone())
             .collect();
+        let matched = view
+            .templates
+            .all()
+            .filter(|offered| offered.item < MAX_MATCHED_TEMPLATES);
+        view.matched = matched.map(Offered::template).collect();
         view
     }
 
@@ -262,68 +281,14 @@ impl View {
             return Named::Shown(entry);
         }
         match list.hidden.get(name) {
-            Some(Hidden { seen, own, left_out }) => Named::Hidden {
+            Some(Hidden {
+                seen, own, left_out, ..
+            }) => Named::Hidden {
                 seen: &self.servers[*seen],
                 own,
                 left_out: *left_out,
             },
             None => Named::Unknown,
-        }
-    }
-
-    /// The server that owns a URI: the one that has it, else the one with the template that fits it most closely,
-    /// else the only server there is. What is hidden counts as well: rules decide about the URI, at its server.
-    pub(super) fn owner_of(&self, uri: &str) -> Option<Owner<'_>> {
-        match self.named(Kind::Resources, uri) {
-            Named::Shown(entry) => Some(Owner {
-                seen: self.server(entry),
-                own: entry.own.to_string(),
-            }),
-            Named::Hidden { seen, own, .. } => Some(Owner {
-                seen,
-                own: own.to_string(),
-            }),
-            Named::Unknown => {
-                let only = || {
-                    self.only().map(|seen| Owner {
-                        seen,
-                        own: uri.to_owned(),
-                    })
-                };
-                self.owner_by_template(uri).or_else(only)
-            }
-        }
-    }
-
-    fn owner_by_template(&self, uri: &str) -> Option<Owner<'_>> {
-        let fitting = self.templates.all().filter_map(|(name, own, seen)| {
-            let closeness = template::fits(name, uri)?;
-            Some((closeness, Reverse(name), own, seen))
-        });
-        // Of equals the first by name.
-        let (_, Reverse(name), own, seen) = fitting.max()?;
-        Some(Owner {
-            seen: &self.servers[seen],
-            // What was put before the template is before the URI, too.
-            own: uri.get(name.len() - own.len()..)?.to_owned(),
-        })
-    }
-
-    /// Whether a server has URIs that are others at the gateway.
-    pub(super) fn renames(&self, server: &ObjectName) -> bool {
-        self.renamed.contains(server)
-    }
-
-    /// The URI at the gateway of what a server has by this one.
-    pub(super) fn shown<'u>(&self, server: &ObjectName, own: &'u str) -> Cow<'u, str> {
-        let renamed = self.renames(server).then(|| names::exposed_uri(server, own)).flatten();
-        let is_its = |owner: Owner<'_>| owner.seen.server.name() == server && owner.own == own;
-        match renamed {
-            // Where the plain one is its own as well, that is the one.
-            Some(renamed) if !self.owner_of(own).is_some_and(is_its) && self.owner_of(&renamed).is_some_and(is_its) => {
-                Cow::Owned(renamed.to_string())
-            }
-            _ => Cow::Borrowed(own),
         }
     }
 
@@ -354,40 +319,49 @@ impl View {
 }
 
 impl List {
-    fn new(kind: Kind, servers: &[Seen], shows: impl Fn(usize, &Item) -> Shown) -> Self {
+    fn new<'s>(kind: Kind, servers: &'s [Seen], shows: impl Fn(usize, &Item) -> Shown) -> Self {
         let mut list = Self::default();
-        for (seen, server) in servers.iter().enumerate() {
-            let prefix = if kind.is_prefixed() {
-                &*server.server.wanted.prefix
-            } else {
-                ""
+        let of = |(seen, server): (usize, &'s Seen)| {
+            let items = kind.items(&server.catalogue).iter().enumerate();
+            items.map(move |(item, offered)| (seen, item, offered))
+        };
+        let offered = servers.iter().enumerate().flat_map(of);
+        let mut offered: Vec<_> = offered.map(|of| (shows(of.0, of.2), of)).collect();
+        if !kind.is_prefixed() {
+            offered.retain(|(_, (_, _, offered))| !names::is_reserved(&offered.name));
+            // What is hidden from this caller changes no URI of what is not: it would tell what is there. No rule is
+            // got round by this: each server is asked for its own.
+            offered.sort_by_key(|(shown, _)| *shown != Shown::Yes);
+        }
+        for (shown, (seen, item, offered)) in offered {
+            let server = &servers[seen].server;
+            let prefix = if kind.is_prefixed() { &*server.wanted.prefix } else { "" };
+            let name = names::exposed(prefix, &offered.name);
+            // The older server keeps a name, also where a rule hides it from this caller: a name never means one
+            // tool to one caller and another tool to the next.
+            let taken = list.by_name.contains_key(&name);
+            let other = || names::exposed_uri(server.name(), &offered.name);
+            let name = match taken {
+                false => Some(name),
+                true if kind.is_prefixed() || list.hidden.contains_key(&name) => None,
+                // A URI can be another.
+                true => other().filter(|other| !list.by_name.contains_key(other)),
             };
-            for (item, offered) in kind.items(&server.catalogue).iter().enumerate() {
-                if !kind.is_prefixed() && names::is_reserved(&offered.name) {
-                    continue;
-                }
-                let name = names::exposed(prefix, &offered.name);
-                // The older server keeps a name, also where a rule hides it from this caller: a name never
-                // means one tool to one caller and another tool to the next.
-                let taken = list.by_name.contains_key(&name);
-                let other = || names::exposed_uri(server.server.name(), &offered.name);
-                let name = match taken {
-                    false => Some(name),
-                    true if kind.is_prefixed() => None,
-                    // A URI can be another.
-                    true => other().filter(|other| !list.by_name.contains_key(other)),
+            let Some(name) = name else { continue };
+            list.by_name.insert(Arc::clone(&name), usize::MAX);
+            let own = Arc::clone(&offered.name);
+            if shown == Shown::Yes {
+                list.entries.push(Entry { name, own, seen, item });
+            } else {
+                let left_out = shown == Shown::LeftOut;
+                list.denied += usize::from(!left_out);
+                let hidden = Hidden {
+                    seen,
+                    item,
+                    own,
+                    left_out,
                 };
-                let Some(name) = name else { continue };
-                list.by_name.insert(Arc::clone(&name), usize::MAX);
-                let own = Arc::clone(&offered.name);
-                let shown = shows(seen, offered);
-                if shown == Shown::Yes {
-                    list.entries.push(Entry { name, own, seen, item });
-                } else {
-                    let left_out = shown == Shown::LeftOut;
-                    list.denied += usize::from(!left_out);
-                    list.hidden.insert(name, Hidden { seen, own, left_out });
-                }
+                list.hidden.insert(name, hidden);
             }
         }
         list.entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -432,11 +406,23 @@ impl List {
         });
     }
 
-    /// Of each item, shown or not: its name at the gateway, that at its server, and which of the view's servers has it.
-    fn all(&self) -> impl Iterator<Item = (&str, &str, usize)> {
-        let shown = self.entries.iter().map(|entry| (&*entry.name, &*entry.own, entry.seen));
-        let hidden = self.hidden.iter();
-        shown.chain(hidden.map(|(name, hidden)| (&**name, &*hidden.own, hidden.seen)))
+    /// Each item, shown or not.
+    fn all(&self) -> impl Iterator<Item = Offered<'_>> {
+        let shown = self.entries.iter().map(|entry| Offered {
+            name: &entry.name,
+            own: &entry.own,
+            seen: entry.seen,
+            item: entry.item,
+            is_shown: true,
+        });
+        let hidden = self.hidden.iter().map(|(name, hidden)| Offered {
+            name,
+            own: &hidden.own,
+            seen: hidden.seen,
+            item: hidden.item,
+            is_shown: false,
+        });
+        shown.chain(hidden)
     }
 
     /// Its pages, each as it is sent.

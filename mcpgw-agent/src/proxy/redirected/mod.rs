@@ -168,7 +168,7 @@ async fn judge<'a>(
         .of(&server.wanted)
         .ok_or_else(|| Refused::gone(server.name()))?;
     let endpoint = upstream
-        .dialled(destination)
+        .dialled(destination, Payer::of(caller))
         .map_err(|error| super::gateway::unreachable(server.name(), &error))?;
     let path = match route::is_plain(head.uri.path()) {
         true => head.uri.path().to_owned(),

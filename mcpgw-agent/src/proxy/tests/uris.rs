@@ -1,12 +1,15 @@
 //! Resources of which two servers have the same URI.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
-    gateway, read_until,
+    gateway, name, read_until,
     session_server::{Offers, SessionServer},
     streams::{get, listen, send, session, updated},
 };
+use crate::resources::{Action, Pattern, Policy, Rule};
 
 /// What the younger server's URIs begin with.
 const OTHER: &str = "mcpgw+tools+b+";
@@ -144,4 +147,84 @@ async fn a_modern_client_listens_to_the_younger_servers_resource_by_its_uri_at_t
         "{heard}"
     );
     assert_eq!((a.called(), b.called()), (vec![], vec!["demo://1".to_owned()]));
+}
+
+/// What `a` has is hidden, but for its tools.
+fn hidden_at_a() -> Policy {
+    Policy {
+        name: name("tools", "no-resources"),
+        targets: vec!["a".into()],
+        rules: vec![Rule {
+            tools: vec![Pattern::new("*").unwrap()],
+            ..Rule::new(Action::Allow)
+        }],
+        ..Policy::default()
+    }
+}
+
+#[tokio::test]
+async fn that_a_server_has_something_that_is_hidden_nobody_learns_from_what_another_one_has() {
+    let mut seen = Vec::new();
+    let empty = Offers {
+        resources: String::new(),
+        templates: String::new(),
+        ..offers()
+    };
+    for at_a in [offers(), empty] {
+        let (a, b) = (
+            SessionServer::offering(at_a).await,
+            SessionServer::offering(offers()).await,
+        );
+        let mut desired = gateway::desired(&[a.address, b.address]);
+        desired.policies = vec![Arc::new(hidden_at_a())];
+        let proxied = gateway::start(desired).await;
+        let mut told = Vec::new();
+        for (method, params) in [
+            ("resources/list", json!({})),
+            ("resources/templates/list", json!({})),
+            ("resources/read", json!({"uri": "demo://1"})),
+            ("resources/read", json!({"uri": "demo://of/7"})),
+            ("resources/read", json!({"uri": "https://a.example/1"})),
+            ("resources/read", json!({"uri": format!("{OTHER}demo://1")})),
+            ("resources/read", json!({"uri": "mcpgw+tools+a+demo://1"})),
+            ("resources/read", json!({"uri": "demo://elsewhere"})),
+        ] {
+            let answer = gateway::ask(&proxied, "", &gateway::request(method, params)).await;
+            let mut body = answer.body;
+            // Another one for each agent.
+            body.pointer_mut("/error/data/decisionId").map(Value::take);
+            told.push((answer.status, body));
+        }
+        assert_eq!((a.called().len(), b.called().len()), (0, 3));
+        seen.push(told);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test]
+async fn of_very_many_templates_the_first_are_looked_at_and_another_servers_are_too() {
+    let many = |count: usize| -> String {
+        let of = |number: usize| format!(r#"{{"uriTemplate":"demo://{number}/{{id}}","name":"t"}}"#);
+        (0..count).map(of).collect::<Vec<_>>().join(",")
+    };
+    let greedy = Offers {
+        templates: many(2_000),
+        ..offers()
+    };
+    let modest = Offers {
+        templates: r#"{"uriTemplate":"demo://modest/{id}","name":"t"}"#.to_owned(),
+        ..offers()
+    };
+    let (a, b) = (
+        SessionServer::offering(greedy).await,
+        SessionServer::offering(modest).await,
+    );
+    let proxied = gateway::start(gateway::desired(&[a.address, b.address])).await;
+    for uri in ["demo://63/x", "demo://64/x", "demo://modest/x"] {
+        gateway::ask(&proxied, "", &gateway::request("resources/read", json!({ "uri": uri }))).await;
+    }
+    assert_eq!(
+        (a.called(), b.called()),
+        (vec!["demo://63/x".to_owned()], vec!["demo://modest/x".to_owned()])
+    );
 }

@@ -151,7 +151,7 @@ impl Scene {
         if let Some(behalf) = behalf {
             request.extensions_mut().insert(behalf);
         }
-        let endpoint = self.upstream.pick().unwrap();
+        let endpoint = self.upstream.pick(Payer::Agent).unwrap();
         let asked = self.upstream.send(&endpoint, Payer::Agent, request).await;
         asked.map(drop).map_err(|error| {
             format!(

@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener, time::timeout};
 
-use super::{Scripted, answer, ask, name, payer, post, read_until, server, text, with};
+use super::{Scripted, answer, ask, name, payer, post, read_until, server, text, with, workload};
 use crate::{
     resources::Timeouts,
     upstream::{
@@ -97,7 +97,7 @@ async fn an_endpoint_that_was_taken_away_gets_no_more_calls() {
     upstreams.put_in_force(&[]);
     assert!(upstreams.get(&name()).is_none());
     let refused = upstream
-        .send(&upstream.pick().unwrap(), payer(), post("body"))
+        .send(&upstream.pick(payer()).unwrap(), payer(), post("body"))
         .await
         .map(|_| ());
     assert!(matches!(refused, Err(UpstreamError::Gone)), "{refused:?}");
@@ -117,12 +117,15 @@ async fn the_least_loaded_endpoint_is_picked_and_a_call_counts_until_its_body_is
     let (_stream, response) = tokio::join!(serve, upstream.send(&busy, payer(), post("body")));
     let body = response.unwrap().into_body();
     for _ in 0..3 {
-        assert_eq!(upstream.pick().unwrap().address(), two.address);
+        assert_eq!(upstream.pick(payer()).unwrap().address(), two.address);
     }
     assert_eq!(upstreams.status()[0].endpoints[0].in_flight, 1);
     assert_eq!(text(body).await, "done");
     assert_eq!(busy.in_flight(), 0);
-    let picked = [upstream.pick().unwrap().address(), upstream.pick().unwrap().address()];
+    let picked = [
+        upstream.pick(payer()).unwrap().address(),
+        upstream.pick(payer()).unwrap().address(),
+    ];
     assert!(
         picked.contains(&one.address) && picked.contains(&two.address),
         "{picked:?}"
@@ -208,7 +211,7 @@ async fn a_server_that_is_silent_within_its_answer_or_takes_too_long_in_all_ends
         ..Timeouts::default()
     };
     let (_upstreams, upstream) = with(slow);
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
     // Silent; then chatty, with and without the deadline.
     for (chatty, limited) in [(false, true), (true, true), (true, false)] {
@@ -275,8 +278,8 @@ async fn an_endpoint_that_cannot_be_reached_is_left_alone_until_one_call_has_tri
         );
         // It has come back: of the calls after its time, one tries it, and then it is one of the two.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        let first = upstream.pick().unwrap();
-        let second = upstream.pick().unwrap();
+        let first = upstream.pick(payer()).unwrap();
+        let second = upstream.pick(payer()).unwrap();
         assert_eq!((first.address(), second.address()), (gone, good.address));
         let back = TcpListener::bind(gone).await.unwrap();
         let served = async {
@@ -310,7 +313,7 @@ async fn where_no_endpoint_can_be_reached_one_is_tried_all_the_same() {
 async fn destinations(upstream: &Upstream, calls: u32) -> Vec<SocketAddr> {
     let mut places = Vec::new();
     for _ in 0..calls {
-        let endpoint = upstream.pick().unwrap();
+        let endpoint = upstream.pick(payer()).unwrap();
         places.push(endpoint.address());
         if let Ok(answered) = upstream.send(&endpoint, payer(), post("body")).await {
             text(answered.into_body()).await;
@@ -327,7 +330,7 @@ async fn an_endpoint_that_takes_calls_and_answers_none_is_left_alone_after_a_few
         let (good, bad) = (Scripted::start().await, Scripted::start().await);
         let mut both = server(&[bad.address, good.address]);
         both.timeouts.first_byte = Duration::from_millis(if poor.is_none() { 50 } else { 20_000 });
-        let (_upstreams, upstream) = with(both);
+        let (upstreams, upstream) = with(both);
         let serve_well = async {
             loop {
                 let mut stream = good.accept().await;
@@ -353,6 +356,14 @@ async fn an_endpoint_that_takes_calls_and_answers_none_is_left_alone_after_a_few
             let places = destinations(&upstream, 40).await;
             let tried = places.iter().filter(|place| **place == bad.address).count();
             assert_eq!(tried, MAX_POOR_ANSWERS as usize, "{poor:?}: {places:?}");
+            let picked = [(); 2].map(|()| upstream.pick(workload("another")).unwrap().address());
+            assert!(picked.contains(&bad.address), "others are not kept from it: {picked:?}");
+            let problems = upstreams.reach(upstream.server()).problems;
+            let expected = format!(
+                "{} failed too often for 1 of its callers: they leave it alone",
+                bad.address
+            );
+            assert_eq!(problems, [expected]);
             // After its time one call tries it, and that it fails again is enough.
             tokio::time::sleep(EJECTION.0 + Duration::from_millis(100)).await;
             let places = destinations(&upstream, 10).await;

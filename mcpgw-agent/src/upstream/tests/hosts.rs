@@ -18,7 +18,7 @@ use hickory_resolver::{
 };
 use tokio::{net::UdpSocket, runtime::Handle, time::sleep};
 
-use super::name;
+use super::{name, payer};
 use crate::{
     resources::{Backend, Server},
     upstream::{
@@ -106,7 +106,7 @@ async fn a_host_is_where_dns_says_and_where_it_was_when_dns_says_nothing() {
     let mut hosts = upstreams.hosts();
     upstreams.put_in_force(&[Arc::new(server.clone())]);
     let upstream = upstreams.get(&name()).unwrap();
-    assert!(matches!(upstream.pick(), Err(UpstreamError::NoAddress)));
+    assert!(matches!(upstream.pick(payer()), Err(UpstreamError::NoAddress)));
 
     let found = until(&upstreams, &server, |known| !known.addresses.is_empty()).await;
     assert_eq!((found.addresses, found.error), (vec![at(1), at(2)], None));
@@ -134,7 +134,7 @@ async fn a_host_is_where_dns_says_and_where_it_was_when_dns_says_nothing() {
             .unwrap()
             .starts_with("AddressNotAllowed: calc.example is ")
     );
-    assert!(matches!(upstream.pick(), Err(UpstreamError::NoAddress)));
+    assert!(matches!(upstream.pick(payer()), Err(UpstreamError::NoAddress)));
 
     upstreams.put_in_force(&[]);
     assert!(hosts.borrow_and_update().is_empty());
@@ -151,7 +151,7 @@ async fn a_server_of_the_same_host_that_changes_keeps_what_is_known() {
     server.path = "/other".into();
     upstreams.put_in_force(&[Arc::new(server)]);
     assert_eq!(
-        upstreams.get(&name()).unwrap().pick().unwrap().address().ip(),
+        upstreams.get(&name()).unwrap().pick(payer()).unwrap().address().ip(),
         IpAddr::from([10, 9, 9, 1])
     );
 }

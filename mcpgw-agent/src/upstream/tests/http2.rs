@@ -251,7 +251,7 @@ async fn an_abandoned_call_is_abandoned_at_the_server_and_the_others_go_on() {
 async fn what_one_client_does_not_read_holds_up_no_other() {
     let peer = Peer::start(200).await;
     let (_upstreams, upstream) = with(peer.server());
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     let big = || Request::get("/big").body(Full::default()).unwrap();
     let mut unread = Vec::new();
     for _ in 0..50 {
@@ -268,7 +268,7 @@ async fn what_one_client_does_not_read_holds_up_no_other() {
 async fn one_workload_cannot_take_all_the_room_of_an_endpoint() {
     let peer = Peer::start(200).await;
     let (_upstreams, upstream) = with(peer.server());
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     let unread = async |name| {
         let big = Request::get("/big").body(Full::default()).unwrap();
         upstream.send(&endpoint, workload(name), big).await
@@ -279,7 +279,11 @@ async fn one_workload_cannot_take_all_the_room_of_an_endpoint() {
     }
     let refused = unread("greedy").await.map(|_| ());
     assert!(matches!(refused, Err(UpstreamError::ShareTaken)), "{refused:?}");
-    assert_eq!(endpoint.ejected_for(), 0, "it is not the server that failed");
+    assert_eq!(
+        endpoint.health().ejected_for_all(),
+        0,
+        "it is not the server that failed"
+    );
     held.push(unread("modest").await.unwrap());
     drop(held.remove(0));
     held.push(unread("greedy").await.unwrap());

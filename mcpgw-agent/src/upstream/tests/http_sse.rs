@@ -115,7 +115,7 @@ async fn a_caller_that_does_not_read_holds_up_no_other_and_its_own_call_only_whe
     let mut server = server(&[address]);
     server.transport = Transport::Sse;
     let (_upstreams, upstream) = with(server);
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     let opened = upstream
         .ask(&endpoint, payer(), request(None, INITIALIZE))
         .await
@@ -153,7 +153,7 @@ async fn a_workload_has_its_share_of_a_servers_sessions_and_leaves_the_rest_to_o
     let mut server = server(&[silent(StatusCode::ACCEPTED).await]);
     server.transport = Transport::Sse;
     let (_upstreams, upstream) = with(server);
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     let open = async |name: &str| {
         let answer = upstream.ask(&endpoint, workload(name), request(None, INITIALIZE));
         Some(
@@ -180,7 +180,7 @@ async fn a_session_that_its_server_refuses_takes_no_room() {
     let mut server = server(&[silent(StatusCode::FORBIDDEN).await]);
     server.transport = Transport::Sse;
     let (_upstreams, upstream) = with(server);
-    let endpoint = upstream.pick().unwrap();
+    let endpoint = upstream.pick(payer()).unwrap();
     for _ in 0..=MAX_HTTP_SSE_SESSIONS_PER_OWNER {
         let answer = upstream.ask(&endpoint, workload("one"), request(None, INITIALIZE));
         assert_eq!(answer.await.unwrap().status(), StatusCode::FORBIDDEN);

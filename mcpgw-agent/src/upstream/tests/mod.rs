@@ -62,7 +62,7 @@ async fn text(body: UpstreamBody) -> String {
 
 /// Sends to the endpoint that is picked, and reads the whole answer.
 async fn ask(upstream: &Upstream, request: Request<Full<Bytes>>) -> Result<String, UpstreamError> {
-    let endpoint = upstream.pick()?;
+    let endpoint = upstream.pick(payer())?;
     Ok(text(upstream.send(&endpoint, payer(), request).await?.into_body()).await)
 }
 

@@ -1,0 +1,70 @@
+//! Whose a URI is at the gateway, and which one it is there.
+
+use std::borrow::Cow;
+
+use super::{
+    template::{self, Steps, Template},
+    view::{Kind, Named, Seen, View},
+};
+use crate::{discovery::names, resources::ObjectName};
+
+/// The owner of a URI.
+#[derive(Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) seen: &'a Seen,
+    /// The URI, as the server has it.
+    pub(super) own: String,
+}
+
+impl View {
+    /// The server that owns a URI: the one that has it, else the one with the template that fits it most closely,
+    /// else the only server there is. What is hidden counts as well, where nothing is shown that could have it: rules
+    /// decide about the URI, at its server.
+    pub(super) fn owner_of(&self, uri: &str) -> Option<Owner<'_>> {
+        self.owner_within(uri, &mut Steps::default())
+    }
+
+    /// The same; `steps` has been taken so far.
+    fn owner_within(&self, uri: &str, steps: &mut Steps) -> Option<Owner<'_>> {
+        let at = |seen, own: &str| Owner {
+            seen,
+            own: own.to_owned(),
+        };
+        let hidden = match self.named(Kind::Resources, uri) {
+            Named::Shown(entry) => return Some(at(self.server(entry), &entry.own)),
+            Named::Hidden { seen, own, .. } => Some(at(seen, own)),
+            Named::Unknown => None,
+        };
+        let fitting = template::closest(&self.matched, uri, steps);
+        // What was put before the template is before the URI, too.
+        let of = |template: &Template| {
+            let own = uri.get(template.name.len() - template.own.len()..)?;
+            Some(at(&self.servers[template.seen], own))
+        };
+        let shown = fitting.filter(|template| template.is_shown).and_then(of);
+        let only = || self.only().map(|seen| at(seen, uri));
+        shown.or(hidden).or_else(|| fitting.and_then(of)).or_else(only)
+    }
+
+    /// Whether a server has URIs that are others at the gateway.
+    pub(super) fn renames(&self, server: &ObjectName) -> bool {
+        self.renamed.contains(server)
+    }
+
+    /// The URI at the gateway of what a server has by this one.
+    pub(super) fn shown<'u>(&self, server: &ObjectName, own: &'u str) -> Cow<'u, str> {
+        self.shown_within(server, own, &mut Steps::default())
+    }
+
+    /// The same; `steps` has been taken so far.
+    pub(super) fn shown_within<'u>(&self, server: &ObjectName, own: &'u str, steps: &mut Steps) -> Cow<'u, str> {
+        let renamed = self.renames(server).then(|| names::exposed_uri(server, own)).flatten();
+        let is_its = |owner: Owner<'_>| owner.seen.server.name() == server && owner.own == own;
+        let mut is_known_by = |uri: &str| self.owner_within(uri, steps).is_some_and(is_its);
+        match renamed {
+            // Where the plain one is its own as well, that is the one.
+            Some(renamed) if !is_known_by(own) && is_known_by(&renamed) => Cow::Owned(renamed.to_string()),
+            _ => Cow::Borrowed(own),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What is known of an endpoint by what became of calls: whether it is to be left alone.
+//!
+//! That an endpoint cannot be reached is no caller's doing: it is left alone by all. What a server answers may well be:
+//! who sends it what it dies of, or what it takes too long for, is not to take it away from others. So whoever gets
+//! poor answers there learns that alone, and leaves it alone alone.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use tokio::time::Instant;
+
+use super::limits::{EJECTION, MAX_POOR_ANSWERS, MAX_POORLY_ANSWERED};
+use crate::shares::Payer;
+
+/// What became of the latest calls to an endpoint.
+pub(super) struct Health {
+    made: Instant,
+    /// How often in a row it could not be reached.
+    failures: AtomicU32,
+    /// Until when it is left alone, in milliseconds since `made`.
+    until: AtomicU64,
+    /// Whether anybody is in the table: of all calls nearly none has to look into it.
+    is_poor: AtomicBool,
+    poor: Mutex<HashMap<Payer, Poor>>,
+}
+
+/// What became of the latest calls of one payer, where they were answered poorly.
+#[derive(Clone, Copy, Default)]
+struct Poor {
+    /// How many of them, in a row.
+    answers: u32,
+    /// How often that was often enough to leave it alone.
+    failures: u32,
+    until: u64,
+    last: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            made: Instant::now(),
+            failures: AtomicU32::new(0),
+            until: AtomicU64::new(0),
+            is_poor: AtomicBool::new(false),
+            poor: Mutex::default(),
+        }
+    }
+}
+
+impl Health {
+    /// For how long all leave it alone, in milliseconds; 0 if they do not.
+    pub(super) fn ejected_for_all(&self) -> u64 {
+        self.until.load(Relaxed).saturating_sub(self.age())
+    }
+
+    /// For how long this payer leaves it alone, in milliseconds; 0 if it does not.
+    pub(super) fn ejected_for(&self, payer: Payer) -> u64 {
+        let all = self.ejected_for_all();
+        if !self.is_poor.load(Relaxed) {
+            return all;
+        }
+        let until = self.poor().get(&payer).map_or(0, |poor| poor.until);
+        all.max(until.saturating_sub(self.age()))
+    }
+
+    /// How many payers leave it alone that others do not.
+    pub(super) fn avoided_by(&self) -> usize {
+        if !self.is_poor.load(Relaxed) {
+            return 0;
+        }
+        let now = self.age();
+        self.poor().values().filter(|poor| poor.until > now).count()
+    }
+
+    /// A call of this payer is about to go there. Where it was of no use before, this call tries, and others that it
+    /// was of no use to stay away until it is known what became of it.
+    pub(super) fn picked(&self, payer: Payer) {
+        if self.failures.load(Relaxed) > 0 {
+            self.eject();
+        }
+        if self.is_poor.load(Relaxed) {
+            let now = self.age();
+            if let Some(poor) = self.poor().get_mut(&payer).filter(|poor| poor.failures > 0) {
+                poor.until = now + pause(poor.failures);
+            }
+        }
+    }
+
+    /// It could not be reached.
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+        self.eject();
+    }
+
+    /// A call of this payer that was sent there got no answer, or one that says that there is none. It takes several in
+    /// a row to leave it alone, or one where it is being tried: a single call may itself be what a server dies of.
+    pub(super) fn answered_poorly(&self, payer: Payer) {
+        self.was_reached();
+        let now = self.age();
+        let mut table = self.poor();
+        if !table.contains_key(&payer) && table.len() >= MAX_POORLY_ANSWERED {
+            let oldest = table.iter().min_by_key(|(_, poor)| poor.last).map(|(payer, _)| *payer);
+            oldest.and_then(|oldest| table.remove(&oldest));
+        }
+        let poor = table.entry(payer).or_default();
+        poor.last = now;
+        poor.answers = poor.answers.saturating_add(1);
+        if poor.answers >= MAX_POOR_ANSWERS {
+            poor.failures = poor.failures.saturating_add(1);
+            poor.until = now + pause(poor.failures);
+        }
+        self.is_poor.store(true, Relaxed);
+    }
+
+    /// It answered this payer.
+    pub(super) fn answered(&self, payer: Payer) {
+        self.was_reached();
+        // Read first: of all calls nearly none finds anything to change, and a write would be felt by all others.
+        if self.is_poor.load(Relaxed) {
+            let mut table = self.poor();
+            table.remove(&payer);
+            self.is_poor.store(!table.is_empty(), Relaxed);
+        }
+    }
+
+    fn was_reached(&self) {
+        if self.failures.load(Relaxed) > 0 {
+            self.failures.store(0, Relaxed);
+            self.until.store(0, Relaxed);
+        }
+    }
+
+    fn eject(&self) {
+        let until = self.age() + pause(self.failures.load(Relaxed));
+        self.until.store(until, Relaxed);
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    fn poor(&self) -> MutexGuard<'_, HashMap<Payer, Poor>> {
+        self.poor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For how long it is left alone after so many failures, in milliseconds.
+fn pause(failures: u32) -> u64 {
+    let (first, last) = EJECTION;
+    let doublings = failures.saturating_sub(1).min(16);
+    u64::try_from((first * 2_u32.pow(doublings)).min(last).as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::seal::Owner;
+
+    fn workload(number: usize) -> Payer {
+        Payer::Workload(Owner::of(&number.to_string()))
+    }
+
+    #[test]
+    fn who_gets_poor_answers_keeps_nobody_else_away() {
+        let health = Health::default();
+        for _ in 0..10 * MAX_POOR_ANSWERS {
+            health.answered_poorly(workload(1));
+        }
+        assert!(health.ejected_for(workload(1)) > 0);
+        assert_eq!((health.ejected_for(workload(2)), health.avoided_by()), (0, 1));
+        // That others are answered well is nothing to the one that is not, and what it tries takes nothing from them.
+        health.answered(workload(2));
+        health.picked(workload(1));
+        assert!(health.ejected_for(workload(1)) > 0 && health.ejected_for(workload(2)) == 0);
+        health.answered(workload(1));
+        assert_eq!((health.ejected_for(workload(1)), health.avoided_by()), (0, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_reached_all_leave_alone_until_it_answers_somebody_however_poorly() {
+        let health = Health::default();
+        health.failed();
+        assert!(health.ejected_for(workload(1)) > 0 && health.ejected_for(Payer::Agent) > 0);
+        // Whoever tries it first cannot keep the others from it.
+        health.answered_poorly(workload(1));
+        assert_eq!((health.ejected_for(workload(1)), health.ejected_for_all()), (0, 0));
+    }
+
+    #[test]
+    fn of_too_many_the_one_is_forgotten_that_was_answered_poorly_longest_ago() {
+        let health = Health::default();
+        for number in 0..MAX_POORLY_ANSWERED {
+            health.answered_poorly(workload(number));
+            health
+                .poor()
+                .entry(workload(number))
+                .and_modify(|poor| poor.last = number as u64);
+        }
+        health.answered_poorly(workload(MAX_POORLY_ANSWERED));
+        let poor = health.poor();
+        assert_eq!(poor.len(), MAX_POORLY_ANSWERED);
+        assert!(!poor.contains_key(&workload(0)) && poor.contains_key(&workload(1)));
+    }
+}

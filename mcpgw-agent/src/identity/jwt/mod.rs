@@ -8,6 +8,7 @@
 //! keys     the keys of an issuer, each for what it may verify
 //! source   where they are read from
 //! review   an issuer that is asked about each token
+//! flights  … by one caller for all who show that token meanwhile
 //! trusted  an issuer in force: its keys, and who keeps them current
 //! cache    tokens that were verified before
 //! refusal  why a token is refused
@@ -20,6 +21,7 @@
 mod cache;
 mod claims;
 mod compact;
+mod flights;
 mod json;
 mod keys;
 pub mod limits;
@@ -41,6 +43,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
 pub use claims::suppose;
@@ -50,8 +53,8 @@ use super::Token;
 use crate::resources::{Issuer, KeySource, Settings};
 use cache::{Cache, Digest};
 use claims::Checked;
-use compact::Compact;
-use keys::Key;
+use compact::{Compact, Header};
+use keys::{Key, KeySet};
 use trusted::Trusted;
 
 /// What tells whose a token is: [`Issuers`], by the keys of each issuer, or by asking it (TokenReview).
@@ -340,6 +343,17 @@ impl Authenticator for Issuers {
             found
         })
     }
+}
+
+/// What a token claims that was signed with a key of this document, a JSON Web Key Set. Whose key it is, whom the token
+/// is for and whether it is in force is not looked at.
+pub fn signed_claims(token: &str, keys: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    let compact = Compact::parse(token)?;
+    let keys = KeySet::parse(keys).map_err(|_| Refusal::NoKeys)?;
+    let Header { algorithm, key } = &compact.header;
+    let key = keys.find(key.as_deref(), *algorithm)?;
+    key.verify(compact.message, compact.signature, *algorithm)?;
+    Ok(compact.claims)
 }
 
 /// Seconds of Unix time.

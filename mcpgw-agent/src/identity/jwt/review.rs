@@ -54,13 +54,25 @@ pub(super) enum ReviewError {
     Late(Duration),
 }
 
-/// Asks about a token that claims this. The audiences that it is good for, of those that it claims.
-pub(super) async fn ask(
-    issuer: &Issuer,
-    review: &Review,
-    token: &str,
-    checked: &Checked,
-) -> Result<Vec<Arc<str>>, ReviewError> {
+/// A token, and what it claims.
+pub(super) struct Question {
+    token: Box<str>,
+    audiences: Vec<Arc<str>>,
+    principal: String,
+}
+
+impl Question {
+    pub(super) fn new(token: &str, checked: &Checked) -> Self {
+        Self {
+            token: token.into(),
+            audiences: checked.audiences.clone(),
+            principal: checked.token.principal(),
+        }
+    }
+}
+
+/// Asks about a token. The audiences that it is good for, of those that it claims.
+pub(super) async fn ask(issuer: &Issuer, review: &Review, question: &Question) -> Result<Vec<Arc<str>>, ReviewError> {
     let (authorities, own) = (issuer.authorities.clone(), review.token.clone());
     // Files are read anew each time, as a kubelet replaces them; off the runtime, because the system's authorities are
     // many.
@@ -72,7 +84,7 @@ pub(super) async fn ask(
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",
-        "spec": {"token": token, "audiences": checked.audiences},
+        "spec": {"token": question.token, "audiences": question.audiences},
     });
     let mut request = Request::new(Full::new(Bytes::from(body.to_string())));
     *request.method_mut() = Method::POST;
@@ -82,7 +94,7 @@ pub(super) async fn ask(
     request.headers_mut().insert(ACCEPT, json);
     request.headers_mut().insert(AUTHORIZATION, credential);
     match web.send(request).await? {
-        (StatusCode::OK | StatusCode::CREATED, body) => answer(&body, checked),
+        (StatusCode::OK | StatusCode::CREATED, body) => answer(&body, question),
         (status, _) => Err(ReviewError::Status(status)),
     }
 }
@@ -109,7 +121,7 @@ struct User {
     username: String,
 }
 
-fn answer(body: &[u8], checked: &Checked) -> Result<Vec<Arc<str>>, ReviewError> {
+fn answer(body: &[u8], question: &Question) -> Result<Vec<Arc<str>>, ReviewError> {
     let answer: Answer = serde_json::from_slice(body).map_err(|_| ReviewError::Answer)?;
     if answer.kind != "TokenReview" {
         return Err(ReviewError::Answer);
@@ -120,12 +132,12 @@ fn answer(body: &[u8], checked: &Checked) -> Result<Vec<Arc<str>>, ReviewError> 
         user,
     } = answer.status;
     // Whom it is about must be whom it claims to be about.
-    let is_same = user.is_some_and(|user| user.username == checked.token.principal());
+    let is_same = user.is_some_and(|user| user.username == question.principal);
     if !authenticated || !is_same {
         return Err(ReviewError::Denied);
     }
     // Without any it is good for the API server alone, or that doesn't know of audiences.
-    let claimed = checked.audiences.iter();
+    let claimed = question.audiences.iter();
     let good: Vec<Arc<str>> = claimed
         .filter(|claimed| audiences.iter().any(|good| **good == ***claimed))
         .cloned()

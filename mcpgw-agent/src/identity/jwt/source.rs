@@ -109,7 +109,7 @@ async fn discover(web: &Web, issuer: &str, token: Option<&HeaderValue>) -> Resul
 }
 
 /// The file is small, and local or in memory.
-pub(super) fn read_file(path: &Path) -> Result<Bytes, SourceError> {
+fn read_file(path: &Path) -> Result<Bytes, SourceError> {
     let failed = |source| SourceError::File {
         path: path.to_owned(),
         source,

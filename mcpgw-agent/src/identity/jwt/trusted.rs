@@ -19,12 +19,14 @@ use tokio::{
 
 use super::{
     IssuerStatus, Refusal,
+    cache::Digest,
     claims::Checked,
     compact::Header,
+    flights::Flights,
     keys::{Key, KeySet},
     limits::{MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, REVIEW_TIMEOUT, REVIEWS_AT_A_TIME, UNKNOWN_KEY_WAIT},
     now,
-    review::{self, ReviewError},
+    review::{self, Question, ReviewError},
     source,
 };
 use crate::{
@@ -46,6 +48,8 @@ pub(super) struct Trusted {
     following: Mutex<Option<AbortHandle>>,
     /// Who asks about a token now.
     reviews: Semaphore,
+    /// … and who waits for the same answer.
+    flights: Flights,
 }
 
 /// What was tried.
@@ -58,6 +62,28 @@ struct Progress {
     good: u64,
     failed: u64,
     error: Option<String>,
+}
+
+impl Progress {
+    /// Notes how it went to ask an issuer `about` something, and logs it where that is news.
+    fn note(&mut self, issuer: &str, about: &'static str, trouble: Option<String>) {
+        match &trouble {
+            None => {
+                self.good += 1;
+                self.read = Some(Instant::now());
+                if self.error.is_some() {
+                    tracing::info!(issuer, about, "an issuer can be asked again");
+                }
+            }
+            Some(error) => {
+                self.failed += 1;
+                if self.error.as_ref() != Some(error) {
+                    tracing::warn!(issuer, about, error, "an issuer cannot be asked");
+                }
+            }
+        }
+        self.error = trouble;
+    }
 }
 
 impl Trusted {
@@ -83,6 +109,7 @@ impl Trusted {
             }),
             following: Mutex::default(),
             reviews: Semaphore::new(REVIEWS_AT_A_TIME),
+            flights: Flights::default(),
         });
         if is_asked {
             return trusted;
@@ -139,49 +166,38 @@ impl Trusted {
         find()
     }
 
-    /// Asks the issuer about a token that claims this: the audiences that it is good for.
+    /// Asks the issuer about a token that claims this, once for all who show it meanwhile: the audiences that it is
+    /// good for.
     pub(super) async fn review(
-        &self,
+        self: &Arc<Self>,
         review: &Review,
         token: &str,
         checked: &Checked,
     ) -> Result<Vec<Arc<str>>, Refusal> {
+        let ask = || {
+            let (this, review) = (Arc::clone(self), review.clone());
+            let question = Question::new(token, checked);
+            async move { this.ask_about(&review, question).await }
+        };
+        self.flights.join(Digest::of(token), ask).await
+    }
+
+    async fn ask_about(&self, review: &Review, question: Question) -> Result<Vec<Arc<str>>, Refusal> {
         let asked = timeout(REVIEW_TIMEOUT, async {
             let _place = self.reviews.acquire().await;
-            review::ask(&self.issuer, review, token, checked).await
+            review::ask(&self.issuer, review, &question).await
         });
         let found = asked.await.unwrap_or(Err(ReviewError::Late(REVIEW_TIMEOUT)));
         let trouble = match &found {
             Ok(_) | Err(ReviewError::Denied | ReviewError::Audience) => None,
             Err(error) => Some(error.to_string()),
         };
-        self.note(trouble);
+        self.progress().note(&self.issuer.issuer, "tokens", trouble);
         found.map_err(|error| match error {
             ReviewError::Denied => Refusal::Denied,
             ReviewError::Audience => Refusal::Audience,
             _ => Refusal::NoReview,
         })
-    }
-
-    /// Remembers how it went to ask about a token.
-    fn note(&self, trouble: Option<String>) {
-        let mut progress = self.progress();
-        match &trouble {
-            None => {
-                progress.good += 1;
-                progress.read = Some(Instant::now());
-                if progress.error.is_some() {
-                    tracing::info!(issuer = %self.issuer.issuer, "it can be asked about tokens again");
-                }
-            }
-            Some(error) => {
-                progress.failed += 1;
-                if progress.error.as_ref() != Some(error) {
-                    tracing::warn!(issuer = %self.issuer.issuer, error, "it cannot be asked about tokens");
-                }
-            }
-        }
-        progress.error = trouble;
     }
 
     /// Waits until the keys have been asked for once more.
@@ -202,28 +218,18 @@ impl Trusted {
     async fn ask(&self) {
         self.progress().asking = true;
         let read = source::read(&self.issuer).await;
-        let mut progress = self.progress();
-        match read {
+        let trouble = match read {
             Ok(keys) => {
                 let before = self.keys.load_full();
                 self.keys.store(Arc::new(keys.succeed(&before)));
                 let until = now().saturating_add(self.issuer.max_key_age.as_secs());
                 self.good_until.store(until, Ordering::Release);
-                if progress.error.take().is_some() {
-                    tracing::info!(issuer = %self.issuer.issuer, "its keys can be read again");
-                }
-                progress.read = Some(Instant::now());
-                progress.good += 1;
+                None
             }
-            Err(error) => {
-                let error = error.to_string();
-                if progress.error.as_ref() != Some(&error) {
-                    tracing::warn!(issuer = %self.issuer.issuer, error, "its keys cannot be read");
-                }
-                progress.error = Some(error);
-                progress.failed += 1;
-            }
-        }
+            Err(error) => Some(error.to_string()),
+        };
+        let mut progress = self.progress();
+        progress.note(&self.issuer.issuer, "its keys", trouble);
         progress.asking = false;
         progress.ended = Some(Instant::now());
         drop(progress);

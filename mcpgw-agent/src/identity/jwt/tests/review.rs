@@ -30,6 +30,8 @@ struct Api {
     dir: tempfile::TempDir,
     answers: Arc<Mutex<HashMap<String, (u16, String)>>>,
     asked: Arc<AtomicUsize>,
+    /// Who has it keeps answers back.
+    gate: Arc<tokio::sync::Mutex<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -57,7 +59,8 @@ impl Api {
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let answers: Arc<Mutex<HashMap<String, (u16, String)>>> = Arc::default();
         let asked = Arc::new(AtomicUsize::new(0));
-        let (said, count) = (Arc::clone(&answers), Arc::clone(&asked));
+        let gate = Arc::<tokio::sync::Mutex<()>>::default();
+        let (said, count, open) = (Arc::clone(&answers), Arc::clone(&asked), Arc::clone(&gate));
         let tls = TlsAcceptor::from(Arc::new(config));
         let task = tokio::spawn(async move {
             loop {
@@ -67,6 +70,7 @@ impl Api {
                 };
                 let (head, body) = request(&mut stream).await;
                 count.fetch_add(1, Ordering::Relaxed);
+                drop(open.lock().await);
                 let (status, answer) = review(&head, &body, &said.lock().unwrap());
                 let answer = format!(
                     "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{answer}",
@@ -81,6 +85,7 @@ impl Api {
             dir,
             answers,
             asked,
+            gate,
             task,
         }
     }
@@ -291,4 +296,27 @@ async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
     let asked = api.asked();
     assert_eq!(untrusted.verify(&token).await.err(), Some(Refusal::NoReview));
     assert_eq!(api.asked(), asked, "nobody is shown a token who is not the API server");
+}
+
+#[tokio::test]
+async fn a_token_that_many_show_at_once_is_asked_about_once_whoever_of_them_leaves() {
+    let api = Api::start().await;
+    let issuers = in_force(vec![api.issuer()]);
+    let token = token("a");
+    api.says(&token, good());
+    let closed = api.gate.lock().await;
+    let mut first = Box::pin(issuers.verify(&token));
+    let mut others = futures_util::future::join_all((0..20).map(|_| issuers.verify(&token)));
+    while api.asked() == 0 {
+        tokio::select! {
+            _ = &mut first => panic!("nobody has answered"),
+            _ = &mut others => panic!("nobody has answered"),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+        }
+    }
+    drop(first);
+    drop(closed);
+    assert!(others.await.iter().all(Result::is_ok));
+    assert_eq!(api.asked(), 1);
+    assert_eq!(issuers.status().remove(0).reads, 1);
 }

@@ -106,7 +106,8 @@ impl Pins {
     }
 
     /// Pins these servers as they want it, and no others; reads what was approved of those that were not pinned
-    /// before. Blocks.
+    /// before. To be called before the plan that goes by it is in force; calls by the plan before find what they go by
+    /// until the next change. Blocks.
     pub fn put_in_force(&self, servers: &[Arc<Server>]) {
         let changing = self.change();
         let table = self.table.load_full();
@@ -118,7 +119,9 @@ impl Pins {
             };
             pinned.insert(server.name.clone(), Arc::new(pins));
         }
-        self.replace(&changing, pinned);
+        let mut before = table.servers.clone();
+        before.retain(|name, _| !pinned.contains_key(name));
+        self.replace(&changing, pinned, before);
     }
 
     fn read(&self, server: &ObjectName, pin: Pin) -> ServerPins {
@@ -173,7 +176,7 @@ impl Pins {
             }
         }
         self.tell(server, &pins, &changes);
-        self.replace(&changing, table.with(server, pins));
+        self.replace(&changing, table.with(server, pins), table.before.clone());
     }
 
     /// Approves definitions, each known by its digest: all of them, or none if one is no longer what the server
@@ -189,7 +192,7 @@ impl Pins {
         let mut pins = known.clone();
         let changes = pins.approved(approved);
         self.tell(&name, &pins, &changes);
-        self.replace(&changing, table.with(&name, pins));
+        self.replace(&changing, table.with(&name, pins), table.before.clone());
         Ok(name)
     }
 
@@ -220,8 +223,17 @@ impl Pins {
     }
 
     /// Whoever has the lock replaces the table.
-    fn replace(&self, _: &MutexGuard<'_, ()>, servers: HashMap<ObjectName, Arc<ServerPins>>) {
+    fn replace(
+        &self,
+        _: &MutexGuard<'_, ()>,
+        servers: HashMap<ObjectName, Arc<ServerPins>>,
+        before: HashMap<ObjectName, Arc<ServerPins>>,
+    ) {
         let generation = self.table.load().generation + 1;
-        self.table.store(Arc::new(Table { generation, servers }));
+        self.table.store(Arc::new(Table {
+            generation,
+            servers,
+            before,
+        }));
     }
 }

@@ -11,11 +11,19 @@ pub struct Table {
     /// Another one after every change.
     pub generation: u64,
     pub(super) servers: HashMap<ObjectName, Arc<ServerPins>>,
+    /// Those that went with the last change of the configuration, as they were: for calls that go by the plan before,
+    /// until the next change.
+    pub(super) before: HashMap<ObjectName, Arc<ServerPins>>,
 }
 
 impl Table {
     pub(super) fn server(&self, name: &ObjectName) -> Option<&ServerPins> {
         self.servers.get(name).map(|pins| &**pins)
+    }
+
+    /// A server of the plan in force, or of the one before.
+    fn decided(&self, name: &ObjectName) -> Option<&ServerPins> {
+        self.server(name).or_else(|| self.before.get(name).map(|pins| &**pins))
     }
 
     /// The servers, with another state of one.
@@ -27,13 +35,13 @@ impl Table {
 
     /// Whether the definition of a tool, as it was last seen, is the approved one.
     pub fn approves(&self, server: &ObjectName, tool: &str) -> bool {
-        let state = self.server(server).and_then(|pins| pins.state(tool));
+        let state = self.decided(server).and_then(|pins| pins.state(tool));
         state == Some(ToolState::Approved)
     }
 
     /// Whether a tool is approved as `json`, an element of a list that a client is about to be shown, defines it.
     pub fn approves_as(&self, server: &ObjectName, tool: &str, json: &[u8]) -> bool {
-        let Some(approved) = self.server(server).and_then(|pins| pins.approval(tool)) else {
+        let Some(approved) = self.decided(server).and_then(|pins| pins.approval(tool)) else {
             return false;
         };
         let shown = Definition::of_tool(json);

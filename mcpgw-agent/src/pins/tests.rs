@@ -260,3 +260,20 @@ fn a_server_that_is_no_longer_pinned_is_forgotten_and_its_file_is_not() {
     assert!(!pins.wants(&name()) && pins.table().counts().is_empty());
     assert!(place.file().exists());
 }
+
+#[test]
+fn a_call_by_the_plan_before_finds_what_it_was_decided_by_until_the_next_change() {
+    let place = Place::new();
+    let pins = place.pins();
+    see(&pins, &[ADD]);
+    see(&pins, &[ADD, SUB]);
+    pins.put_in_force(&[]);
+    let found = || (pins.approves(&name(), "add"), pins.approves(&name(), "sub"));
+    assert_eq!(found(), (true, false));
+    assert!(
+        !pins.wants(&name()) && pins.table().status(None).is_empty(),
+        "it is pinned no more"
+    );
+    pins.put_in_force(&[]);
+    assert_eq!(found(), (false, false));
+}

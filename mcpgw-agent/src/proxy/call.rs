@@ -26,7 +26,7 @@ use crate::{
     pins,
     policy::{Ask, Because, Decision, Plan, Server, limits::Limited},
     resources::{DenialStatus, Pin},
-    telemetry::{CallStart, Carried, DecidedBy, Path, Payload, Record, Telemetry, Verdict},
+    telemetry::{CallStart, Carried, DecidedBy, Keeping, Path, Payload, Record, Telemetry, Verdict},
 };
 
 /// The rule that is named where a catalog leaves a tool out.
@@ -63,6 +63,8 @@ pub(super) struct Asked<'a> {
     pub(super) denial_status: DenialStatus,
     /// What may say which trace it is part of.
     pub(super) carried: Carried<'a>,
+    /// How its line is kept.
+    pub(super) keeping: Keeping,
 }
 
 /// What a request gets.
@@ -159,6 +161,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
             .map(|arguments| shared.gateway.sealer.fingerprint(arguments.get().as_bytes())),
         payload: asked.on_record.then(|| payload(asked)).flatten(),
         client: None,
+        keeping: asked.keeping,
     });
     if !asked.on_record {
         record.off_record();

@@ -103,7 +103,7 @@ impl Connection {
                 }
             }
             Secured::Elsewhere(server, name) => {
-                let record = passthrough::elsewhere(server, name, caller, shared);
+                let record = passthrough::elsewhere(server, name, &plan, caller, shared);
                 passthrough::serve(stream, record, server.wanted.timeouts, caller.destination, lease()).await;
             }
             Secured::Refused(reason) => self.close_refused(reason, stream).await,

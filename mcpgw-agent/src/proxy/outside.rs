@@ -107,6 +107,7 @@ impl Drop for Undecided<'_> {
                 call.governed.method,
                 call.received,
                 call.carried,
+                call.keeping,
             )
         }));
     }

@@ -30,7 +30,7 @@ use crate::{
     mcp::params::Meta,
     policy::{Decision, Plan, Server},
     resources::{ObjectName, Timeouts},
-    telemetry::{CallStart, Carried, Outcome, Path, Record, Verdict},
+    telemetry::{CallStart, Carried, Keeping, Outcome, Path, Record, Verdict},
 };
 
 /// What stands in place of a method in the record of a connection.
@@ -59,7 +59,7 @@ pub(super) fn meant(server: &Server, plan: &Plan, caller: &Arc<Caller>, shared: 
         (None, Decision::Deny { rule, .. }) => (server, call::denied(caller), Some(rule)),
         (None, Decision::Allow { rule }) => (server, Verdict::Allow, rule),
     };
-    let record = record(shared, caller, server.name(), "", verdict, rule);
+    let record = record(shared, plan, caller, server.name(), "", verdict, rule);
     (verdict != Verdict::Deny).then_some(record)
 }
 
@@ -109,12 +109,13 @@ fn must_be_seen(there: &[Arc<Server>], plan: &Plan) -> Option<&'static str> {
 }
 
 /// Opens the record of a connection that asks, at an address of a server's host, for another name than that.
-pub(super) fn elsewhere(server: &Server, name: &str, caller: &Arc<Caller>, shared: &Shared) -> Record {
-    record(shared, caller, server.name(), name, Verdict::Allow, None)
+pub(super) fn elsewhere(server: &Server, name: &str, plan: &Plan, caller: &Arc<Caller>, shared: &Shared) -> Record {
+    record(shared, plan, caller, server.name(), name, Verdict::Allow, None)
 }
 
 fn record(
     shared: &Shared,
+    plan: &Plan,
     caller: &Arc<Caller>,
     server: &ObjectName,
     name: &str,
@@ -133,7 +134,14 @@ fn record(
         called_as: name,
         verdict,
         rule,
-        ..CallStart::new(Arc::clone(caller), Path::Redirected, METHOD, Instant::now(), carried)
+        ..CallStart::new(
+            Arc::clone(caller),
+            Path::Redirected,
+            METHOD,
+            Instant::now(),
+            carried,
+            Keeping::by(&plan.settings.audit),
+        )
     })
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     identity::Caller,
     mcp::{params::Meta, seal::Owner},
-    telemetry::{AuditSink, CallStart, Carried, Path, Telemetry, TelemetryOptions},
+    telemetry::{AuditSink, CallStart, Carried, Keeping, Path, Telemetry, TelemetryOptions},
 };
 
 struct Bench {
@@ -62,7 +62,14 @@ impl Bench {
             version: http::Version::HTTP_11,
             meta: &meta,
         };
-        let start = CallStart::new(caller, Path::Redirected, "tools/call", Instant::now(), carried);
+        let start = CallStart::new(
+            caller,
+            Path::Redirected,
+            "tools/call",
+            Instant::now(),
+            carried,
+            Keeping::default(),
+        );
         self.telemetry.call(start)
     }
 

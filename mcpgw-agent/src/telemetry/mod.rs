@@ -45,8 +45,8 @@ use tokio::sync::watch;
 
 pub use crate::resources::AuditSink;
 pub use audit::{
-    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Omitted, Payload, ROOM_TIMEOUT, Refusal,
-    Who,
+    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Keeping, Omitted, Payload, ROOM_TIMEOUT,
+    Refusal, Who,
 };
 pub use client::Client;
 pub use labels::{MAX_TOOL_LABELS, OTHER};

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Client, DecidedBy, OTHER, Outcome, Path, Telemetry, Verdict,
-    audit::{Payload, ToolCall, bounded, bounded_id},
+    audit::{Keeping, Payload, ToolCall, bounded, bounded_id},
     listed::Listed,
     traces::{CallSpans, Carried, Ended, Opened, Propagated},
 };
@@ -67,11 +67,20 @@ pub struct CallStart<'a> {
     pub payload: Option<Payload>,
     /// What its client says of itself, where a conversation begins with it.
     pub client: Option<Box<Client>>,
+    /// How its line is kept.
+    pub keeping: Keeping,
 }
 
 impl<'a> CallStart<'a> {
     /// A request without a server, that is about nothing in particular and may go on: to be completed.
-    pub fn new(caller: Arc<Caller>, path: Path, method: &'a str, received: Instant, carried: Carried<'a>) -> Self {
+    pub fn new(
+        caller: Arc<Caller>,
+        path: Path,
+        method: &'a str,
+        received: Instant,
+        carried: Carried<'a>,
+        keeping: Keeping,
+    ) -> Self {
         Self {
             caller,
             path,
@@ -94,6 +103,7 @@ impl<'a> CallStart<'a> {
             arguments_hash: None,
             payload: None,
             client: None,
+            keeping,
         }
     }
 }
@@ -135,6 +145,7 @@ pub struct Record {
     /// Its arguments, where settings ask for them.
     payload: Option<Payload>,
     client: Option<Box<Client>>,
+    keeping: Keeping,
     /// What became of the list that was asked for.
     listed: Option<Arc<Listed>>,
     /// The trace that its caller says it is part of, where we trace it not.
@@ -183,6 +194,7 @@ impl Record {
             arguments_hash,
             payload,
             client,
+            keeping,
         } = start;
         telemetry.metrics.decision(verdict.name(), rule.clone());
         if let Some(reason) = reason {
@@ -243,6 +255,7 @@ impl Record {
             arguments_hash,
             payload,
             client,
+            keeping,
             listed: None,
             on_record: true,
             callers_trace,
@@ -357,7 +370,7 @@ impl Drop for Record {
         if !self.on_record {
             return;
         }
-        self.telemetry.audit.tool_call(ToolCall {
+        let call = ToolCall {
             time: self.time,
             caller: Arc::clone(&self.caller),
             path: self.path,
@@ -384,6 +397,7 @@ impl Drop for Record {
             payload: self.payload.take(),
             client: self.client.take(),
             listed: self.listed.as_ref().and_then(|listed| listed.count()),
-        });
+        };
+        self.telemetry.audit.tool_call(call, self.keeping);
     }
 }

@@ -68,6 +68,7 @@ impl Bench {
             arguments_hash: None,
             payload: None,
             client: None,
+            keeping: Keeping::default(),
             path: Path::Redirected,
             caller: caller(),
             server: Some(&name("tools", "calc")),
@@ -138,7 +139,14 @@ fn a_caller_known_by_its_token_has_its_labels() {
         server: Some(&server),
         kind: crate::mcp::governed::Kind::Tool,
         name: "add",
-        ..CallStart::new(caller, Path::Gateway, "tools/call", Instant::now(), carried)
+        ..CallStart::new(
+            caller,
+            Path::Gateway,
+            "tools/call",
+            Instant::now(),
+            carried,
+            Keeping::default(),
+        )
     }));
     let text = bench.telemetry.render();
     let labels = r#"source_namespace="apps",source_service_account="bot""#;

@@ -30,7 +30,7 @@ use crate::{
         version::Era,
     },
     resources::ObjectName,
-    telemetry::{Carried, Path, Propagated, Record},
+    telemetry::{Carried, Keeping, Path, Propagated, Record},
     upstream::UpstreamError,
 };
 
@@ -220,6 +220,7 @@ pub(super) fn asked<'a>(
             version: call.head.version,
             meta: &envelope.params.meta,
         },
+        keeping: Keeping::by(&call.plan.settings.audit),
     }
 }
 

@@ -113,7 +113,7 @@ use crate::{
     policy::Plan,
     resources,
     shares::Payer,
-    telemetry::{CallStart, Carried, Client, Path, Record},
+    telemetry::{CallStart, Carried, Client, Keeping, Path, Record},
     upstream::Behalf,
 };
 use session::{Ended, Session, Sessions};
@@ -206,7 +206,14 @@ impl Call<'_> {
             read: self.read,
             request_bytes: self.body.len() as u64,
             client: Client::of(envelope),
-            ..CallStart::new(caller, Path::Gateway, method, self.received, carried)
+            ..CallStart::new(
+                caller,
+                Path::Gateway,
+                method,
+                self.received,
+                carried,
+                Keeping::by(&self.plan.settings.audit),
+            )
         }
     }
 

@@ -123,7 +123,7 @@ async fn tls(requests: Tap, caller: &Arc<Caller>, shared: &Shared) {
         Secured::Refused(reason) => would_refuse(reason),
         Secured::Here(..) => would_refuse("tls_unobserved"),
         Secured::Through(server) => passthrough::meant(server, &plan, caller, shared),
-        Secured::Elsewhere(server, name) => Some(passthrough::elsewhere(server, name, caller, shared)),
+        Secured::Elsewhere(server, name) => Some(passthrough::elsewhere(server, name, &plan, caller, shared)),
     };
     if let Some(mut record) = record {
         record.sent_to(caller.destination);

@@ -28,7 +28,7 @@ use crate::{
         relay::{Relay, Watch},
     },
     resources::{DenialStatus, Transport},
-    telemetry::{CallStart, Carried, Client, Outcome, Path, Propagated, Record},
+    telemetry::{CallStart, Carried, Client, Keeping, Outcome, Path, Propagated, Record},
     upstream::UpstreamBody,
 };
 
@@ -200,7 +200,14 @@ impl Dialled<'_> {
             read: self.read,
             request_bytes: request_bytes as u64,
             client: Client::of(envelope),
-            ..CallStart::new(caller, Path::Redirected, method, self.received, self.carried(envelope))
+            ..CallStart::new(
+                caller,
+                Path::Redirected,
+                method,
+                self.received,
+                self.carried(envelope),
+                Keeping::by(&self.plan.settings.audit),
+            )
         })
     }
 
@@ -237,6 +244,7 @@ impl Dialled<'_> {
             on_record: true,
             denial_status,
             carried: self.carried(envelope),
+            keeping: Keeping::by(&self.plan.settings.audit),
         }
     }
 

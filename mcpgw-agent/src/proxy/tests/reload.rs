@@ -39,6 +39,7 @@ const CALLERS: u64 = 6;
 /// Puts resources in force as the agent does.
 pub(super) fn put_in_force(proxied: &Proxied, desired: &Desired) {
     let plan = Plan::compile(desired);
+    proxied.telemetry.set_audit(&desired.settings.audit);
     proxied.shared.upstreams.put_in_force(&desired.servers);
     proxied.discovery.put_in_force(&desired.servers);
     proxied.issuers.put_in_force(&desired.settings);
@@ -87,6 +88,8 @@ impl Sides {
         })];
         desired.settings.audit = AuditSettings {
             payloads: (!is_a).then(|| Arc::new(Payloads::default())),
+            // Where no collector is: each line is counted.
+            exported: !is_a,
             ..AuditSettings::default()
         };
         let credential = Credential::Bearer {
@@ -209,6 +212,7 @@ async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
         seen.extend(caller.await.unwrap());
     }
     drop(direct);
+    let telemetry = Arc::clone(&proxied.telemetry);
     let lines = Arc::into_inner(proxied).unwrap().finish().await;
     let lines: HashMap<u64, Value> = lines
         .into_iter()
@@ -251,6 +255,11 @@ async fn no_call_is_decided_by_half_a_plan_while_plans_change_200_times() {
         *of_side.entry(if side == "a" { "a" } else { "b" }).or_default() += 1;
     }
     assert!(reached.is_empty(), "{reached:?}");
+    assert_eq!(
+        telemetry.audit_health().lost,
+        of_side["b"],
+        "of each call, and of no other"
+    );
     assert!(of_side["a"] >= RELOADS && of_side["b"] >= RELOADS, "{of_side:?}");
 }
 

@@ -33,13 +33,11 @@ mod writer;
 use std::{
     io,
     path::PathBuf,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Instant, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 pub use definition::DefinitionChange;
@@ -76,6 +74,27 @@ pub struct AuditHealth {
     pub error: Option<String>,
 }
 
+/// How the line of a request is kept: as the settings say that it was decided by, whatever they say when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    exported: bool,
+    on_full: OnFull,
+}
+
+impl Keeping {
+    /// As these settings say.
+    pub fn by(settings: &AuditSettings) -> Self {
+        Self {
+            exported: settings.exported,
+            on_full: settings.on_full,
+        }
+    }
+
+    fn blocks(self) -> bool {
+        self.on_full == OnFull::Block
+    }
+}
+
 /// Why the audit log cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -103,8 +122,8 @@ pub(super) struct Audit {
     told: AuditSink,
     /// Begun when settings ask for it first.
     exported: OnceLock<Outlet>,
-    /// Whether they ask for it now.
-    exports: AtomicBool,
+    /// What settings ask for now.
+    now: ArcSwap<Keeping>,
     /// The collector, where the environment names one.
     collector: Option<ExportSettings>,
     rotation: Arc<Rotation>,
@@ -146,7 +165,7 @@ impl Audit {
             wanted,
             told,
             exported: OnceLock::new(),
-            exports: AtomicBool::new(false),
+            now: ArcSwap::default(),
             collector: None,
             rotation,
         })
@@ -165,8 +184,9 @@ impl Audit {
                 Err(error) => tracing::error!(%error, "audit lines cannot be exported"),
             }
         }
-        self.exports.store(settings.exported, Ordering::Relaxed);
-        let blocks = settings.on_full == OnFull::Block;
+        let now = Keeping::by(settings);
+        self.now.store(Arc::new(now));
+        let blocks = now.blocks();
         self.local.queue.set_blocks(blocks);
         if let Some(exported) = self.exported.get() {
             exported.queue.set_blocks(blocks && settings.exported);
@@ -186,11 +206,11 @@ impl Audit {
 
     /// Where lines are exported to, if they are.
     fn exporting(&self) -> Option<&Outlet> {
-        self.exported.get().filter(|_| self.exports.load(Ordering::Relaxed))
+        self.exported.get().filter(|_| self.now.load().exported)
     }
 
-    pub(super) fn tool_call(&self, call: ToolCall) {
-        self.push(Event::ToolCall(call));
+    pub(super) fn tool_call(&self, call: ToolCall, keeping: Keeping) {
+        self.push_as(Event::ToolCall(call), keeping);
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {
@@ -213,11 +233,15 @@ impl Audit {
     }
 
     fn push(&self, event: Event) {
+        self.push_as(event, **self.now.load());
+    }
+
+    fn push_as(&self, event: Event, keeping: Keeping) {
         let event = Arc::new(event);
-        if let Some(exported) = self.exporting() {
-            exported.queue.push(Arc::clone(&event));
+        if let Some(exported) = self.exported.get().filter(|_| keeping.exported) {
+            exported.queue.push(Arc::clone(&event), keeping.blocks());
         }
-        self.local.queue.push(event);
+        self.local.queue.push(event, keeping.blocks());
     }
 
     /// Waits until a request of this caller may begin; `false` if the log stays full, or the caller's part of it.

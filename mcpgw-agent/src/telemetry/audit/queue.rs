@@ -106,11 +106,10 @@ impl Queue {
     }
 
     /// Queues a line. Where there is no room for it, or its workload has its part of it, it is counted as lost; but
-    /// where requests wait for room, those that had begun before it ran out get their lines: no request has more than
-    /// a few, and of a batch each message.
-    pub(super) fn push(&self, event: Arc<Event>) {
+    /// where requests wait for room (`blocks`), those that had begun before it ran out get their lines: no request has
+    /// more than a few, and of a batch each message.
+    pub(super) fn push(&self, event: Arc<Event>, blocks: bool) {
         let state = &*self.state;
-        let blocks = state.blocks.load(Ordering::Relaxed);
         let ahead = state.waiting.fetch_add(1, Ordering::Relaxed);
         let places = state.places(&event, ahead, blocks);
         let is_full = ahead >= QUEUE && !blocks;

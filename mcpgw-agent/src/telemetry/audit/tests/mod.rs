@@ -6,6 +6,7 @@ mod place;
 use std::{
     fs,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     sync::mpsc::{Receiver, Sender, channel},
     time::{Duration, Instant, SystemTime},
 };
@@ -109,6 +110,11 @@ fn opening(number: usize) -> ToolCall {
     }
 }
 
+/// As settings say that are in force now.
+fn push(audit: &Audit, call: ToolCall) {
+    audit.tool_call(call, **audit.now.load());
+}
+
 /// Says when a write begins, then blocks until it is released.
 struct Gate {
     begun: Sender<Vec<u8>>,
@@ -134,7 +140,7 @@ fn stuck() -> (Audit, Receiver<Vec<u8>>, Sender<()>) {
         Arc::default(),
     )
     .unwrap();
-    audit.tool_call(call(0));
+    push(&audit, call(0));
     began.recv().unwrap();
     (audit, began, release)
 }
@@ -147,7 +153,7 @@ fn lines(bytes: &[u8]) -> usize {
 fn a_full_queue_is_counted_and_what_was_queued_is_written_at_shutdown() {
     let (audit, began, release) = stuck();
     for number in 1..QUEUE + 3 {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
     }
     assert_eq!(audit.health().lost, 3);
     assert_eq!(audit.health().waiting, QUEUE);
@@ -157,7 +163,7 @@ fn a_full_queue_is_counted_and_what_was_queued_is_written_at_shutdown() {
     // One says what became of the others.
     assert_eq!(written.iter().map(|batch| lines(batch)).sum::<usize>(), QUEUE - 1 + 1);
     assert_eq!(said_lost(&written), [3]);
-    audit.tool_call(call(0));
+    push(&audit, call(0));
     assert_eq!(
         audit.health(),
         AuditHealth {
@@ -225,11 +231,11 @@ fn that_lines_are_lost_is_said_when_the_log_can_be_written_to_again() {
     )
     .unwrap();
     for number in 1..=2 {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
         until(|| audit.health().lost == number as u64);
     }
     full.store(false, Ordering::Relaxed);
-    audit.tool_call(call(3));
+    push(&audit, call(3));
     assert!(audit.shutdown());
     let written: Vec<Vec<u8>> = written.try_iter().collect();
     assert_eq!(said_lost(&written), [2]);
@@ -243,7 +249,7 @@ fn a_flood_of_refusals_leaves_room_for_calls() {
     }
     assert_eq!(audit.health().lost, 5);
     for number in 1..QUEUE - REFUSALS {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
     }
     assert_eq!(audit.health().lost, 5, "every call has its line");
     drop(release);
@@ -256,27 +262,27 @@ fn a_flood_of_refusals_leaves_room_for_calls() {
 fn neither_lists_nor_denied_calls_nor_openings_nor_refusals_take_the_room_of_calls() {
     let (audit, _began, release) = stuck();
     for number in 0..QUEUE {
-        audit.tool_call(list(number));
+        push(&audit, list(number));
     }
     for number in 0..MINOR {
-        audit.tool_call(denied(number));
+        push(&audit, denied(number));
     }
     assert_eq!(audit.health().lost, (QUEUE - MINOR) as u64, "lists only");
     for number in 0..QUEUE {
-        audit.tool_call(denied(number));
-        audit.tool_call(opening(number));
+        push(&audit, denied(number));
+        push(&audit, opening(number));
         audit.refused(refusal(number));
     }
     let lost = audit.health().lost;
     for number in 1..QUEUE - REFUSALS - 3 * MINOR {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
     }
     assert_eq!(audit.health().lost, lost, "every call has its line");
     audit.set(&AuditSettings {
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
-    audit.tool_call(denied(0));
+    push(&audit, denied(0));
     assert_eq!(audit.health().lost, lost, "where none may be lost none is");
     drop(release);
     assert!(audit.shutdown());
@@ -293,7 +299,7 @@ async fn where_none_may_be_lost_new_requests_wait_until_there_is_room() {
     });
     assert!(audit.room(&call(0).caller).await);
     for number in 1..QUEUE + 10 {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
     }
     assert_eq!(audit.health().lost, 0, "those that had begun have their lines");
     let audit = Arc::new(audit);
@@ -313,7 +319,7 @@ async fn where_none_may_be_lost_new_requests_wait_until_there_is_room() {
 async fn a_log_that_stays_full_refuses_requests_after_a_while() {
     let (audit, _began, _release) = stuck();
     for number in 1..QUEUE {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
     }
     audit.set(&AuditSettings {
         exported: false,
@@ -332,7 +338,7 @@ async fn a_log_that_stays_full_refuses_requests_after_a_while() {
 fn a_full_disk_is_told_and_its_lines_are_counted_or_kept() {
     let full = || Audit::start("n", &AuditSink::File("/dev/full".into()), None).unwrap();
     let audit = full();
-    audit.tool_call(call(1));
+    push(&audit, call(1));
     until(|| audit.health().lost == 1);
     let error = audit.health().error.unwrap();
     assert!(error.contains("No space left"), "{error}");
@@ -343,7 +349,7 @@ fn a_full_disk_is_told_and_its_lines_are_counted_or_kept() {
         on_full: OnFull::Block,
         ..AuditSettings::default()
     });
-    audit.tool_call(call(1));
+    push(&audit, call(1));
     until(|| audit.health().error.is_some());
     assert_eq!((audit.health().lost, audit.health().waiting), (0, 1));
     assert!(audit.shutdown());
@@ -367,8 +373,8 @@ fn a_full_file_becomes_the_first_of_the_kept_ones_and_no_line_is_lost() {
     });
     let numbered = |number: u32| directory.path().join(format!("audit.jsonl.{number}"));
     for number in 0..4 {
-        audit.tool_call(call(2 * number));
-        audit.tool_call(call(2 * number + 1));
+        push(&audit, call(2 * number));
+        push(&audit, call(2 * number + 1));
         until(|| audit.health().waiting == 0);
     }
     assert!(audit.shutdown());
@@ -385,7 +391,7 @@ fn a_file_that_was_renamed_or_removed_is_made_anew() {
     let audit = Audit::start("n", &AuditSink::File(path.clone()), None).unwrap();
     let old = directory.path().join("old");
     for number in 0..3 {
-        audit.tool_call(call(number));
+        push(&audit, call(number));
         until(|| audit.health().waiting == 0);
         match number {
             0 => fs::rename(&path, &old).unwrap(),
@@ -426,7 +432,7 @@ fn lines_that_are_to_be_exported_and_cannot_be_are_lost_there_and_written_here()
         exported: true,
         ..AuditSettings::default()
     });
-    audit.tool_call(call(1));
+    push(&audit, call(1));
     assert!(audit.shutdown());
     assert_eq!(lines(&fs::read(&path).unwrap()), 1);
     let health = audit.health();
@@ -442,10 +448,13 @@ fn the_times_of_lines_have_all_their_digits() {
     let (audit, began, release) = stuck();
     drop(release);
     for seconds in [0, 1_735_689_600 + 3 * 3_600 + 4 * 60 + 5] {
-        audit.tool_call(ToolCall {
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7),
-            ..call(1)
-        });
+        push(
+            &audit,
+            ToolCall {
+                time: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7),
+                ..call(1)
+            },
+        );
     }
     assert!(audit.shutdown());
     let text: String = began.iter().map(|lines| String::from_utf8(lines).unwrap()).collect();
@@ -456,4 +465,34 @@ fn the_times_of_lines_have_all_their_digits() {
         times.collect::<Vec<_>>(),
         ["1970-01-01T00:00:00.007Z", "2025-01-01T03:04:05.007Z"]
     );
+}
+
+#[test]
+fn a_line_is_kept_as_settings_said_when_its_request_was_decided() {
+    let (audit, _began, release) = stuck();
+    let collecting = AuditSettings {
+        exported: true,
+        on_full: OnFull::Block,
+        ..AuditSettings::default()
+    };
+    let (plain, collected) = (Keeping::by(&AuditSettings::default()), Keeping::by(&collecting));
+    audit.set(&collecting);
+    audit.set(&AuditSettings::default());
+    // It is told to a collector that is not there any more, and to nobody else.
+    audit.tool_call(call(1), collected);
+    until(|| audit.health().lost == 1);
+    for number in 2..QUEUE + 1 {
+        audit.tool_call(call(number), plain);
+    }
+    assert_eq!(audit.health().lost, 2, "the last of these");
+    audit.tool_call(
+        call(1),
+        Keeping {
+            exported: false,
+            ..collected
+        },
+    );
+    assert_eq!(audit.health().lost, 2, "it began when none was to be lost");
+    drop(release);
+    assert!(audit.shutdown());
 }

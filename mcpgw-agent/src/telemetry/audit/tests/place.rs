@@ -23,7 +23,7 @@ fn a_change_of_place_loses_no_line_and_doubles_none() {
         };
         audit.set(&settings);
         for half in [2 * number, 2 * number + 1] {
-            audit.tool_call(call(half));
+            push(&audit, call(half));
             expected.push(half.to_string());
         }
     }
@@ -51,10 +51,10 @@ fn a_place_that_cannot_be_opened_is_told_and_lines_go_where_they_went_until_it_c
         error.contains("late/audit.log") && error.ends_with("lines go where they went before"),
         "{error}"
     );
-    audit.tool_call(call(1));
+    push(&audit, call(1));
     until(|| audit.health().waiting == 0);
     fs::create_dir(late.parent().unwrap()).unwrap();
-    audit.tool_call(call(2));
+    push(&audit, call(2));
     until(|| audit.health() == AuditHealth::default());
     assert!(audit.shutdown());
     assert_eq!(
@@ -73,7 +73,7 @@ fn lines_that_wait_for_a_full_disk_go_to_the_place_that_settings_name_then() {
         ..settings
     };
     audit.set(&blocking(AuditSettings::default()));
-    audit.tool_call(call(1));
+    push(&audit, call(1));
     until(|| audit.health().error.is_some());
     audit.set(&blocking(writing_to(&path)));
     until(|| audit.health() == AuditHealth::default());

@@ -52,6 +52,16 @@ enum Target {
     Session,
     /// Cursors of lists.
     Cursor,
+    /// Conditions of rules.
+    Expression,
+    /// Definitions of tools, as they are pinned.
+    Definition,
+    /// Tokens of callers, and the keys of their issuers.
+    Token,
+    /// Which trace a request is part of, and what a server is told of it.
+    Trace,
+    /// What is taken out of arguments before they are recorded.
+    Redaction,
 }
 
 impl Fuzz {

@@ -34,7 +34,7 @@ pub struct Carried<'a> {
 
 impl Carried<'_> {
     /// The caller's span.
-    pub(super) fn parent(&self) -> Option<SpanContext> {
+    pub fn parent(&self) -> Option<SpanContext> {
         self.of_meta().or_else(|| self.of_headers())
     }
 
@@ -59,7 +59,7 @@ impl Carried<'_> {
     }
 
     /// What the caller wants to be known all along the trace.
-    pub(super) fn baggage(&self) -> Option<String> {
+    pub fn baggage(&self) -> Option<String> {
         let said = self.said(MetaKey::Baggage).map(Cow::into_owned);
         said.filter(|text| is_plain(text, MAX_BAGGAGE))
             .or_else(|| self.joined("baggage").filter(|text| is_plain(text, MAX_BAGGAGE)))
@@ -142,7 +142,8 @@ pub struct Propagated {
 }
 
 impl Propagated {
-    pub(super) fn new(span: &SpanContext, baggage: Option<String>) -> Self {
+    /// This span, and what else is to be known all along the trace.
+    pub fn new(span: &SpanContext, baggage: Option<String>) -> Self {
         Self {
             parent: format!(
                 "00-{}-{}-{:02x}",

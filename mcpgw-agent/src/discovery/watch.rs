@@ -28,7 +28,8 @@ use crate::{
     upstream::{Behalf, Upstream, Upstreams},
 };
 
-/// Keeps what is known of a server current, for ever.
+/// Keeps what is known of a server current, for ever. Whatever it says meanwhile, and whoever makes it say that, it is
+/// asked no sooner than [`MIN_INTERVAL`] after it was asked before; and after the last change once more.
 pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Arc<Known>, refresh: Arc<Notify>) {
     let mut wait = BACKOFF.0;
     loop {

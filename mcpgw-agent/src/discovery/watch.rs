@@ -212,7 +212,7 @@ async fn heard(
     // A stream of the modern era begins with an acknowledgement.
     let mut opening = Some(opening).filter(|_| matches!(tongue, Tongue::Modern));
     let mut body = response.into_body().without_call_deadline();
-    let mut parser = Parser::new(MAX_ANSWER_BYTES);
+    let mut parser = Parser::new(MAX_ANSWER_BYTES, Payer::Agent);
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.ok()?.into_data() else { continue };
         parser.feed(&chunk);

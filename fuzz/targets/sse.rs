@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use mcpgw_agent::mcp::sse::{Event, Line, Parser, event};
+use mcpgw_agent::{
+    mcp::sse::{Event, Line, Parser, event},
+    shares::Payer,
+};
 
 const ROOM: usize = 1 << 20;
 
@@ -15,7 +18,7 @@ fn seen(event: Event) -> Seen {
 
 /// What is seen of the chunks, and all bytes that came out.
 fn parse<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Seen>, Vec<u8>) {
-    let mut parser = Parser::new(ROOM);
+    let mut parser = Parser::new(ROOM, Payer::Agent);
     let (mut events, mut bytes) = (Vec::new(), Vec::new());
     for chunk in chunks {
         parser.feed(&Bytes::copy_from_slice(chunk));
@@ -40,7 +43,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(bytes, stream);
     assert_eq!(whole, cut);
 
-    let mut bounded = Parser::new(usize::from(*size));
+    let mut bounded = Parser::new(usize::from(*size), Payer::Agent);
     bounded.feed(&Bytes::copy_from_slice(stream));
     for event in bounded.by_ref().flatten() {
         assert!(event.raw.len() <= usize::from(*size));

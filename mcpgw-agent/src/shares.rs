@@ -56,27 +56,22 @@ impl Shares {
     /// One more for this payer, until it is dropped; `None` where there is no room for it. What is the agent's own counts
     /// only among all.
     pub(crate) fn take(&self, payer: Payer) -> Option<Share> {
-        let Room { taken, most, .. } = &*self.0;
-        let one_more = |taken: usize| (taken < *most).then_some(taken + 1);
-        taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .ok()?;
-        // From here on it is given back, whatever comes of the owner's part.
-        let mut share = Share {
+        let mut share = self.none(payer);
+        share.resize(1).then_some(share)
+    }
+
+    /// Nothing yet, for this payer.
+    pub(crate) fn none(&self, payer: Payer) -> Share {
+        Share {
             room: Arc::clone(&self.0),
-            owner: None,
-        };
-        if let Payer::Workload(owner) = payer {
-            let mut owners = self.0.owners(owner);
-            let count = owners.entry(owner).or_default();
-            if *count >= self.0.most_of_owner {
-                drop(owners);
-                return None;
-            }
-            *count += 1;
-            share.owner = Some(owner);
+            payer,
+            amount: 0,
         }
-        Some(share)
+    }
+
+    /// How much is taken, by all together.
+    pub(crate) fn taken(&self) -> usize {
+        self.0.taken.load(Ordering::Relaxed)
     }
 
     /// Whether there is room for one more for this payer, now.
@@ -94,6 +89,51 @@ impl Shares {
 }
 
 impl Room {
+    fn take(&self, payer: Payer, amount: usize) -> bool {
+        let more = |taken: usize| taken.checked_add(amount).filter(|taken| *taken <= self.most);
+        if self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_err()
+        {
+            return false;
+        }
+        let fits = match payer {
+            Payer::Agent => true,
+            Payer::Workload(owner) => self.take_of(owner, amount),
+        };
+        if !fits {
+            self.taken.fetch_sub(amount, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn take_of(&self, owner: Owner, amount: usize) -> bool {
+        if amount > self.most_of_owner {
+            return false;
+        }
+        let mut owners = self.owners(owner);
+        let taken = owners.entry(owner).or_default();
+        // What is there already is something, so that nothing is left behind where there is no room.
+        let fits = *taken <= self.most_of_owner - amount;
+        if fits {
+            *taken += amount;
+        }
+        fits
+    }
+
+    fn give_back(&self, payer: Payer, amount: usize) {
+        self.taken.fetch_sub(amount, Ordering::Relaxed);
+        let Payer::Workload(owner) = payer else { return };
+        let mut owners = self.owners(owner);
+        if let Some(taken) = owners.get_mut(&owner) {
+            *taken -= amount;
+            if *taken == 0 {
+                owners.remove(&owner);
+            }
+        }
+    }
+
     fn owners(&self, owner: Owner) -> MutexGuard<'_, HashMap<Owner, usize>> {
         self.owners[owner.shard(SHARDS)]
             .lock()
@@ -101,23 +141,33 @@ impl Room {
     }
 }
 
-/// One of the things that there is room for.
+/// What somebody has of the room.
 #[derive(Debug)]
 pub(crate) struct Share {
     room: Arc<Room>,
-    owner: Option<Owner>,
+    payer: Payer,
+    amount: usize,
+}
+
+impl Share {
+    /// Makes it this large; `false`, and it stays as it was, where there is no room.
+    #[must_use]
+    pub(crate) fn resize(&mut self, amount: usize) -> bool {
+        match amount.checked_sub(self.amount) {
+            Some(0) => {}
+            Some(more) if self.room.take(self.payer, more) => {}
+            Some(_) => return false,
+            None => self.room.give_back(self.payer, self.amount - amount),
+        }
+        self.amount = amount;
+        true
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.room.taken.fetch_sub(1, Ordering::Relaxed);
-        let Some(owner) = self.owner else { return };
-        let mut owners = self.room.owners(owner);
-        if let Some(count) = owners.get_mut(&owner) {
-            *count -= 1;
-            if *count == 0 {
-                owners.remove(&owner);
-            }
+        if self.amount > 0 {
+            self.room.give_back(self.payer, self.amount);
         }
     }
 }
@@ -142,7 +192,7 @@ mod tests {
         assert!(shares.has_room(mine));
         assert!(shares.take(mine).is_some());
         drop(taken);
-        assert_eq!(shares.0.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(shares.taken(), 0);
         assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
     }
 
@@ -159,5 +209,21 @@ mod tests {
         assert_eq!(mine.len() + others.len(), 10);
         drop(mine);
         assert!(shares.take(workload("a")).is_some());
+    }
+
+    #[test]
+    fn a_share_grows_and_shrinks_and_what_does_not_fit_changes_nothing() {
+        let shares = Shares::new(10, 6);
+        let mut mine = shares.none(workload("a"));
+        assert!(mine.resize(5) && !mine.resize(7) && shares.taken() == 5);
+        let mut more = shares.none(workload("a"));
+        assert!(!more.resize(2) && more.resize(1) && shares.taken() == 6);
+        let mut others = shares.none(workload("b"));
+        assert!(!others.resize(5) && others.resize(4), "there is no more in all");
+        assert!(mine.resize(1) && more.resize(5) && shares.taken() == 10);
+        drop((mine, more, others));
+        assert_eq!(shares.taken(), 0);
+        assert!(!shares.none(workload("a")).resize(usize::MAX));
+        assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
     }
 }

@@ -189,7 +189,7 @@ async fn message(response: Response<UpstreamBody>, method: &'static str) -> Resu
     let events = is_events(response.headers());
     let mut body = response.into_body();
     let (mut whole, mut read) = (BytesMut::new(), 0);
-    let mut parser = Parser::new(MAX_ANSWER_BYTES);
+    let mut parser = Parser::new(MAX_ANSWER_BYTES, Payer::Agent);
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
         read += chunk.len();

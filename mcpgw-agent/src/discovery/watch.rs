@@ -28,7 +28,8 @@ use crate::{
     upstream::{Behalf, Upstream, Upstreams},
 };
 
-/// Keeps what is known of a server current, for ever.
+/// Keeps what is known of a server current, for ever. Whatever it says meanwhile, and whoever makes it say that, it is
+/// asked no sooner than [`MIN_INTERVAL`] after it was asked before; and after the last change once more.
 pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Arc<Known>, refresh: Arc<Notify>) {
     let mut wait = BACKOFF.0;
     loop {
@@ -211,7 +212,7 @@ async fn heard(
     // A stream of the modern era begins with an acknowledgement.
     let mut opening = Some(opening).filter(|_| matches!(tongue, Tongue::Modern));
     let mut body = response.into_body().without_call_deadline();
-    let mut parser = Parser::new(MAX_ANSWER_BYTES);
+    let mut parser = Parser::new(MAX_ANSWER_BYTES, Payer::Agent);
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.ok()?.into_data() else { continue };
         parser.feed(&chunk);

@@ -17,9 +17,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, runtime::Handle, sync::mpsc, time::sleep};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
-use crate::discovery::{Discovery, State};
+use crate::discovery::{Discovery, State, limits::MIN_INTERVAL};
 use crate::{
     pins::Pins,
     resources::{ObjectName, Server},
@@ -36,31 +41,46 @@ struct Fickle {
     stream: Option<mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>>,
     /// It says that it has prompts, and does not list them.
     broken_prompts: bool,
+    /// It says all the time that its list has changed, and so it has.
+    restless: bool,
 }
+
+const CHANGED: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
 
 impl Fickle {
     async fn start(self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(self));
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let state = Arc::clone(&state);
-                let service = service_fn(move |request| answer(Arc::clone(&state), request));
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        address
+        serve(Arc::new(Mutex::new(self))).await
     }
 }
 
-async fn answer(state: Arc<Mutex<Fickle>>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn serve(state: Arc<Mutex<Fickle>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let state = Arc::clone(&state);
+            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// Says that its list has changed for as long as it is restless, and somebody hears it.
+async fn repeat(state: Arc<Mutex<Fickle>>, stream: mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>) {
+    while state.lock().unwrap().restless && stream.send(Ok(Frame::data(CHANGED.into()))).is_ok() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn answer(shared: Arc<Mutex<Fickle>>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let mut state = state.lock().unwrap();
+    let mut state = shared.lock().unwrap();
     if head.method == Method::GET {
         let (sender, mut frames) = mpsc::unbounded_channel();
+        tokio::spawn(repeat(Arc::clone(&shared), sender.clone()));
         state.stream = Some(sender);
         let frames = futures_util::stream::poll_fn(move |context| frames.poll_recv(context));
         let response = Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
@@ -79,10 +99,13 @@ async fn answer(state: Arc<Mutex<Fickle>>, request: Request<Incoming>) -> Result
         }),
         "tools/list" => {
             state.listed += 1;
-            let name = if state.listed == 1 { "before" } else { "after" };
-            let told = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
+            let name = match (state.restless, state.listed) {
+                (true, number) => format!("number-{number}"),
+                (false, 1) => "before".to_owned(),
+                (false, _) => "after".to_owned(),
+            };
             if let (1, Some(stream)) = (state.listed, &state.stream) {
-                stream.send(Ok(Frame::data(told.into()))).unwrap();
+                stream.send(Ok(Frame::data(CHANGED.into()))).unwrap();
             }
             json!({"tools": [{"name": name, "inputSchema": {"type": "object"}}]})
         }
@@ -157,4 +180,22 @@ async fn a_list_that_cannot_be_had_hides_no_other() {
         panic!("{:?}", discovery.states());
     };
     assert!(reason.contains("prompts/list"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_all_the_time_that_its_list_changed_is_asked_about_once_a_second_and_after_the_last_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = Arc::new(Mutex::new(Fickle {
+        restless: true,
+        ..Fickle::default()
+    }));
+    let begun = Instant::now();
+    let (discovery, name) = discover(serve(Arc::clone(&state)).await, &dir);
+    until_tools_are(&discovery, &name, "number-3").await;
+    let listed = state.lock().unwrap().listed;
+    // However slow the machine is: the first at once, and each other a second after the one before was begun.
+    let most = 1 + begun.elapsed().as_millis() / MIN_INTERVAL.as_millis();
+    assert!(listed as u128 <= most, "{listed} times in {:?}", begun.elapsed());
+    state.lock().unwrap().restless = false;
+    until_tools_are(&discovery, &name, "after").await;
 }

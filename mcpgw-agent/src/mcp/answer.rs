@@ -9,10 +9,12 @@ use serde_json::value::RawValue;
 
 use super::{
     Kind,
+    held::Held,
     media::is_events,
     message::{Id, Peek, ResultKind},
     sse::{Event, Line, Parser},
 };
+use crate::shares::Payer;
 
 /// Bytes of one answer (in an event stream: of one event) that are kept to be understood. A larger answer
 /// is [`Answer::Unknown`].
@@ -44,6 +46,7 @@ pub enum Answer {
 /// Watches one answer. Feed it every chunk, then ask.
 pub struct AnswerObserver {
     id: Option<Id>,
+    payer: Payer,
     state: State,
 }
 
@@ -58,13 +61,13 @@ enum State {
 }
 
 impl AnswerObserver {
-    /// For the answer to the request with this id, by the headers of the response.
-    pub fn new(id: Option<&RawValue>, headers: &HeaderMap) -> Self {
+    /// For the answer to the request with this id, by the headers of the response; of what this payer asked for.
+    pub fn new(id: Option<&RawValue>, headers: &HeaderMap, payer: Payer) -> Self {
         let state = if headers.contains_key(header::CONTENT_ENCODING) {
             State::Known(Answer::Unknown)
         } else if is_events(headers) {
             State::Events {
-                parser: Parser::new(MAX_OBSERVED),
+                parser: Parser::new(MAX_OBSERVED, payer),
                 last_id: None,
             }
         } else {
@@ -72,14 +75,16 @@ impl AnswerObserver {
         };
         Self {
             id: id.and_then(Id::of),
+            payer,
             state,
         }
     }
 
     /// For an answer that is one JSON message.
-    pub fn of_json(id: Option<&RawValue>) -> Self {
+    pub fn of_json(id: Option<&RawValue>, payer: Payer) -> Self {
         Self {
             id: id.and_then(Id::of),
+            payer,
             state: State::Json(Gathered::One(Bytes::new())),
         }
     }
@@ -88,7 +93,7 @@ impl AnswerObserver {
     pub fn feed(&mut self, chunk: &Bytes) {
         let answer = match &mut self.state {
             State::Known(_) => return,
-            State::Json(gathered) => (!gathered.push(chunk)).then_some(Answer::Unknown),
+            State::Json(gathered) => (!gathered.push(chunk, self.payer)).then_some(Answer::Unknown),
             State::Events { parser, last_id } => {
                 parser.feed(chunk);
                 parser.find_map(|event| match event {
@@ -169,19 +174,31 @@ enum Gathered {
     /// One chunk, as it came.
     One(Bytes),
     /// Several, joined: as slices, chunks of a byte each would take more than thirty times their size.
-    Many(Vec<u8>),
+    Many(Vec<u8>, Held),
 }
 
 impl Gathered {
-    /// Adds a chunk; `false`, and nothing is added, where it becomes too large.
-    fn push(&mut self, chunk: &Bytes) -> bool {
-        if self.bytes().len() + chunk.len() > MAX_OBSERVED {
+    /// Adds a chunk; `false`, and nothing is added, where it becomes too large, or there is no room.
+    fn push(&mut self, chunk: &Bytes, payer: Payer) -> bool {
+        let length = self.bytes().len() + chunk.len();
+        if length > MAX_OBSERVED {
             return false;
         }
         match self {
             Self::One(one) if one.is_empty() => *one = chunk.clone(),
-            Self::One(one) => *self = Self::Many([&**one, chunk].concat()),
-            Self::Many(many) => many.extend_from_slice(chunk),
+            Self::One(one) => {
+                let mut held = Held::new(payer);
+                if !held.hold(length) {
+                    return false;
+                }
+                *self = Self::Many([&**one, chunk].concat(), held);
+            }
+            Self::Many(many, held) => {
+                if !held.hold(length) {
+                    return false;
+                }
+                many.extend_from_slice(chunk);
+            }
         }
         true
     }
@@ -189,7 +206,7 @@ impl Gathered {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::One(one) => one,
-            Self::Many(many) => many,
+            Self::Many(many, _) => many,
         }
     }
 }

@@ -4,7 +4,7 @@ fn observe(content_type: &str, chunks: &[&str]) -> Answer {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
     let id = RawValue::from_string(r#""a1""#.to_owned()).unwrap();
-    let mut observer = AnswerObserver::new(Some(&id), &headers);
+    let mut observer = AnswerObserver::new(Some(&id), &headers, Payer::Agent);
     for chunk in chunks {
         observer.feed(&Bytes::copy_from_slice(chunk.as_bytes()));
     }
@@ -51,7 +51,10 @@ fn an_oversize_or_encoded_answer_is_unknown() {
     assert_eq!(observe(EVENTS, &["data: ", &large]), Answer::Unknown);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-    assert_eq!(AnswerObserver::new(None, &headers).finish(), Answer::Unknown);
+    assert_eq!(
+        AnswerObserver::new(None, &headers, Payer::Agent).finish(),
+        Answer::Unknown
+    );
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn the_answer_is_known_before_the_stream_ends() {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, EVENTS.parse().unwrap());
     let id = RawValue::from_string("7".to_owned()).unwrap();
-    let mut observer = AnswerObserver::new(Some(&id), &headers);
+    let mut observer = AnswerObserver::new(Some(&id), &headers, Payer::Agent);
     observer.feed(&Bytes::from_static(
         b"data: {\"method\":\"notifications/progress\"}\n\n",
     ));
@@ -122,7 +125,7 @@ fn an_event_that_clients_take_no_notice_of_is_no_answer() {
 fn chunks_of_a_byte_each_are_kept_in_one_buffer() {
     let mut gathered = Gathered::One(Bytes::new());
     let byte = Bytes::from_static(b"x");
-    assert!((0..MAX_OBSERVED).all(|_| gathered.push(&byte)));
-    assert!(!gathered.push(&byte));
-    assert!(matches!(&gathered, Gathered::Many(many) if many.capacity() <= 2 * MAX_OBSERVED));
+    assert!((0..MAX_OBSERVED).all(|_| gathered.push(&byte, Payer::Agent)));
+    assert!(!gathered.push(&byte, Payer::Agent));
+    assert!(matches!(&gathered, Gathered::Many(many, _) if many.capacity() <= 2 * MAX_OBSERVED));
 }

@@ -1,45 +1,35 @@
 //! Memory for what servers send, where it must be gathered before it can be looked at, or waits for a client that reads
-//! slowly: one bound for all of it, whoever's it is. Beyond it large answers fail, and small ones do not notice.
+//! slowly: one bound for all of it, and one for what one workload had sent to it. Beyond them large answers fail, and
+//! small ones do not notice.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 
+use crate::shares::{Payer, Share, Shares};
+
 /// All that is held at a time, in bytes.
 pub const MAX_HELD: usize = 256 * 1024 * 1024;
+/// … of what one workload asked for: as much as it may send.
+pub const MAX_HELD_PER_WORKLOAD: usize = 64 * 1024 * 1024;
 /// What of each answer or event does not count: its connection's buffers are no smaller.
 pub const FREE: usize = 64 * 1024;
 
 /// What is held together.
 #[derive(Debug)]
-pub struct Room {
-    held: AtomicUsize,
-    most: usize,
-}
+pub struct Room(Shares);
 
-static ALL: Room = Room::new(MAX_HELD);
+static ALL: LazyLock<Room> = LazyLock::new(|| Room::new(MAX_HELD, MAX_HELD_PER_WORKLOAD));
 
 impl Room {
-    /// For so many bytes.
-    pub const fn new(most: usize) -> Self {
-        Self {
-            held: AtomicUsize::new(0),
-            most,
-        }
+    /// For so many bytes, and so many of each workload.
+    pub fn new(most: usize, most_of_workload: usize) -> Self {
+        Self(Shares::new(most, most_of_workload))
     }
 
     /// How many of them are taken.
     pub fn held(&self) -> usize {
-        self.held.load(Relaxed)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let before = self.held.fetch_add(bytes, Relaxed);
-        let fits = before.saturating_add(bytes) <= self.most;
-        if !fits {
-            self.held.fetch_sub(bytes, Relaxed);
-        }
-        fits
+        self.0.taken()
     }
 }
 
@@ -47,61 +37,62 @@ impl Room {
 #[derive(Debug)]
 pub struct Held {
     room: &'static Room,
-    bytes: usize,
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Self::of(&ALL)
-    }
+    payer: Payer,
+    /// Absent while there is nothing that counts, as is usual.
+    share: Option<Share>,
 }
 
 impl Held {
+    /// Nothing yet, of what this payer asked for.
+    pub fn new(payer: Payer) -> Self {
+        Self::of(&ALL, payer)
+    }
+
     /// Nothing yet, of this room.
-    pub fn of(room: &'static Room) -> Self {
-        Self { room, bytes: 0 }
+    pub fn of(room: &'static Room, payer: Payer) -> Self {
+        Self {
+            room,
+            payer,
+            share: None,
+        }
     }
 
     /// Makes the share one for so many bytes in all; `false`, and it stays what it was, where there is no room.
     #[must_use]
     pub fn hold(&mut self, bytes: usize) -> bool {
-        let wanted = bytes.saturating_sub(FREE);
-        match wanted.checked_sub(self.bytes) {
-            None => drop(self.room.held.fetch_sub(self.bytes - wanted, Relaxed)),
-            Some(0) => {}
-            Some(more) if self.room.take(more) => {}
-            Some(_) => return false,
+        match (bytes.saturating_sub(FREE), &mut self.share) {
+            (0, share) => {
+                *share = None;
+                true
+            }
+            (counted, Some(share)) => share.resize(counted),
+            (counted, none) => {
+                let mut share = self.room.0.none(self.payer);
+                let fits = share.resize(counted);
+                *none = fits.then_some(share);
+                fits
+            }
         }
-        self.bytes = wanted;
-        true
     }
 
     /// The same bytes, which count until nobody has them any more; `None` where there is no room.
-    pub fn counted(bytes: Bytes) -> Option<Bytes> {
-        let mut held = Self::default();
+    pub fn counted(bytes: Bytes, payer: Payer) -> Option<Bytes> {
+        let mut held = Self::new(payer);
         held.hold(bytes.len()).then(|| held.keep(bytes))
     }
 
     /// These bytes, which have this share until nobody has them any more.
     pub fn keep(self, bytes: Bytes) -> Bytes {
-        match self.bytes {
-            0 => bytes,
-            _ => Bytes::from_owner(Kept { bytes, _held: self }),
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.room.held.fetch_sub(self.bytes, Relaxed);
+        match self.share {
+            None => bytes,
+            Some(share) => Bytes::from_owner(Kept { bytes, _share: share }),
         }
     }
 }
 
 struct Kept {
     bytes: Bytes,
-    _held: Held,
+    _share: Share,
 }
 
 impl AsRef<[u8]> for Kept {
@@ -113,14 +104,19 @@ impl AsRef<[u8]> for Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::seal::Owner;
+
+    fn workload(name: &str) -> Payer {
+        Payer::Workload(Owner::of(name))
+    }
 
     #[test]
     fn large_answers_share_one_room_and_give_it_back_and_small_ones_do_not_count() {
-        static ROOM: Room = Room::new(10 * FREE);
-        let mut large = Held::of(&ROOM);
+        static ROOM: LazyLock<Room> = LazyLock::new(|| Room::new(10 * FREE, 10 * FREE));
+        let mut large = Held::of(&ROOM, workload("a"));
         assert!(large.hold(FREE) && ROOM.held() == 0);
         assert!(large.hold(9 * FREE) && ROOM.held() == 8 * FREE);
-        let mut other = Held::of(&ROOM);
+        let mut other = Held::of(&ROOM, workload("b"));
         assert!(other.hold(FREE), "a small one");
         assert!(!other.hold(4 * FREE) && ROOM.held() == 8 * FREE);
         assert!(other.hold(3 * FREE) && ROOM.held() == 10 * FREE);
@@ -135,5 +131,18 @@ mod tests {
         assert_eq!((&*slice, ROOM.held()), (&b"bc"[..], FREE));
         drop(slice);
         assert_eq!(ROOM.held(), 0);
+    }
+
+    #[test]
+    fn what_one_workload_has_held_leaves_room_for_others() {
+        static ROOM: LazyLock<Room> = LazyLock::new(|| Room::new(10 * FREE, 4 * FREE));
+        let mut greedy: Vec<Held> = (0..4).map(|_| Held::of(&ROOM, workload("a"))).collect();
+        assert!(greedy.iter_mut().all(|held| held.hold(2 * FREE)));
+        let mut more = Held::of(&ROOM, workload("a"));
+        assert!(!more.hold(2 * FREE) && more.hold(FREE), "small ones do not notice");
+        let mut modest = Held::of(&ROOM, workload("b"));
+        assert!(modest.hold(5 * FREE));
+        greedy.pop();
+        assert!(more.hold(2 * FREE));
     }
 }

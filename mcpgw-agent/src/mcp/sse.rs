@@ -10,6 +10,7 @@ use bytes::Bytes;
 use memchr::memchr2;
 
 use super::held::{Held, Room};
+use crate::shares::Payer;
 
 /// What may stand before the first line of a stream.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -109,13 +110,13 @@ enum At {
 }
 
 impl Parser {
-    /// For events of up to `max_event` bytes.
-    pub fn new(max_event: usize) -> Self {
+    /// For events of up to `max_event` bytes, of what this payer asked for.
+    pub fn new(max_event: usize, payer: Payer) -> Self {
         Self {
             max_event,
             chunk: Bytes::new(),
             begun: Vec::new(),
-            held: Held::default(),
+            held: Held::new(payer),
             at: At::LineStart,
             first: true,
             failed: false,
@@ -123,8 +124,8 @@ impl Parser {
     }
 
     /// With another room than that which all share.
-    pub fn within(mut self, room: &'static Room) -> Self {
-        self.held = Held::of(room);
+    pub fn within(mut self, room: &'static Room, payer: Payer) -> Self {
+        self.held = Held::of(room, payer);
         self
     }
 

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -6,7 +8,7 @@ use crate::mcp::held::FREE;
 const ROOM: usize = 1 << 20;
 
 fn parse_with(max: usize, chunks: &[&[u8]]) -> (Vec<Result<Event, TooLarge>>, Bytes) {
-    let mut parser = Parser::new(max);
+    let mut parser = Parser::new(max, Payer::Agent);
     let mut events = Vec::new();
     for chunk in chunks {
         parser.feed(&Bytes::copy_from_slice(chunk));
@@ -85,7 +87,7 @@ fn a_byte_order_mark_counts_at_the_beginning_only() {
 #[test]
 fn an_event_whole_in_its_chunk_is_a_slice_of_it() {
     let chunk = Bytes::from_static(b"event: message\ndata: {\"a\":1}\n\ndata: 2\n\n");
-    let mut parser = Parser::new(ROOM);
+    let mut parser = Parser::new(ROOM, Payer::Agent);
     parser.feed(&chunk);
     let within = |part: &Bytes| chunk.as_ptr_range().contains(&part.as_ptr());
     for event in parser {
@@ -104,7 +106,7 @@ fn an_event_is_not_held_back_for_a_line_feed_that_may_come() {
 
 #[test]
 fn events_that_nobody_took_are_not_lost() {
-    let mut parser = Parser::new(ROOM);
+    let mut parser = Parser::new(ROOM, Payer::Agent);
     parser.feed(&Bytes::from_static(b"data: 1\n\nda"));
     parser.feed(&Bytes::from_static(b"ta: 2\n\n"));
     assert_eq!(
@@ -115,7 +117,7 @@ fn events_that_nobody_took_are_not_lost() {
 
 #[test]
 fn a_large_event_byte_by_byte_is_gathered_in_one_buffer() {
-    let mut parser = Parser::new(ROOM);
+    let mut parser = Parser::new(ROOM, Payer::Agent);
     let byte = Bytes::from_static(b"x");
     parser.feed(&Bytes::from_static(b"data: "));
     assert!(parser.next().is_none());
@@ -130,7 +132,7 @@ fn a_large_event_byte_by_byte_is_gathered_in_one_buffer() {
 
 #[test]
 fn an_event_over_the_bound_is_an_error_that_holds_nothing() {
-    let mut parser = Parser::new(8);
+    let mut parser = Parser::new(8, Payer::Agent);
     for chunk in ["data", ": 34567", "\n\n"] {
         parser.feed(&Bytes::from_static(chunk.as_bytes()));
         let next = parser.next();
@@ -231,7 +233,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         max in 0_usize..40,
     ) {
-        let mut parser = Parser::new(max);
+        let mut parser = Parser::new(max, Payer::Agent);
         for chunk in cut(&stream, &cuts) {
             parser.feed(&Bytes::copy_from_slice(chunk));
             for event in parser.by_ref().flatten() {
@@ -246,9 +248,11 @@ proptest! {
 
 #[test]
 fn events_that_are_gathered_share_one_room_and_give_it_back() {
-    static ROOM: Room = Room::new(4 * FREE);
+    static ROOM: LazyLock<Room> = LazyLock::new(|| Room::new(4 * FREE, 4 * FREE));
     let chunk = Bytes::from(vec![b'x'; FREE]);
-    let mut parsers: Vec<Parser> = (0..2).map(|_| Parser::new(64 * FREE).within(&ROOM)).collect();
+    let mut parsers: Vec<Parser> = (0..2)
+        .map(|_| Parser::new(64 * FREE, Payer::Agent).within(&ROOM, Payer::Agent))
+        .collect();
     for _ in 0..3 {
         for parser in &mut parsers {
             parser.feed(&chunk);

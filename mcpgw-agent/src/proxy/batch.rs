@@ -11,14 +11,17 @@ use super::{
     refused::{Refused, accepted, json},
     relay::RelayError,
 };
-use crate::mcp::{
-    Envelope,
-    batch::split,
-    headers,
-    held::Held,
-    method::Method,
-    sse::Parser,
-    version::{Era, era},
+use crate::{
+    mcp::{
+        Envelope,
+        batch::split,
+        headers,
+        held::Held,
+        method::Method,
+        sse::Parser,
+        version::{Era, era},
+    },
+    shares::Payer,
 };
 
 /// The messages of a batch, each with its bytes. Everything is read before anything is sent: a batch that is wrong in
@@ -41,13 +44,20 @@ pub(super) fn messages<'b>(headers: &HeaderMap, body: &'b Bytes) -> Result<Vec<(
 }
 
 /// The answers to the requests of a batch, put together.
-#[derive(Default)]
 pub(super) struct Answers {
     array: BytesMut,
     held: Held,
 }
 
 impl Answers {
+    /// None yet, to what this payer asked.
+    pub(super) fn of(payer: Payer) -> Self {
+        Self {
+            array: BytesMut::new(),
+            held: Held::new(payer),
+        }
+    }
+
     /// Adds one.
     pub(super) fn add(&mut self, answer: &[u8]) -> Result<(), Refused> {
         let length = self.array.len() + answer.len();
@@ -77,17 +87,19 @@ pub(super) struct Messages {
     events: Option<Parser>,
     whole: BytesMut,
     held: Held,
+    payer: Payer,
     ended: bool,
 }
 
 impl Messages {
-    /// Of this answer.
-    pub(super) fn of(answer: Response<Body>) -> Self {
+    /// Of this answer, which this payer asked for.
+    pub(super) fn of(answer: Response<Body>, payer: Payer) -> Self {
         Self {
-            events: is_events(answer.headers()).then(|| Parser::new(MAX_EVENT_BYTES)),
+            events: is_events(answer.headers()).then(|| Parser::new(MAX_EVENT_BYTES, payer)),
             body: answer.into_body(),
             whole: BytesMut::new(),
-            held: Held::default(),
+            held: Held::new(payer),
+            payer,
             ended: false,
         }
     }
@@ -109,7 +121,8 @@ impl Messages {
             }
             let Some(frame) = self.body.frame().await else {
                 self.ended = true;
-                let (whole, held) = (std::mem::take(&mut self.whole), std::mem::take(&mut self.held));
+                let whole = std::mem::take(&mut self.whole);
+                let held = std::mem::replace(&mut self.held, Held::new(self.payer));
                 return Ok((!whole.is_empty()).then(|| held.keep(whole.freeze())));
             };
             let Ok(chunk) = frame.map_err(broken)?.into_data() else {

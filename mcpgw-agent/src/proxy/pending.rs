@@ -179,7 +179,8 @@ impl Pending {
         if !self.lock(key).get(key).is_some_and(is_asked) {
             return;
         }
-        let mut observer = AnswerObserver::of_json(Some(id));
+        // It is whole: nothing is gathered.
+        let mut observer = AnswerObserver::of_json(Some(id), Payer::Agent);
         observer.feed(message);
         let heard = (observer.finish(), message.len() as u64);
         let call = {
@@ -323,12 +324,12 @@ pub(super) struct StreamWatch {
 }
 
 impl StreamWatch {
-    /// For the stream with this key; `only` if no other can carry its answers.
-    pub(super) fn new(pending: &Arc<Pending>, key: StreamKey, only: bool) -> Self {
+    /// For the stream with this key, which this payer asked for; `only` if no other can carry its answers.
+    pub(super) fn new(pending: &Arc<Pending>, key: StreamKey, only: bool, payer: Payer) -> Self {
         Self {
             pending: Arc::clone(pending),
             key,
-            parser: Parser::new(MAX_EVENT_BYTES),
+            parser: Parser::new(MAX_EVENT_BYTES, payer),
             lost: false,
             only,
         }

@@ -90,7 +90,7 @@ impl Relay {
 
     /// Looks for the answers of calls that wait for this stream; `only` if no other can carry them.
     pub(super) fn looking_for(mut self, pending: &Arc<Pending>, key: StreamKey, only: bool) -> Self {
-        self.stream = Some(StreamWatch::new(pending, key, only));
+        self.stream = Some(StreamWatch::new(pending, key, only, self.body.payer()));
         self
     }
 

@@ -6,9 +6,12 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER};
-use crate::mcp::{
-    held::Held,
-    sse::{self, Event, Line, Parser},
+use crate::{
+    mcp::{
+        held::Held,
+        sse::{self, Event, Line, Parser},
+    },
+    shares::Payer,
 };
 
 /// What becomes of one message.
@@ -90,12 +93,12 @@ enum Form {
 }
 
 impl Rewriter {
-    /// For an answer with these headers.
-    pub(super) fn new(headers: &HeaderMap, rewrite: impl Rewrite + 'static) -> Self {
+    /// For an answer with these headers, of what this payer asked for.
+    pub(super) fn new(headers: &HeaderMap, payer: Payer, rewrite: impl Rewrite + 'static) -> Self {
         let form = if super::is_events(headers) {
-            Form::Events(Parser::new(MAX_EVENT_BYTES))
+            Form::Events(Parser::new(MAX_EVENT_BYTES, payer))
         } else {
-            Form::Json(BytesMut::new(), Held::default())
+            Form::Json(BytesMut::new(), Held::new(payer))
         };
         Self {
             form,
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn an_event_with_another_id_keeps_its_type_its_delay_and_its_data() {
         let events = HeaderValue::from_static("text/event-stream");
-        let mut rewriter = Rewriter::new(&HeaderMap::from_iter([(CONTENT_TYPE, events)]), Renumber);
+        let mut rewriter = Rewriter::new(&HeaderMap::from_iter([(CONTENT_TYPE, events)]), Payer::Agent, Renumber);
         let mut ready = VecDeque::new();
         let chunk = Bytes::from_static(b"event: x\nid: 1\nretry: 50\ndata: a\n\ndata: b\n\n");
         rewriter.feed(&chunk, &mut ready).unwrap();

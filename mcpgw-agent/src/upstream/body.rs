@@ -15,12 +15,13 @@ use tokio::{
 };
 
 use super::{endpoint::InFlight, multiplex::Stream};
-use crate::resources::Timeouts;
+use crate::{resources::Timeouts, shares::Payer};
 
 /// The body of an answer: ends as an error where the server is silent for too long, or takes too long in
 /// all. The call is in flight until it is dropped.
 pub struct UpstreamBody {
     body: Source,
+    payer: Payer,
     /// How long the server may be silent.
     idle: Option<Duration>,
     call: Option<Deadline>,
@@ -72,31 +73,33 @@ impl UpstreamBody {
         body: Incoming,
         in_flight: (InFlight, Option<Stream>),
         sent: Instant,
+        payer: Payer,
         timeouts: Timeouts,
     ) -> Self {
         Self {
             _in_flight: Some(in_flight),
-            ..Self::of(Source::Http(body), sent, timeouts)
+            ..Self::of(Source::Http(body), sent, payer, timeouts)
         }
     }
 
     /// Events as they come, until there are no more.
-    pub(super) fn of_events(events: mpsc::Receiver<Bytes>, timeouts: Timeouts) -> Self {
-        Self::of(Source::Events(events), Instant::now(), timeouts)
+    pub(super) fn of_events(events: mpsc::Receiver<Bytes>, payer: Payer, timeouts: Timeouts) -> Self {
+        Self::of(Source::Events(events), Instant::now(), payer, timeouts)
     }
 
     /// A copy, which takes as long as it takes.
-    pub fn copied(body: Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>) -> Self {
-        Self::of(Source::Copy(body), Instant::now(), Timeouts::default()).without_deadlines()
+    pub fn copied(body: Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>, payer: Payer) -> Self {
+        Self::of(Source::Copy(body), Instant::now(), payer, Timeouts::default()).without_deadlines()
     }
 
     pub(super) fn empty() -> Self {
-        Self::of(Source::Empty, Instant::now(), Timeouts::default()).without_deadlines()
+        Self::of(Source::Empty, Instant::now(), Payer::Agent, Timeouts::default()).without_deadlines()
     }
 
-    fn of(body: Source, sent: Instant, timeouts: Timeouts) -> Self {
+    fn of(body: Source, sent: Instant, payer: Payer, timeouts: Timeouts) -> Self {
         Self {
             body,
+            payer,
             idle: Some(timeouts.idle),
             call: Some(Deadline {
                 at: sent + timeouts.call,
@@ -106,6 +109,11 @@ impl UpstreamBody {
             timer: None,
             _in_flight: None,
         }
+    }
+
+    /// Who asked for it: whose share of the memory it takes, where it is held.
+    pub fn payer(&self) -> Payer {
+        self.payer
     }
 
     /// May take as long as it likes, and be silent for as long as it likes.

@@ -238,7 +238,7 @@ impl Upstream {
         }
         *response.version_mut() = Version::HTTP_11;
         hop::strip(response.headers_mut());
-        Ok(response.map(|body| UpstreamBody::new(body, (in_flight, stream), sent, timeouts)))
+        Ok(response.map(|body| UpstreamBody::new(body, (in_flight, stream), sent, payer, timeouts)))
     }
 
     fn addressed(

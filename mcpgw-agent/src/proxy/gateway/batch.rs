@@ -37,10 +37,8 @@ pub(super) async fn serve(
     received: Instant,
     refused: &envelope::Refused<'_>,
 ) -> Result<Response<Body>, Refused> {
-    let revision = match shared
-        .gateway
-        .session_of(&head.headers, request::whose(caller), catalog)?
-    {
+    let whose = request::whose(caller);
+    let revision = match shared.gateway.session_of(&head.headers, whose, catalog)? {
         Some(session) => Some(session.facts.revision),
         None => Revision::of_headers(&head.headers).ok(),
     };
@@ -51,7 +49,7 @@ pub(super) async fn serve(
     // All answers come at once: none of them can be a stream.
     let json = HeaderValue::from_static("application/json");
     head.headers.insert(header::ACCEPT, json);
-    let mut answers = Answers::default();
+    let mut answers = Answers::of(whose.1);
     for (envelope, element) in messages(&head.headers, body)? {
         let wants_answer = envelope.kind == Kind::Request;
         let answered = request::one(
@@ -72,7 +70,7 @@ pub(super) async fn serve(
                 refused.response()
             }
         };
-        let mut messages = Messages::of(response);
+        let mut messages = Messages::of(response, whose.1);
         while let Some(message) = messages.next().await?.filter(|_| wants_answer) {
             if message::is_response(&message) {
                 answers.add(&message)?;

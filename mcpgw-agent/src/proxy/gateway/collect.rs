@@ -54,7 +54,8 @@ pub(super) async fn answer_between(
             Err(CollectError::Absent(status))
         };
     }
-    let mut parser = Parser::new(MAX_EVENT_BYTES);
+    let payer = body.payer();
+    let mut parser = Parser::new(MAX_EVENT_BYTES, payer);
     let mut body = body;
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
@@ -64,7 +65,7 @@ pub(super) async fn answer_between(
             let Some(data) = event.data else { continue };
             let Ok(message) = Peek::new(&data) else { continue };
             if message.kind == Kind::Response && message.id.is_none_or(|known| known.get() == id) {
-                return Held::counted(data).ok_or(CollectError::NoRoom);
+                return Held::counted(data, payer).ok_or(CollectError::NoRoom);
             }
             heard(&message);
         }
@@ -74,7 +75,7 @@ pub(super) async fn answer_between(
 
 /// A whole body. It counts among what is held until nobody has it any more.
 pub(super) async fn whole(mut body: UpstreamBody) -> Result<Bytes, CollectError> {
-    let (mut whole, mut held) = (BytesMut::new(), Held::default());
+    let (mut whole, mut held) = (BytesMut::new(), Held::new(body.payer()));
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
         if whole.len() + chunk.len() > MAX_ANSWER_BYTES {

@@ -133,7 +133,7 @@ impl Conversation<'_> {
 
     /// Passes on what a server says, up to its answer.
     async fn follow(&self, mut body: UpstreamBody) -> Option<Bytes> {
-        let mut parser = Parser::new(MAX_EVENT_BYTES);
+        let mut parser = Parser::new(MAX_EVENT_BYTES, body.payer());
         loop {
             for event in parser.by_ref() {
                 let event = event.ok()?;

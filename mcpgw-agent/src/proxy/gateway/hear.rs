@@ -104,7 +104,7 @@ async fn once(link: &Arc<Link>, ear: &mut impl Ear) -> End {
 }
 
 async fn follow(link: &Arc<Link>, mut body: UpstreamBody, ear: &mut impl Ear, heard: &mut bool) -> ControlFlow<()> {
-    let mut parser = Parser::new(MAX_EVENT_BYTES);
+    let mut parser = Parser::new(MAX_EVENT_BYTES, body.payer());
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(chunk) = frame.into_data() else { continue };
         parser.feed(&chunk);

@@ -80,7 +80,7 @@ pub(super) async fn ask(
         uris: Uris::of(&call.view, server),
         reads: method == "resources/read",
     };
-    let (feed, body, gone) = EventBody::new();
+    let (feed, body, gone) = EventBody::new(call.payer);
     let (head, begun) = oneshot::channel();
     let talks = reads_events(&call.head.headers);
     let work = Work {

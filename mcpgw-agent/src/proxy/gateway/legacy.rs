@@ -166,9 +166,14 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     if streams {
         let (head, body) = response.into_parts();
         let watch = record.map(|record| {
-            Watch::new(record, AnswerObserver::new(Some(&sent_id), &head.headers), status).waiting(pending)
+            Watch::new(
+                record,
+                AnswerObserver::new(Some(&sent_id), &head.headers, call.payer),
+                status,
+            )
+            .waiting(pending)
         });
-        let rewriter = Rewriter::new(&head.headers, changes);
+        let rewriter = Rewriter::new(&head.headers, call.payer, changes);
         let relay = Relay::new(body, watch).rewriting(Some(rewriter));
         let mut response = answer::events(Body::relay(relay));
         *response.status_mut() = status;
@@ -176,7 +181,8 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     }
     if !events && !changes.changes_answers() {
         let (head, body) = response.into_parts();
-        let watch = record.map(|record| Watch::new(record, AnswerObserver::new(Some(id), &head.headers), status));
+        let watch =
+            record.map(|record| Watch::new(record, AnswerObserver::new(Some(id), &head.headers, call.payer), status));
         let relay = Relay::new(body, watch).holding(changes.in_flight);
         let mut response = Response::new(Body::relay(relay));
         *response.status_mut() = status;
@@ -187,7 +193,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     }
     // An answer that changes is held whole, and so is one for a client that reads no event streams.
     let whole = collect::answer_between(response, sent_id.get(), |said| changes.unheard(said)).await;
-    let mut changed = |whole| Held::counted(changes.of_answer(whole)).ok_or(CollectError::NoRoom);
+    let mut changed = |whole| Held::counted(changes.of_answer(whole), call.payer).ok_or(CollectError::NoRoom);
     let whole = match whole.and_then(&mut changed) {
         Ok(whole) => whole,
         Err(error) => return refuse(forward::unanswered(server, &error.into()), record),

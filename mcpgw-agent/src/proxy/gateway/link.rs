@@ -176,6 +176,11 @@ impl Link {
         &self.upstream.server().name
     }
 
+    /// Whose share of what all have in common it takes.
+    pub(super) fn payer(&self) -> Payer {
+        self.payer
+    }
+
     /// Which of the server's addresses has it.
     pub(super) fn address(&self) -> SocketAddr {
         self.endpoint.address()

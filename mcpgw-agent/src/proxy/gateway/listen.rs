@@ -62,7 +62,7 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
         return resume(call, &session, last).await;
     }
     let hearing = Hearing::of(call);
-    let (feed, body, gone) = EventBody::new();
+    let (feed, body, gone) = EventBody::new(call.payer);
     let change: Change = {
         let hearing = Arc::clone(&hearing);
         let (sealer, owner) = (call.gateway.sealer.clone(), session.owner);
@@ -130,7 +130,7 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     let mut changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link, hearing);
     changes.places = Places::of(&call.gateway.sealer, session, of);
     changes.uris = Uris::of(&call.view, &server);
-    let rewriter = Rewriter::new(&head.headers, changes);
+    let rewriter = Rewriter::new(&head.headers, call.payer, changes);
     let mut relay = Relay::new(body.within(left), None)
         .rewriting(Some(rewriter))
         .leased(Some(lease));
@@ -308,7 +308,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         id: id.to_owned(),
         filter,
     };
-    let (feed, body, gone) = EventBody::new();
+    let (feed, body, gone) = EventBody::new(call.payer);
     let hearing = Hearing::of(call);
     let lease = call.lease(&hearing, wanted.filter.resource_subscriptions.clone());
     let body = body.leased(lease.saying(&answer::end_of_listening(id)));

@@ -343,7 +343,8 @@ fn metadata(plan: &Plan, resource: &str) -> Result<Response<Body>, Refused> {
 
 /// Closes the record of a call whose answer is held whole.
 fn settle(record: &mut Record, id: &RawValue, status: StatusCode, body: &Bytes) {
-    let mut observer = AnswerObserver::of_json(Some(id));
+    // It is whole: nothing is gathered.
+    let mut observer = AnswerObserver::of_json(Some(id), Payer::Agent);
     observer.feed(body);
     record.status(status.as_u16());
     record.add_response_bytes(body.len() as u64);

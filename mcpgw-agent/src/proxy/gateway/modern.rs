@@ -66,15 +66,19 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     let (head, body) = response.into_parts();
     let watch = record.map(|mut record| {
         record.answered(head.version);
-        Watch::new(record, AnswerObserver::new(Some(id), &head.headers), head.status)
+        Watch::new(
+            record,
+            AnswerObserver::new(Some(id), &head.headers, call.payer),
+            head.status,
+        )
     });
     let has_tasks = seen.catalogue.extensions.contains_key(EXTENSION);
     let ids = || TaskIds::new(call.gateway, server, call.owner);
     let rewriter = match (has_tasks, Uris::of(&call.view, server)) {
         (false, None) => None,
-        (true, None) => Some(Rewriter::new(&head.headers, ids())),
-        (false, Some(uris)) => Some(Rewriter::new(&head.headers, uris)),
-        (true, Some(uris)) => Some(Rewriter::new(&head.headers, Both(ids(), uris))),
+        (true, None) => Some(Rewriter::new(&head.headers, call.payer, ids())),
+        (false, Some(uris)) => Some(Rewriter::new(&head.headers, call.payer, uris)),
+        (true, Some(uris)) => Some(Rewriter::new(&head.headers, call.payer, Both(ids(), uris))),
     };
     let mut response = Response::new(Body::relay(Relay::new(body, watch).rewriting(rewriter)));
     *response.status_mut() = head.status;

@@ -143,11 +143,12 @@ pub(super) fn resuming(
     limit: Duration,
 ) -> Response<UpstreamBody> {
     response.map(|body| {
-        UpstreamBody::copied(Box::pin(Resuming {
+        let payer = body.payer();
+        let resuming = Box::pin(Resuming {
             link: Arc::clone(link),
             id: id.to_owned(),
             state: State::Reading(body),
-            parser: Parser::new(MAX_EVENT_BYTES),
+            parser: Parser::new(MAX_EVENT_BYTES, payer),
             ready: VecDeque::new(),
             last: None,
             pause: FIRST_RESUMPTION,
@@ -155,7 +156,8 @@ pub(super) fn resuming(
             answered: false,
             deadline: Box::pin(sleep(limit)),
             limit,
-        }))
+        });
+        UpstreamBody::copied(resuming, payer)
     })
 }
 
@@ -218,7 +220,7 @@ impl Resuming {
         }
         self.futile += 1;
         // What came of an event that is not whole comes again.
-        self.parser = Parser::new(MAX_EVENT_BYTES);
+        self.parser = Parser::new(MAX_EVENT_BYTES, self.link.payer());
         let (link, pause) = (Arc::clone(&self.link), self.pause);
         self.state = State::Asking(Box::pin(async move {
             sleep(pause).await;

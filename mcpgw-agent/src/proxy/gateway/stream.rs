@@ -34,11 +34,12 @@ use crate::{
     },
     proxy::lease::Lease,
     resources::ObjectName,
+    shares::Payer,
 };
 
 /// What writes to a client's stream. Full, it makes the writer wait; closed, the client has gone.
 #[derive(Clone)]
-pub(super) struct Feed(Sender<Bytes>);
+pub(super) struct Feed(Sender<Bytes>, Payer);
 
 impl Feed {
     /// Sends an event with this message; `false` if the client has gone.
@@ -49,7 +50,7 @@ impl Feed {
     /// Sends bytes that are whole events. Large ones for which there is no room go nowhere, as if the client had gone:
     /// it does not read.
     pub(super) async fn raw(&self, events: Bytes) -> bool {
-        match Held::counted(events) {
+        match Held::counted(events, self.1) {
             Some(events) => self.0.send(events).await.is_ok(),
             None => false,
         }
@@ -68,8 +69,8 @@ pub(in crate::proxy) struct EventBody {
 }
 
 impl EventBody {
-    /// A stream, what writes to it, and what tells that it has ended.
-    pub(super) fn new() -> (Feed, Self, CancellationToken) {
+    /// A stream that this payer asked for, what writes to it, and what tells that it has ended.
+    pub(super) fn new(payer: Payer) -> (Feed, Self, CancellationToken) {
         let (sender, events) = channel(STREAM_QUEUE);
         let gone = CancellationToken::new();
         let body = Self {
@@ -79,7 +80,7 @@ impl EventBody {
             last: None,
             gone: Some(gone.clone().drop_guard()),
         };
-        (Feed(sender), body, gone)
+        (Feed(sender, payer), body, gone)
     }
 
     /// Ends with this, whoever still writes.

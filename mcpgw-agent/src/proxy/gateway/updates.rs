@@ -355,10 +355,11 @@ impl Updates {
         if !response.status().is_success() {
             return Err(format!("HTTP {}", response.status()));
         }
+        let body = response.into_body().without_call_deadline();
         Ok(Self {
             upstream,
-            body: response.into_body().without_call_deadline(),
-            parser: Parser::new(MAX_EVENT_BYTES),
+            parser: Parser::new(MAX_EVENT_BYTES, body.payer()),
+            body,
             heard: VecDeque::new(),
             tasks: Vec::new(),
         })

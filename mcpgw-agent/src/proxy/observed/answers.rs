@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::tap::Tap;
 use crate::{
     proxy::limits::{MAX_HEADERS, MAX_UNREAD_ANSWERS, READ_BUFFER},
+    shares::Payer,
     upstream::{BodyError, UpstreamBody},
 };
 
@@ -91,8 +92,8 @@ impl Answers {
         }
     }
 
-    /// The answer to the request that began last.
-    pub(in crate::proxy) async fn next(&self) -> Result<Response<UpstreamBody>, BodyError> {
+    /// The answer to the request that began last, which is this payer's.
+    pub(in crate::proxy) async fn next(&self, payer: Payer) -> Result<Response<UpstreamBody>, BodyError> {
         let mut reading = Arc::clone(&self.0).lock_owned().await;
         if reading.gave_up {
             return Err(LOST);
@@ -102,7 +103,7 @@ impl Answers {
         }
         reading.skip(1).await?;
         let head = reading.head().await?;
-        let body = UpstreamBody::copied(Box::pin(Copied(reading)));
+        let body = UpstreamBody::copied(Box::pin(Copied(reading)), payer);
         Ok(head.map(|()| body))
     }
 }
@@ -355,7 +356,7 @@ mod tests {
             answers.expect(method).await;
             if *wanted {
                 let answer = async {
-                    let (head, body) = answers.next().await?.into_parts();
+                    let (head, body) = answers.next(Payer::Agent).await?.into_parts();
                     let body = body.collect().await?.to_bytes();
                     Ok((head.status.as_u16(), String::from_utf8_lossy(&body).into_owned()))
                 };
@@ -425,7 +426,7 @@ mod tests {
             tap.push(ANSWER);
         }
         assert_eq!(held.load(Relaxed), ANSWER.len(), "all but the last");
-        assert_eq!(answers.next().await.unwrap().status(), 404);
+        assert_eq!(answers.next(Payer::Agent).await.unwrap().status(), 404);
     }
 
     #[tokio::test]
@@ -437,7 +438,7 @@ mod tests {
         }
         assert!(answers.0.lock().await.asked.is_empty());
         tap.push(ANSWER);
-        let error = answers.next().await.err().unwrap().to_string();
+        let error = answers.next(Payer::Agent).await.err().unwrap().to_string();
         assert!(error.contains("after what was not read"), "{error}");
     }
 }

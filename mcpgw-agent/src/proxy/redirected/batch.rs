@@ -42,7 +42,7 @@ pub(super) async fn serve(
         }
         return Ok(Response::new(Body::default()));
     }
-    let mut answers = Answers::default();
+    let mut answers = Answers::of(dialled.payer);
     for (envelope, element) in messages {
         let wants_answer = envelope.kind == Kind::Request;
         // One answer has no status of its own.
@@ -77,7 +77,7 @@ async fn only_answer(
     session: Option<&Opened>,
     response: Response<Body>,
 ) -> Result<Option<Bytes>, Refused> {
-    let mut messages = Messages::of(response);
+    let mut messages = Messages::of(response, dialled.payer);
     while let Some(message) = messages.next().await? {
         let Ok(peek) = Peek::new(&message) else { continue };
         match (peek.kind, peek.id.and_then(|id| id.raw())) {

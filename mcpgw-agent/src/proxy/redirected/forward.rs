@@ -83,7 +83,7 @@ impl Dialled<'_> {
         if let Some(seen) = self.seen {
             let unseen =
                 |error: BodyError| Refused::new(StatusCode::BAD_GATEWAY, "answer_unobserved", error.to_string());
-            return seen.next().await.map_err(unseen);
+            return seen.next(self.payer).await.map_err(unseen);
         }
         let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);
         let answered = self.upstream.send(endpoint, self.payer, request).await;

@@ -72,6 +72,7 @@ impl Dialled<'_> {
         head.headers.remove(CONTENT_LENGTH);
         let rewriter = Rewriter::new(
             &head.headers,
+            self.payer,
             SealsAddress {
                 sealer: self.shared.gateway.sealer.clone(),
                 server: self.server.name().to_string(),

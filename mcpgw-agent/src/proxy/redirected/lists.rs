@@ -26,6 +26,7 @@ use crate::{
         rewrite::{Rewrite, Rewriter, Rewritten},
     },
     resources::{ObjectName, Pin},
+    shares::Payer,
     telemetry::Listed,
     upstream::Endpoint,
 };
@@ -88,7 +89,7 @@ impl Dialled<'_> {
             return Ok((None, None));
         };
         // What cannot be read passes for as long as nothing is to be kept from the caller.
-        let rewriter = match filter.answer(head.status, &mut head.headers) {
+        let rewriter = match filter.answer(head.status, &mut head.headers, self.payer) {
             Err(_) if !self.server.cuts_lists() => None,
             rewriter => rewriter?,
         };
@@ -105,7 +106,12 @@ impl Filter {
 
     /// Filters an answer with this head, which is changed as it must be. An answer that is no message, such as the
     /// page of an HTTP error, passes.
-    pub(super) fn answer(self, status: StatusCode, headers: &mut HeaderMap) -> Result<Option<Rewriter>, Refused> {
+    pub(super) fn answer(
+        self,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        payer: Payer,
+    ) -> Result<Option<Rewriter>, Refused> {
         let media = headers
             .get(header::CONTENT_TYPE)
             .map(HeaderValue::as_bytes)
@@ -121,7 +127,7 @@ impl Filter {
         }
         // It becomes shorter.
         headers.remove(header::CONTENT_LENGTH);
-        Ok(Some(Rewriter::new(headers, self)))
+        Ok(Some(Rewriter::new(headers, payer, self)))
     }
 
     /// Whether a tool that is about to be shown so is the approved one, also as its server was last seen: else a call

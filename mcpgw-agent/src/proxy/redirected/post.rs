@@ -393,7 +393,7 @@ impl Dialled<'_> {
             }
         }
         let rewriter = match filter {
-            Some(filter) => filter.answer(head.status, &mut head.headers)?,
+            Some(filter) => filter.answer(head.status, &mut head.headers, self.payer)?,
             None => None,
         };
         let watch = match (noted, self.server.wanted.transport) {
@@ -404,7 +404,7 @@ impl Dialled<'_> {
             }
             (Some((mut record, call)), Transport::StreamableHttp) => {
                 record.answered(head.version);
-                let observer = AnswerObserver::new(id, &head.headers);
+                let observer = AnswerObserver::new(id, &head.headers, self.payer);
                 Some(Watch::new(record, observer, head.status).waiting(call))
             }
             (None, _) => None,

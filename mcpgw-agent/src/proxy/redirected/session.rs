@@ -315,7 +315,7 @@ impl Dialled<'_> {
 
 /// Reads an answer's body as far as the message that answers, within a bound.
 async fn beginning(response: &mut Response<UpstreamBody>) -> (VecDeque<Bytes>, Option<Bytes>) {
-    let mut events = is_events(response.headers()).then(|| Parser::new(MAX_INITIALIZE_ANSWER));
+    let mut events = is_events(response.headers()).then(|| Parser::new(MAX_INITIALIZE_ANSWER, response.body().payer()));
     let (mut read, mut whole) = (VecDeque::new(), Vec::new());
     let body = response.body_mut();
     while whole.len() < MAX_INITIALIZE_ANSWER && !body.is_end_stream() {

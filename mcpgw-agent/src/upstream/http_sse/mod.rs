@@ -104,7 +104,7 @@ impl Sessions {
                     None => Ok(empty(StatusCode::BAD_REQUEST)),
                 }
             }
-            (&Method::GET, Some(Some(session))) => Ok(session.listen(upstream)),
+            (&Method::GET, Some(Some(session))) => Ok(session.listen(upstream, payer)),
             (&Method::DELETE, Some(Some(session))) => {
                 self.lock().remove(&session.id);
                 Ok(empty(StatusCode::OK))
@@ -134,7 +134,7 @@ impl Sessions {
         let id = random_id()?;
         let calls = Arc::new(Calls::default());
         let (named, target) = oneshot::channel();
-        let reader = Reader::new(named, Arc::clone(&calls));
+        let reader = Reader::new(named, Arc::clone(&calls), payer);
         let body = response.into_body().without_deadlines();
         let (sessions, ended) = (Arc::downgrade(self), id.clone());
         let reader = tokio::spawn(async move {

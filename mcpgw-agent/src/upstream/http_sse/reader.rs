@@ -10,15 +10,19 @@ use super::{
     super::{UpstreamBody, limits::MAX_HTTP_SSE_EVENT},
     calls::{Calls, To},
 };
-use crate::mcp::{
-    held::Held,
-    message::Peek,
-    sse::{self, Event, Line, Parser},
+use crate::{
+    mcp::{
+        held::Held,
+        message::Peek,
+        sse::{self, Event, Line, Parser},
+    },
+    shares::Payer,
 };
 
 /// Reads the stream.
 pub(super) struct Reader {
     parser: Parser,
+    payer: Payer,
     /// Where it says first what it is posted to.
     named: Option<oneshot::Sender<PathAndQuery>>,
     calls: Ending,
@@ -34,10 +38,11 @@ impl Drop for Ending {
 }
 
 impl Reader {
-    /// For these calls. It tells where messages are posted as soon as the server does.
-    pub(super) fn new(named: oneshot::Sender<PathAndQuery>, calls: Arc<Calls>) -> Self {
+    /// For these calls of a session that this payer opened. It tells where messages are posted as soon as the server does.
+    pub(super) fn new(named: oneshot::Sender<PathAndQuery>, calls: Arc<Calls>, payer: Payer) -> Self {
         Self {
-            parser: Parser::new(MAX_HTTP_SSE_EVENT),
+            parser: Parser::new(MAX_HTTP_SSE_EVENT, payer),
+            payer,
             named: Some(named),
             calls: Ending(calls),
         }
@@ -68,7 +73,7 @@ impl Reader {
         }
         let message = Peek::new(data).ok()?;
         let receiver = self.calls.0.receiver(&message);
-        let Some(event) = Held::counted(sse::event(data, None, None)) else {
+        let Some(event) = Held::counted(sse::event(data, None, None), self.payer) else {
             // Who waited for it waits no more.
             tracing::debug!("a server said more than there is room for");
             return Some(());

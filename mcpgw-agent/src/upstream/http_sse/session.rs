@@ -93,16 +93,20 @@ impl Session {
             return Ok(empty(StatusCode::ACCEPTED));
         };
         unasked.was_asked();
-        Ok(streaming(UpstreamBody::of_events(events, upstream.server().timeouts)))
+        Ok(streaming(UpstreamBody::of_events(
+            events,
+            payer,
+            upstream.server().timeouts,
+        )))
     }
 
     /// The stream of what belongs to no call. There is one; who asks last has it.
-    pub(super) fn listen(&self, upstream: &Upstream) -> Response<UpstreamBody> {
+    pub(super) fn listen(&self, upstream: &Upstream, payer: Payer) -> Response<UpstreamBody> {
         self.touch();
         let Some(events) = self.calls.listen() else {
             return empty(StatusCode::NOT_FOUND);
         };
-        let body = UpstreamBody::of_events(events, upstream.server().timeouts);
+        let body = UpstreamBody::of_events(events, payer, upstream.server().timeouts);
         streaming(body.without_deadlines())
     }
 

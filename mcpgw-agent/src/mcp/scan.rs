@@ -306,7 +306,7 @@ impl<'a> Scanner<'a> {
 fn plain(bytes: &[u8], mut at: usize) -> usize {
     let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     // Without a branch for each byte, so that long texts are compared in vectors.
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<64>()) {
         if chunk.iter().fold(false, |found, byte| found | special(*byte)) {
             break;
         }

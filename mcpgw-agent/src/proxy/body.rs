@@ -12,12 +12,14 @@ use tokio::{
 };
 
 use super::{
-    limits::{BODY_TIMEOUT, MAX_BODIES_PER_WORKLOAD, MAX_BODY},
+    limits::{BODY_TIMEOUT, MAX_BODIES_PER_WORKLOAD, MAX_BODY, READ_BUFFER},
     refused::Refused,
 };
 
 /// Memory is shared out in pieces of this many bytes.
 const PIECE: usize = 1024;
+/// A chunk that is kept as it came holds a whole read buffer: of that it must be this much at least.
+const MIN_KEPT: usize = READ_BUFFER / 4;
 
 /// Memory for the request bodies of one workload; clones share it.
 #[derive(Clone)]
@@ -68,18 +70,25 @@ enum Broken {
     Off,
 }
 
-/// Gathers a body in one piece of memory: a chunk of one byte must not cost more than a byte.
+/// Gathers a body in one piece of memory: a chunk of one byte must not cost more than a byte. A chunk that is the whole
+/// body, and most of what is read at once, stays where it is.
 async fn collect<B: Body>(body: B) -> Result<Bytes, Broken> {
     let mut body = std::pin::pin!(body);
     // Its share of the memory has been taken already.
     let length = body.size_hint().exact().unwrap_or_default();
-    let mut whole = BytesMut::with_capacity(length.min(MAX_BODY as u64) as usize);
+    let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else {
+        let Ok(mut data) = frame.map_err(|_| Broken::Off)?.into_data() else {
             continue;
         };
         if whole.len() + data.remaining() > MAX_BODY {
             return Err(Broken::TooLarge);
+        }
+        if whole.is_empty() && body.is_end_stream() && data.remaining() >= MIN_KEPT {
+            return Ok(data.copy_to_bytes(data.remaining()));
+        }
+        if whole.is_empty() {
+            whole.reserve(length.min(MAX_BODY as u64) as usize);
         }
         whole.put(data);
     }
@@ -106,6 +115,16 @@ mod tests {
         use futures_util::stream;
         let frame = http_body::Frame::data(Bytes::from(vec![0; length]));
         http_body_util::StreamBody::new(stream::iter([Ok(frame)])).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn a_large_body_in_one_chunk_stays_where_it_is_and_a_small_one_does_not() {
+        for (length, kept) in [(MIN_KEPT, true), (MIN_KEPT - 1, false)] {
+            let body = Bytes::from(vec![0; length]);
+            let (read, _share) = BodyBudget::new().read(Full::new(body.clone())).await.unwrap();
+            assert_eq!(read.as_ptr() == body.as_ptr(), kept);
+            assert_eq!(read, body);
+        }
     }
 
     #[tokio::test(start_paused = true)]

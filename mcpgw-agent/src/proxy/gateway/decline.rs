@@ -27,7 +27,9 @@ pub(super) fn decline(link: &Arc<Link>, question: &Peek<'_>) {
         _ => error::body::<()>(Some(id), code::METHOD_NOT_FOUND, "No client can be asked here", None),
     };
     // As long as the server made its id.
-    let Some(body) = Held::counted(body, link.payer()) else { return };
+    let Some(body) = Held::counted(body, link.payer()) else {
+        return;
+    };
     let link = Arc::clone(link);
     tokio::spawn(async move {
         match timeout(NOTICE_TIMEOUT, link.send(body, &HeaderMap::new(), None)).await {

@@ -4,7 +4,7 @@
 use super::Admission;
 use crate::{
     expression::Variable,
-    resources::{Action, Caller, Capture, ClientTls, Desired, Enforcement, Policy, Rule, Server},
+    resources::{Action, Caller, Capture, ClientTls, Desired, Enforcement, KeyPart, Policy, Rule, Server},
 };
 
 /// What is doubtful about the rules that govern this server, a sentence each.
@@ -16,6 +16,7 @@ pub fn doubts(server: &Server, desired: &Desired) -> Vec<String> {
     let mut doubts = Vec::from_iter(unread(server, &admission, limited, desired));
     if !always_brings_a_token(server, &admission, desired) {
         doubts.extend(governing().flat_map(|policy| untold(policy)));
+        doubts.extend(governing().flat_map(|policy| shared(policy)));
     }
     doubts.extend(governing().flat_map(|policy| about_no_server(policy, desired)));
     doubts
@@ -49,6 +50,18 @@ fn untold(policy: &Policy) -> impl Iterator<Item = String> {
             "UntoldCallers: {}#{} denies by what a token says, and callers need none here: each that it may be about is denied; ask for tokens by authentication",
             policy.title(),
             index + 1
+        )
+    })
+}
+
+/// Limits that have one budget for all whom no token tells apart.
+fn shared(policy: &Policy) -> impl Iterator<Item = String> {
+    let limits = policy.limits.iter().enumerate();
+    let by_token = limits.filter(|(_, limit)| limit.key.iter().any(|part| matches!(part, KeyPart::Claim(_))));
+    by_token.map(|(index, limit)| {
+        format!(
+            "UntoldCallers: {} tells budgets apart by what a token says, and callers need none here: those whom nothing else in its key tells apart share one; ask for tokens by authentication",
+            policy.limit_title(index, limit)
         )
     })
 }

@@ -155,8 +155,8 @@ fn check_targets(policies: &[(Origin, policy::Parsed)], names: &HashMap<String, 
     }
 }
 
-/// A policy that asks for tokens which nobody can have would refuse every call, and a rule about what they say is
-/// about nobody.
+/// A policy that asks for tokens which nobody can have would refuse every call, a rule about what they say is about
+/// nobody, and a limit that tells budgets apart by it has one budget for all.
 fn check_issuers(policies: &[(Origin, policy::Parsed)], issuers: &[Arc<Issuer>], problems: &mut Vec<Problem>) {
     for (origin, parsed) in policies {
         for (what, spot) in parsed.token_spots.iter().filter(|_| issuers.is_empty()) {

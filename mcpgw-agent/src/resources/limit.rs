@@ -123,29 +123,36 @@ const COUNT: RangeInclusive<u64> = 1..=1_000_000;
 /// What is counted where `counts` says nothing.
 const TOOL_CALLS: &str = "tools/call";
 
-/// The limits at `field`, and where the scope of one stands that counts for the whole cluster.
-pub(super) fn list(field: &Field, sink: &mut Sink) -> (Vec<Limit>, Option<Spot>) {
-    let items = field.list(MAX_LIMITS, "leave limits out to limit nothing", sink);
-    let (mut limits, mut spot): (Vec<Limit>, Option<Spot>) = Default::default();
-    for item in items.unwrap_or_default() {
-        let Some((limit, scope)) = limit(&item, sink) else {
-            continue;
-        };
-        if limit.scope != Scope::Node && spot.is_none() {
-            spot = Some(scope);
-        }
-        match &limit.name {
-            Some(name) if limits.iter().any(|other| other.name.as_ref() == Some(name)) => {
-                item.report(sink, format!("there are two limits {}", quote(name)));
-            }
-            _ => limits.push(limit),
-        }
-    }
-    (limits, spot)
+/// Limits, and where that of them stands which only all documents together can show to be good.
+#[derive(Default)]
+pub(super) struct Parsed {
+    pub limits: Vec<Limit>,
+    /// Where a scope says that it counts for the whole cluster.
+    pub cluster_spot: Option<Spot>,
+    /// What of their keys only tokens can tell, and where it stands.
+    pub token_spots: Vec<(&'static str, Spot)>,
 }
 
-/// A limit, and where its scope stands.
-fn limit(field: &Field, sink: &mut Sink) -> Option<(Limit, Spot)> {
+/// The limits at `field`.
+pub(super) fn list(field: &Field, sink: &mut Sink) -> Parsed {
+    let items = field.list(MAX_LIMITS, "leave limits out to limit nothing", sink);
+    let mut parsed = Parsed::default();
+    for item in items.unwrap_or_default() {
+        let Some(limit) = limit(&item, &mut parsed, sink) else {
+            continue;
+        };
+        match &limit.name {
+            Some(name) if parsed.limits.iter().any(|other| other.name.as_ref() == Some(name)) => {
+                item.report(sink, format!("there are two limits {}", quote(name)));
+            }
+            _ => parsed.limits.push(limit),
+        }
+    }
+    parsed
+}
+
+/// A limit; its spots join those of `parsed`.
+fn limit(field: &Field, parsed: &mut Parsed, sink: &mut Sink) -> Option<Limit> {
     let fields = field.fields(&LIMIT, sink)?;
     let name = match fields.optional("name") {
         Some(field) => Some(name(&field, sink)?),
@@ -157,7 +164,7 @@ fn limit(field: &Field, sink: &mut Sink) -> Option<(Limit, Spot)> {
     }
     rule::check_methods(&fields, "counts", &counts, sink);
     let tools = globs::list(&fields, "tools", "leave tools out to count calls of every tool", sink);
-    let key = key(&fields, sink);
+    let key = key(&fields, &mut parsed.token_spots, sink);
     // Said outright, so that nobody takes a node's limit for the whole cluster's.
     let scope = fields.required("scope", sink)?;
     let spot = Spot::from(&scope);
@@ -171,16 +178,19 @@ fn limit(field: &Field, sink: &mut Sink) -> Option<(Limit, Spot)> {
         false => of_node(&fields, sink),
         true => of_cluster(&fields, rate.as_ref(), sink),
     };
-    let limit = Limit {
+    let scope = scope?;
+    if scope != Scope::Node && parsed.cluster_spot.is_none() {
+        parsed.cluster_spot = Some(spot);
+    }
+    Some(Limit {
         name,
         counts,
         tools,
         rate,
         concurrency,
         key: key?,
-        scope: scope?,
-    };
-    Some((limit, spot))
+        scope,
+    })
 }
 
 fn of_node(fields: &Fields, sink: &mut Sink) -> Option<Scope> {
@@ -279,7 +289,7 @@ fn name(field: &Field, sink: &mut Sink) -> Option<Arc<str>> {
     Some(text.into())
 }
 
-fn key(fields: &Fields, sink: &mut Sink) -> Option<Vec<KeyPart>> {
+fn key(fields: &Fields, told: &mut Vec<(&'static str, Spot)>, sink: &mut Sink) -> Option<Vec<KeyPart>> {
     let Some(field) = fields.optional("key") else {
         return Some(Vec::new());
     };
@@ -288,7 +298,14 @@ fn key(fields: &Fields, sink: &mut Sink) -> Option<Vec<KeyPart>> {
         "leave key out for one budget that all callers share",
         sink,
     )?;
-    let parts: Vec<KeyPart> = items.iter().filter_map(|item| part(item, sink)).collect();
+    let mut parts = Vec::new();
+    for item in &items {
+        let Some(part) = part(item, sink) else { continue };
+        if matches!(part, KeyPart::Claim(_)) {
+            told.push(("a claim in a key needs", Spot::from(item)));
+        }
+        parts.push(part);
+    }
     (parts.len() == items.len()).then_some(parts)
 }
 

@@ -70,7 +70,7 @@ pub(super) struct Parsed {
     pub authentication_spot: Option<Spot>,
     /// Where a limit of it says that it counts for the whole cluster.
     pub cluster_spot: Option<Spot>,
-    /// What of its rules only tokens can tell, and where it stands.
+    /// What of its rules and limits only tokens can tell, and where it stands.
     pub token_spots: Vec<(&'static str, Spot)>,
 }
 
@@ -104,7 +104,7 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         Some(field) => field.choice(&[("ok", DenialStatus::Ok), ("http", DenialStatus::Http)], &[], sink),
         None => Some(DenialStatus::default()),
     };
-    let (limits, cluster_spot) = match spec.optional("limits") {
+    let limits = match spec.optional("limits") {
         Some(field) => limit::list(&field, sink),
         None => Default::default(),
     };
@@ -121,14 +121,15 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         field.report(sink, reason);
     }
     let rules = rules(&spec, sink)?;
-    let token_spots = rules.iter().flat_map(condition::told_by_tokens).collect();
+    let mut token_spots = limits.token_spots;
+    token_spots.extend(rules.iter().flat_map(condition::told_by_tokens));
     let (rules, when_spots): (Vec<_>, Vec<_>) = rules.into_iter().map(|parsed| (parsed.rule, parsed.when_spot)).unzip();
     let policy = Policy {
         name,
         targets,
         selector,
         authentication,
-        limits,
+        limits: limits.limits,
         rules,
         audit,
         enforcement: enforcement?,
@@ -139,7 +140,7 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         policy,
         spots,
         authentication_spot,
-        cluster_spot,
+        cluster_spot: limits.cluster_spot,
         token_spots,
     })
 }

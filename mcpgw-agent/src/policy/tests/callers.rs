@@ -190,6 +190,45 @@ fn a_denial_by_token_where_callers_need_none_is_pointed_out() {
 }
 
 #[test]
+fn a_limit_by_token_where_callers_need_none_is_pointed_out() {
+    use resources::{Authentication, Demand, Enforcement, KeyPart, Limit, Scope, Server};
+    let doubts = |mode: Option<Authentication>, part, enforcement| {
+        let limit = Limit {
+            name: None,
+            counts: vec![],
+            tools: vec![],
+            rate: None,
+            concurrency: std::num::NonZeroU32::new(1),
+            key: vec![KeyPart::Identity, part],
+            scope: Scope::Node,
+        };
+        let mut limiting = policy("tools/p", &[], vec![]);
+        let changed = Arc::make_mut(&mut limiting);
+        (changed.limits, changed.enforcement) = (vec![limit], enforcement);
+        changed.authentication = mode.map(|mode| Demand { mode, issuers: None });
+        let server = Server::at(name("tools", "calc"), vec!["10.0.0.1:80".parse().unwrap()]);
+        let desired = Desired {
+            policies: vec![limiting],
+            ..Desired::default()
+        };
+        super::super::doubts(&server, &desired)
+    };
+    let claim = || KeyPart::Claim(vec!["team".into()]);
+    for enforcement in [Enforcement::Enforce, Enforcement::DryRun] {
+        let found = doubts(None, claim(), enforcement);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("UntoldCallers: tools/p#limit-1 tells budgets apart"),
+            "{found:?}"
+        );
+    }
+    let of = |mode, part| doubts(mode, part, Enforcement::Enforce);
+    assert_eq!(of(Some(Authentication::Any), claim()).len(), 1);
+    assert!(of(Some(Authentication::Token), claim()).is_empty());
+    assert!(of(None, KeyPart::Namespace).is_empty());
+}
+
+#[test]
 fn a_rule_about_a_server_that_is_not_there_is_pointed_out() {
     use resources::Server;
     let only_about = |server: &str| WantedRule {

@@ -131,3 +131,21 @@ fn a_rule_about_what_tokens_say_needs_somebody_whose_tokens_are_believed() {
         }
     }
 }
+
+#[test]
+fn a_limit_by_what_tokens_say_needs_somebody_whose_tokens_are_believed() {
+    let problem = "spec.limits[1].key[1]: a claim in a key needs spec.issuers of ClusterMCPSettings: without any, no \
+                   token tells them";
+    for how_much in ["requests: 5, per: 1m", "concurrency: 3"] {
+        let limits = format!(
+            "{{limits: [{{{how_much}, scope: Node}}, {{{how_much}, key: [identity, \"claim:team\"], scope: Node}}]}}"
+        );
+        for kind in ["MCPPolicy", "ClusterMCPPolicy"] {
+            let text = document(kind, &limits);
+            let found = parse_one(&text).unwrap_err().lines();
+            assert!(found.len() == 1 && found[0].contains(problem), "{found:?}");
+            assert!(found[0].starts_with("r.yaml:4:"), "the file and the line: {found:?}");
+            assert!(parse_one(&(text + ISSUER)).is_ok(), "{limits}");
+        }
+    }
+}

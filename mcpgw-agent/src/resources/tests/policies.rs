@@ -209,14 +209,10 @@ fn rules_claims_and_selectors_that_say_nothing_are_refused() {
 
 #[test]
 fn limits_arrive_and_what_is_wrong_with_them_is_named() {
-    let limits = policy(
-        "{limits: [{requests: 100, per: 1m, key: [identity, \"claim:team.name\"], scope: Node}, \
-         {name: few, counts: [\"resources/*\"], tools: [a*], requests: 5, per: 10s, burst: 1, concurrency: 2, scope: Node}]}",
-    )
-    .unwrap()
-    .policies[0]
-        .limits
-        .clone();
+    let spec = "{limits: [{requests: 100, per: 1m, key: [identity, \"claim:team.name\"], scope: Node}, \
+                {name: few, counts: [\"resources/*\"], tools: [a*], requests: 5, per: 10s, burst: 1, concurrency: 2, scope: Node}]}";
+    let parsed = parse_one(&(document("MCPPolicy", spec) + ISSUER)).unwrap();
+    let limits = &parsed.policies[0].limits;
     let [first, second] = &limits[..] else {
         panic!("{limits:?}")
     };

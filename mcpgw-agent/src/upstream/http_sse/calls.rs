@@ -41,6 +41,8 @@ struct Waiting {
     last: mpsc::OwnedPermit<Bytes>,
     /// The token of its progress, as JSON.
     progress: Option<Box<str>>,
+    /// Whether its caller takes more than the answer.
+    hears: bool,
     /// How long all others may still wait for its caller.
     patience: Duration,
 }
@@ -71,6 +73,7 @@ impl Calls {
             last: events.clone().try_reserve_owned().ok()?,
             events,
             progress: progress.map(|token| token.get().into()),
+            hears: !is_only_answered(message),
             patience: HTTP_SSE_PATIENCE,
         };
         let mut all = self.lock();
@@ -138,7 +141,7 @@ impl Calls {
             return Some(To::Listener(listener.clone()));
         }
         // With one call in flight, what else is said belongs to it.
-        let mut waiting = all.waiting.iter();
+        let mut waiting = all.waiting.iter().filter(|(_, waiting)| waiting.hears);
         match (waiting.next(), waiting.next(), &all.listener) {
             (Some((id, only)), None, _) | (Some((id, only)), _, None) => Some(only.goes_on(id)),
             (_, _, listener) => listener.clone().map(To::Listener),
@@ -202,9 +205,59 @@ impl Waiting {
     }
 }
 
+/// Whether this is a request of the agent's own, for the session as a whole: what a server says before it answers, a log
+/// message or a question, is no part of that.
+fn is_only_answered(message: &Peek<'_>) -> bool {
+    let method = message.method.as_deref().map(Method::of);
+    matches!(
+        method,
+        Some(Method::Initialize | Method::Ping | Method::SetLevel | Method::Subscribe | Method::Unsubscribe)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_server_says_during_a_request_that_is_only_answered_is_for_who_listens() {
+        let said = [
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"subscribed"}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"method":"roots/list"}"#,
+        ];
+        let of = |calls: &Calls, message: &str| calls.receiver(&Peek::new(message.as_bytes()).unwrap());
+        for method in [
+            "resources/subscribe",
+            "resources/unsubscribe",
+            "logging/setLevel",
+            "ping",
+            "initialize",
+        ] {
+            let calls = Calls::default();
+            let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
+            let _answer = calls.wait("1", &Peek::new(request.as_bytes()).unwrap()).unwrap();
+            for message in said {
+                assert!(of(&calls, message).is_none(), "{method}: nobody listens");
+            }
+            let _listener = calls.listen().unwrap();
+            for message in said {
+                assert!(
+                    matches!(of(&calls, message), Some(To::Listener(_))),
+                    "{method}: {message}"
+                );
+            }
+            let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"x"}}"#;
+            let _called = calls.wait("2", &Peek::new(call.as_bytes()).unwrap()).unwrap();
+            for message in said {
+                assert!(
+                    matches!(of(&calls, message), Some(To::Call(call)) if &*call.id == "2"),
+                    "{method}: the one call to which it can belong: {message}"
+                );
+            }
+            let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+            assert!(matches!(of(&calls, answer), Some(To::Ended(_))), "{method}");
+        }
+    }
 
     /// Says something about the progress of a call, and returns when the next thing can be said.
     async fn say(calls: &Calls, token: u32) {

@@ -24,10 +24,15 @@ client.setRequestHandler(types.ListRootsRequestSchema, rooted);
 const schemas = {
   'notifications/tools/list_changed': types.ToolListChangedNotificationSchema,
   'notifications/resources/updated': types.ResourceUpdatedNotificationSchema,
+  'notifications/message': types.LoggingMessageNotificationSchema,
 };
 const sdk = {
   call: (name, given, options) => client.callTool({ name, arguments: given }, undefined, options),
   on: (method, handler) => client.setNotificationHandler(schemas[method], handler),
+  from: async (level, name) => {
+    await client.setLoggingLevel(level);
+    return client.callTool({ name, arguments: {} });
+  },
   // A call as a task: what became of it, and whether its one id is good for all that can be asked of it.
   task: async (name, given) => {
     const { tasks } = client.experimental;

@@ -25,6 +25,11 @@ client.setRequestHandler('roots/list', rooted);
 const sdk = {
   call: (name, given, options) => client.callTool({ name, arguments: given }, options),
   on: (method, handler) => client.setNotificationHandler(method, handler),
+  from: async (level, name) => {
+    if (modern) return client.callTool({ name, arguments: {}, _meta: { 'io.modelcontextprotocol/logLevel': level } });
+    await client.setLoggingLevel(level);
+    return client.callTool({ name, arguments: {} });
+  },
   listen: async (filter) => {
     if (modern) {
       const subscription = await client.listen(filter);

@@ -6,6 +6,9 @@ const SOON = 10_000;
 const TRIES = 50;
 const PAUSE = 100;
 
+// The loudest level at which a tool logs: nothing comes after it.
+const LOUDEST = 'error';
+
 // Resolves when `hear` calls the function that it is given.
 function heard(hear) {
   return new Promise((resolve, reject) => {
@@ -20,8 +23,21 @@ async function count(sdk, step) {
   return Number(content[0].text);
 }
 
+// What the server logs while `act` runs, and until there is a message for which `isLast` holds; and what `act` gave.
+async function logged(sdk, isLast, act) {
+  const messages = [];
+  const last = heard((hear) => sdk.on('notifications/message', ({ params: { level, logger, data } }) => {
+    messages.push({ level, logger, data });
+    if (isLast(data, level)) hear();
+  })).catch(() => {});
+  const result = await act();
+  await last;
+  return { heard: messages, result };
+}
+
 // `sdk` has what the versions do in different ways: `call(name, arguments, options)`, `on(notification, handler)`,
-// `listen(filter)`, which returns how to end it, `task(name, arguments)`.
+// `listen(filter)`, which returns how to end it, `task(name, arguments)`, and `from(level, name)`, which calls a tool
+// that is to log from this level on.
 export async function take(client, sdk, step) {
   switch (step.do) {
     case 'hello': return {
@@ -41,7 +57,25 @@ export async function take(client, sdk, step) {
     }
     case 'prompt': return client.getPrompt({ name: step.name, arguments: step.arguments });
     case 'read': return client.readResource({ uri: step.uri });
-    case 'complete': return client.complete({ ref: { type: 'ref/prompt', name: step.name }, argument: step.argument });
+    case 'complete': return client.complete({
+      ref: step.uri ? { type: 'ref/resource', uri: step.uri } : { type: 'ref/prompt', name: step.name },
+      argument: step.argument,
+      ...(step.given && { context: { arguments: step.given } }),
+    });
+    case 'log': return logged(sdk, (_, level) => level === LOUDEST, () => sdk.from(step.level, step.name));
+    case 'acknowledged': {
+      const [quiet, loud] = step.uris;
+      const { heard: all } = await logged(sdk, (data) => `${data}`.includes(loud), async () => {
+        for (const [level, uri] of [[LOUDEST, quiet], [step.level, loud]]) {
+          await client.setLoggingLevel(level);
+          await client.subscribeResource({ uri });
+        }
+      });
+      await client.setLoggingLevel(LOUDEST);
+      for (const uri of step.uris) await client.unsubscribeResource({ uri });
+      const ours = all.filter(({ data }) => step.uris.some((uri) => `${data}`.includes(uri)));
+      return { heard: ours.map(({ level, data }) => ({ level, data: data.split(' from session')[0] })) };
+    }
     case 'cancel': {
       const before = await count(sdk, step);
       const abort = new AbortController();
@@ -58,20 +92,20 @@ export async function take(client, sdk, step) {
       const end = await sdk.listen({ toolsListChanged: true });
       const waiting = heard((hear) => sdk.on('notifications/tools/list_changed', hear));
       await sdk.call(step.name, {}, {});
-      const changed = await waiting;
+      await waiting;
       await sdk.call(step.name, {}, {});
       await end();
-      return { changed };
+      return { heard: true };
     }
     case 'updates': {
       const end = await sdk.listen({ resourceSubscriptions: [step.uri] });
       const waiting = heard((hear) => sdk.on('notifications/resources/updated', ({ params }) => {
         if (params.uri === step.uri) hear();
       }));
-      await sdk.call(step.name, {}, {});
-      const updated = await waiting;
+      await sdk.call(step.name, step.arguments ?? {}, {});
+      await waiting;
       await end();
-      return { updated };
+      return { heard: true };
     }
     case 'task': return sdk.task(step.name, step.arguments);
     default: throw new Error(`no such step: ${step.do}`);
@@ -94,4 +128,4 @@ export async function takeAll(client, sdk, steps) {
 // How every client here answers.
 export const sampled = async () => ({ model: 'm', role: 'assistant', content: { type: 'text', text: 'sampled' } });
 export const elicited = async () => ({ action: 'accept', content: { name: 'Ada' } });
-export const rooted = async () => ({ roots: [] });
+export const rooted = async () => ({ roots: [{ uri: 'file:///home/ada', name: 'home' }] });

@@ -8,7 +8,7 @@ import sys
 from mcp import Client, types
 from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
-from steps import plain, take
+from steps import Log, plain, take
 
 
 async def elicited(_context, _params):
@@ -21,14 +21,14 @@ async def sampled(_context, _params):
 
 
 async def roots(_context):
-    return types.ListRootsResult(roots=[])
+    return types.ListRootsResult(roots=[types.Root(uri="file:///home/ada", name="home")])
 
 
 class Sdk:
     """What this SDK does in its own way."""
 
-    def __init__(self, client, modern, heard):
-        self.client, self.modern, self.heard = client, modern, heard
+    def __init__(self, client, modern, heard, log):
+        self.client, self.modern, self.heard, self.log = client, modern, heard, log
 
     async def tools(self):
         return (await self.client.list_tools()).tools
@@ -42,8 +42,8 @@ class Sdk:
     async def templates(self):
         return (await self.client.list_resource_templates()).resource_templates
 
-    async def call(self, name, arguments, progress=None):
-        return plain(await self.client.call_tool(name, arguments, progress_callback=progress))
+    async def call(self, name, arguments, progress=None, meta=None):
+        return plain(await self.client.call_tool(name, arguments, progress_callback=progress, meta=meta))
 
     async def prompt(self, name, arguments):
         return plain(await self.client.get_prompt(name, arguments))
@@ -51,8 +51,15 @@ class Sdk:
     async def read(self, uri):
         return plain(await self.client.read_resource(uri))
 
-    async def complete(self, name, argument):
-        return plain(await self.client.complete(types.PromptReference(type="ref/prompt", name=name), argument))
+    async def complete(self, reference, argument, given):
+        kind = types.PromptReference if "name" in reference else types.ResourceTemplateReference
+        return plain(await self.client.complete(kind(**reference), argument, context_arguments=given))
+
+    async def subscribe(self, uri):
+        await self.client.subscribe_resource(uri)
+
+    async def unsubscribe(self, uri):
+        await self.client.unsubscribe_resource(uri)
 
     @contextlib.asynccontextmanager
     async def hear(self, uri):
@@ -81,7 +88,7 @@ async def main():
     url, era, steps = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     mode = "2026-07-28" if era == "modern" else "legacy"
     server = sse_client(url) if era == "httpsse" else url
-    heard = asyncio.Event()
+    heard, log = asyncio.Event(), Log()
     kinds = (types.ToolListChangedNotification, types.ResourceUpdatedNotification)
 
     async def message(message):
@@ -89,9 +96,10 @@ async def main():
             heard.set()
 
     abilities = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": roots}
+    abilities["logging_callback"] = log
     out = []
     async with Client(server, mode=mode, cache=None, message_handler=message, **abilities) as client:
-        sdk = Sdk(client, mode != "legacy", heard)
+        sdk = Sdk(client, mode != "legacy", heard, log)
         for step in steps:
             try:
                 out.append(await take(sdk, step))

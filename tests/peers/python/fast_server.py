@@ -1,9 +1,11 @@
 """An MCP server as FastMCP makes it, in both eras: one tool of each kind that matters to a gateway."""
 
 import argparse
+import asyncio
 
 from fastmcp import Context, FastMCP
 from fastmcp.utilities.types import Image
+from mcp.types import Completion, PromptReference
 from pydantic import BaseModel
 
 server = FastMCP("fast", instructions="Ask it sums.")
@@ -11,6 +13,10 @@ server = FastMCP("fast", instructions="Ask it sums.")
 
 class Total(BaseModel):
     total: int
+
+
+class Answer(BaseModel):
+    name: str
 
 
 @server.tool
@@ -45,6 +51,43 @@ async def count(to: int, context: Context) -> str:
     return f"counted to {to}"
 
 
+@server.tool
+async def log(context: Context) -> str:
+    """Logs at three levels."""
+    for level in ("info", "warning", "error"):
+        await context.log(f"of level {level}", level=level, logger_name="fast")
+    return "logged"
+
+
+cancellations = 0
+
+
+@server.tool
+async def wait(context: Context) -> str:
+    """Tells that it has begun, and waits."""
+    global cancellations
+    await context.report_progress(1)
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        cancellations += 1
+        raise
+    return "Nobody cancelled it."
+
+
+@server.tool
+async def cancelled() -> str:
+    """How many calls were cancelled."""
+    return str(cancellations)
+
+
+@server.tool
+async def greet(context: Context) -> str:
+    """Asks the user for a name, where the client has a session."""
+    answer = await context.elicit("Who are you?", Answer)
+    return f"Hello, {answer.data.name}"
+
+
 @server.prompt
 def poem(about: str) -> str:
     """Asks for a poem."""
@@ -61,6 +104,13 @@ def fixed() -> str:
 def note(name: str) -> str:
     """A note of somebody's."""
     return f"a note of {name}"
+
+
+@server.completion
+async def complete(reference, argument, _context):
+    """Topics of poems, and names of those who have notes."""
+    known = ("rain", "river", "sun") if isinstance(reference, PromptReference) else ("Ada", "Alan", "Grace")
+    return Completion(values=[value for value in known if value.startswith(argument.value)])
 
 
 if __name__ == "__main__":

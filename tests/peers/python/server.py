@@ -2,12 +2,21 @@
 
 import argparse
 import asyncio
-from typing import Annotated
+from typing import Annotated, get_args
 
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.streamable_http import EventMessage, EventStore
-from mcp.types import EmptyResult, SubscribeRequestParams, TextContent, UnsubscribeRequestParams
+from mcp.types import (
+    Completion,
+    EmptyResult,
+    LoggingLevel,
+    PromptReference,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    TextContent,
+    UnsubscribeRequestParams,
+)
 from pydantic import BaseModel
 
 server = MCPServer("python", instructions="Ask it sums.")
@@ -53,6 +62,45 @@ async def count(to: int, context: Context) -> str:
     return f"counted to {to}"
 
 
+@server.tool()
+async def log(context: Context) -> str:
+    """Logs at three levels."""
+    # In the modern era the SDK itself keeps to what the request wants.
+    wanted = context.session._connection.state.get("level", "debug")
+    levels = get_args(LoggingLevel)
+    for level in ("info", "warning", "error"):
+        if levels.index(level) >= levels.index(wanted):
+            await context.log(level, f"of level {level}", logger_name="python")
+    return "logged"
+
+
+async def set_level(context, params) -> EmptyResult:
+    context.session._connection.state["level"] = params.level
+    return EmptyResult()
+
+
+cancellations = 0
+
+
+@server.tool()
+async def wait(context: Context) -> str:
+    """Tells that it has begun, and waits."""
+    global cancellations
+    await context.report_progress(1)
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        cancellations += 1
+        raise
+    return "Nobody cancelled it."
+
+
+@server.tool()
+async def cancelled() -> str:
+    """How many calls were cancelled."""
+    return str(cancellations)
+
+
 class Events(EventStore):
     """All events since the start, each by its number."""
 
@@ -94,9 +142,13 @@ async def subscribe(context, params) -> EmptyResult:
     return EmptyResult()
 
 
-# Only the server below has subscriptions.
-for name, params in (("subscribe", SubscribeRequestParams), ("unsubscribe", UnsubscribeRequestParams)):
-    server._lowlevel_server.add_request_handler(f"resources/{name}", params, subscribe)
+# Only the server below has subscriptions and levels.
+for method, params, handler in (
+    ("resources/subscribe", SubscribeRequestParams, subscribe),
+    ("resources/unsubscribe", UnsubscribeRequestParams, subscribe),
+    ("logging/setLevel", SetLevelRequestParams, set_level),
+):
+    server._lowlevel_server.add_request_handler(method, params, handler)
 
 
 @server.tool()
@@ -128,6 +180,13 @@ def other() -> str:
 def note(name: str) -> str:
     """A note of somebody's."""
     return f"a note of {name}"
+
+
+@server.completion()
+async def complete(reference, argument, _context):
+    """Topics of poems, and names of those who have notes."""
+    known = ("rain", "river", "sun") if isinstance(reference, PromptReference) else ("Ada", "Alan", "Grace")
+    return Completion(values=[value for value in known if value.startswith(argument.value)])
 
 
 if __name__ == "__main__":

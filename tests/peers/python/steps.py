@@ -9,6 +9,35 @@ TRIES = 50
 PAUSE = 0.1
 
 
+# The loudest level at which a tool logs: nothing comes after it.
+LOUDEST = "error"
+# Where a request of the modern era says from which level on it wants to hear.
+LEVEL = "io.modelcontextprotocol/logLevel"
+
+
+class Log:
+    """What a server logs."""
+
+    def __init__(self):
+        self.messages, self.news = [], asyncio.Event()
+
+    async def __call__(self, message):
+        message = plain(message)
+        self.messages.append({name: message.get(name) for name in ("level", "logger", "data")})
+        self.news.set()
+
+    async def until(self, is_last):
+        """All messages until there is one for which this holds."""
+        try:
+            async with asyncio.timeout(SOON):
+                while not any(map(is_last, self.messages)):
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            pass
+        return list(self.messages)
+
+
 def plain(result):
     """A value of the SDK as JSON."""
     return result.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -38,7 +67,19 @@ async def take(sdk, step):
     if kind == "read":
         return await sdk.read(step["uri"])
     if kind == "complete":
-        return await sdk.complete(step["name"], step["argument"])
+        reference = {"type": "ref/resource", "uri": step["uri"]} if "uri" in step else None
+        reference = reference or {"type": "ref/prompt", "name": step["name"]}
+        return await sdk.complete(reference, step["argument"], step.get("given"))
+    if kind == "log":
+        sdk.log.messages.clear()
+        if sdk.modern:
+            result = await sdk.call(step["name"], {}, meta={LEVEL: step["level"]})
+        else:
+            await sdk.client.set_logging_level(step["level"])
+            result = await sdk.call(step["name"], {})
+        return {"heard": await sdk.log.until(lambda message: message["level"] == LOUDEST), "result": result}
+    if kind == "acknowledged":
+        return await acknowledged(sdk, step)
     if kind == "cancel":
         before = await count(sdk, step)
         ended = await cancelled(sdk, step)
@@ -53,12 +94,29 @@ async def take(sdk, step):
             return {"skipped": True}
         uri = step.get("uri")
         async with sdk.hear(uri) as heard:
-            await sdk.call(step["name"], {})
+            await sdk.call(step["name"], step.get("arguments", {}))
             await asyncio.wait_for(heard.wait(), SOON)
         if uri is None:
             await sdk.call(step["name"], {})
         return {"heard": True}
     raise SystemExit(f"no such step: {kind}")
+
+
+async def acknowledged(sdk, step):
+    """What the server logs of two subscriptions, the first of them at a time when it is to log less."""
+    if not hasattr(sdk, "subscribe"):
+        return {"skipped": True}
+    quiet, loud = step["uris"]
+    sdk.log.messages.clear()
+    for level, uri in ((LOUDEST, quiet), (step["level"], loud)):
+        await sdk.client.set_logging_level(level)
+        await sdk.subscribe(uri)
+    messages = await sdk.log.until(lambda message: loud in str(message["data"]))
+    await sdk.client.set_logging_level(LOUDEST)
+    for uri in step["uris"]:
+        await sdk.unsubscribe(uri)
+    ours = [message for message in messages if any(uri in str(message["data"]) for uri in step["uris"])]
+    return {"heard": [{"level": one["level"], "data": one["data"].split(" from session")[0]} for one in ours]}
 
 
 async def count(sdk, step):

@@ -8,3 +8,4 @@ mod matrix;
 mod replicas;
 mod resumption;
 mod scene;
+mod steps;

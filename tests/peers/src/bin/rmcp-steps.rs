@@ -6,6 +6,7 @@
 )]
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,10 +15,11 @@ use anyhow::{Context, Result, bail};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient,
     model::{
-        CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
+        CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest, CompletionContext,
         CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult, GetPromptRequestParams,
-        Implementation, ListRootsResult, ProgressNotificationParam, ProtocolVersion, ReadResourceRequestParams,
-        ResourceUpdatedNotificationParam, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+        Implementation, ListRootsResult, LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam,
+        ProtocolVersion, ReadResourceRequestParams, RequestMetaObject, ResourceUpdatedNotificationParam,
+        SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
     },
     service::{NotificationContext, PeerRequestOptions, RequestContext, RunningService, ServiceError},
     transport::StreamableHttpClientTransport,
@@ -35,6 +37,9 @@ const SOON: Duration = Duration::from_secs(10);
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The loudest level at which a tool logs: nothing comes after it.
+const LOUDEST: LoggingLevel = LoggingLevel::Error;
+
 #[derive(Deserialize)]
 struct Step {
     r#do: String,
@@ -43,11 +48,16 @@ struct Step {
     #[serde(default)]
     uri: String,
     #[serde(default)]
+    uris: Vec<String>,
+    #[serde(default)]
     arguments: serde_json::Map<String, Value>,
     #[serde(default)]
     argument: Value,
     #[serde(default)]
     counter: String,
+    /// What is known before a completion, by name.
+    given: Option<HashMap<String, String>>,
+    level: Option<LoggingLevel>,
 }
 
 /// How far a call is, and of how much.
@@ -59,15 +69,29 @@ struct Client {
     progress: Arc<Mutex<Vec<Progress>>>,
     began: Arc<Notify>,
     heard: Arc<Notify>,
+    logged: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Client {
     fn progress(&self) -> std::sync::MutexGuard<'_, Vec<Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Client {
+    fn logged(&self) -> std::sync::MutexGuard<'_, Vec<Value>> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that the server logged, once there is a message of which this holds, or long enough after.
+    async fn logged_until(&self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let all = async {
+            while !self.logged().iter().any(&is_last) {
+                sleep(PAUSE).await;
+            }
+        };
+        let _ = timeout(SOON, all).await;
+        self.logged().clone()
+    }
+
     /// All progress of a call that was answered: the SDK hands it on in tasks of their own, that may come later.
     async fn settled(&self) -> Vec<Progress> {
         let mut before = None;
@@ -107,12 +131,17 @@ impl ClientHandler for Client {
     }
 
     async fn list_roots(&self, _: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
-        answer(json!({"roots": []}))
+        answer(json!({"roots": [{"uri": "file:///home/ada", "name": "home"}]}))
     }
 
     async fn on_progress(&self, step: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
         self.progress().push((step.progress, step.total));
         self.began.notify_one();
+    }
+
+    async fn on_logging_message(&self, message: LoggingMessageNotificationParam, _: NotificationContext<RoleClient>) {
+        let message = json!({"level": message.level, "logger": message.logger, "data": message.data});
+        self.logged().push(message);
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
@@ -124,14 +153,19 @@ impl ClientHandler for Client {
     }
 }
 
-/// Progress in whole numbers where it was in such.
-fn as_said(progress: &[Progress]) -> Value {
-    let number = |number: f64| match number.fract() == 0.0 {
-        true => json!(number as i64),
-        false => json!(number),
-    };
-    let step = |(done, total): &Progress| json!([number(*done), total.map(number)]);
-    progress.iter().map(step).collect()
+/// Whole numbers as such: the SDK keeps some as floating point numbers, however they were said.
+fn as_said(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0);
+            if let (true, Some(whole)) = (number.is_f64(), whole) {
+                *value = json!(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(as_said),
+        Value::Object(members) => members.values_mut().for_each(as_said),
+        _ => {}
+    }
 }
 
 fn answer<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, ErrorData> {
@@ -173,7 +207,9 @@ async fn main() -> Result<()> {
             },
         });
     }
-    println!("{}", json!(out));
+    let mut out = json!(out);
+    as_said(&mut out);
+    println!("{out}");
     // The session is closed as far as it still can be.
     let _ = client.cancel().await;
     Ok(())
@@ -208,7 +244,7 @@ async fn take(
             let result = client
                 .call_tool(call(&step.name).with_arguments(step.arguments))
                 .await?;
-            json!({"result": result, "progress": as_said(&handler.settled().await)})
+            json!({"result": result, "progress": handler.settled().await})
         }
         "prompt" => {
             let prompt = GetPromptRequestParams::new(step.name).with_arguments(step.arguments);
@@ -217,7 +253,12 @@ async fn take(
         "read" => json!(client.read_resource(ReadResourceRequestParams::new(step.uri)).await?),
         "complete" => {
             let (name, value) = (text(&step.argument["name"]), text(&step.argument["value"]));
-            json!({"completion": client.complete_prompt_argument(step.name, name, value, None).await?})
+            let given = step.given.map(CompletionContext::with_arguments);
+            let completed = match step.uri.is_empty() {
+                true => client.complete_prompt_argument(step.name, name, value, given).await?,
+                false => client.complete_resource_argument(step.uri, name, value, given).await?,
+            };
+            json!({ "completion": completed })
         }
         "cancel" => {
             // How many calls the server has seen cancelled.
@@ -250,14 +291,59 @@ async fn take(
             hear(client, handler, modern, &step).await?;
             json!({"heard": true})
         }
+        "log" => {
+            let level = step.level.context("a level is wanted")?;
+            handler.logged().clear();
+            let mut call = call(&step.name);
+            if modern {
+                call.meta
+                    .get_or_insert_with(RequestMetaObject::default)
+                    .set_log_level(level);
+            } else {
+                client.set_level(SetLevelRequestParams::new(level)).await?;
+            }
+            let result = client.call_tool(call).await?;
+            let heard = handler.logged_until(|message| message["level"] == json!(LOUDEST)).await;
+            json!({"heard": heard, "result": result})
+        }
+        "acknowledged" => json!({"heard": acknowledged(client, handler, &step).await?}),
         other => bail!("no such step: {other}"),
     })
+}
+
+/// What the server logs of two subscriptions, the first of them at a time when it is to log less.
+async fn acknowledged(client: &RunningService<RoleClient, Client>, handler: &Client, step: &Step) -> Result<Value> {
+    let [quiet, loud] = &*step.uris else {
+        bail!("two resources are wanted")
+    };
+    let about = |message: &Value, uri: &str| message["data"].as_str().is_some_and(|data| data.contains(uri));
+    let level = step.level.context("a level is wanted")?;
+    handler.logged().clear();
+    for (level, uri) in [(LOUDEST, quiet), (level, loud)] {
+        client.set_level(SetLevelRequestParams::new(level)).await?;
+        client.subscribe(SubscribeRequestParams::new(uri.clone())).await?;
+    }
+    let mut messages = handler.logged_until(|message| about(message, loud)).await;
+    client.set_level(SetLevelRequestParams::new(LOUDEST)).await?;
+    for uri in [quiet, loud] {
+        client.unsubscribe(UnsubscribeRequestParams::new(uri.clone())).await?;
+    }
+    messages.retain(|message| about(message, quiet) || about(message, loud));
+    let said = messages.iter().map(|message| {
+        let data = message["data"].as_str().unwrap_or_default();
+        let (data, _) = data.split_once(" from session").unwrap_or((data, ""));
+        json!({"level": message["level"], "data": data})
+    });
+    Ok(said.collect())
 }
 
 /// Calls a tool, and waits for what it changes.
 async fn hear(client: &RunningService<RoleClient, Client>, handler: &Client, modern: bool, step: &Step) -> Result<()> {
     let updates = step.r#do == "updates";
-    let trigger = || client.call_tool(CallToolRequestParams::new(step.name.clone()));
+    let trigger = || {
+        let call = CallToolRequestParams::new(step.name.clone());
+        client.call_tool(call.with_arguments(step.arguments.clone()))
+    };
     if modern {
         let wanted = match updates {
             true => SubscriptionFilter::builder().resource_subscription(&step.uri).build(),

@@ -85,16 +85,22 @@ pub async fn call(
             )
         }
         "test_tool_with_logging" => {
-            log(server, context, "Tool execution started").await;
+            log(server, context, LoggingLevel::Info, "Tool execution started").await;
             sleep(PAUSE).await;
-            log(server, context, "Tool processing data").await;
+            log(server, context, LoggingLevel::Info, "Tool processing data").await;
             sleep(PAUSE).await;
-            log(server, context, "Tool execution completed").await;
+            log(server, context, LoggingLevel::Info, "Tool execution completed").await;
             text("It logged three times.")
         }
         "test_logging_tool" => {
-            log(server, context, "Tool execution started").await;
+            log(server, context, LoggingLevel::Info, "Tool execution started").await;
             text("It logged, if it was asked to.")
+        }
+        "log" => {
+            for level in [LoggingLevel::Info, LoggingLevel::Warning, LoggingLevel::Error] {
+                log(server, context, level, "Something of this level").await;
+            }
+            text("It logged, as far as it was asked to.")
         }
         "test_tool_with_progress" => progress(context).await,
         "wait" => wait(server, context).await,
@@ -144,31 +150,25 @@ pub fn sampling(able: &ClientCapabilities) -> bool {
     able.sampling.is_some()
 }
 
-/// Sends a message of level `info` to a client that wants it: in the modern era only one that said so in its request,
-/// in the legacy one each that did not ask for less.
-async fn log(server: &Conformance, context: &RequestContext<RoleServer>, message: &str) {
+/// Sends a message to a client that wants it: in the modern era only one that said so in its request, in the legacy one
+/// each that did not ask for less.
+async fn log(server: &Conformance, context: &RequestContext<RoleServer>, level: LoggingLevel, message: &str) {
     let modern = context.meta.protocol_version().is_some();
+    // The levels are declared from the quietest to the loudest.
+    let is_enough = |from: LoggingLevel| from as u8 <= level as u8;
     let wanted = match (context.meta.log_level(), server.level()) {
-        (Some(level), _) => rank(level) <= rank(LoggingLevel::Info),
+        (Some(from), _) => is_enough(from),
         (None, _) if modern => false,
-        (None, Some(level)) => rank(level) <= rank(LoggingLevel::Info),
+        (None, Some(from)) => is_enough(from),
         (None, None) => true,
     };
     if wanted {
-        let message = LoggingMessageNotificationParam::new(LoggingLevel::Info, json!(message));
+        let message = LoggingMessageNotificationParam::new(level, json!(message));
         // A client that is gone needs no message.
         let _ = context
             .peer
             .notify_logging_message(message.with_logger("conformance"))
             .await;
-    }
-}
-
-fn rank(level: LoggingLevel) -> u8 {
-    match level {
-        LoggingLevel::Debug => 0,
-        LoggingLevel::Info => 1,
-        _ => 2,
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Payer {
 impl Payer {
     /// For what this caller asks for.
     pub fn of(caller: &Caller) -> Self {
-        Self::Workload(Owner::of(&caller.share_owner()))
+        Self::Workload(caller.share_owner())
     }
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{print, refuse, table::Table};
 use crate::{
+    policy::doubts,
     resources::{
         Action, Authentication, Capture, Desired, Enforcement, Expose, Gateway, Policy, Server, Transport,
         UnknownWorkloads,
@@ -89,7 +90,17 @@ pub(super) fn render(desired: &Desired) -> String {
         .iter()
         .map(|told| format!("MCPServer {}: {told}\n", told.server))
         .collect();
-    format!("{table}{not_granted}{gateway}\nunknown workloads are {unknown}\nvalid\n")
+    let doubted: String = desired
+        .servers
+        .iter()
+        .flat_map(|server| doubts(server, desired).into_iter().map(move |doubt| (server, doubt)))
+        .map(|(server, doubt)| format!("MCPServer {}: {doubt}\n", server.name))
+        .collect();
+    let nothing = match desired.servers.is_empty() && desired.workloads.is_empty() {
+        true => "there is neither a server nor a workload: nothing is governed\n",
+        false => "",
+    };
+    format!("{table}{not_granted}{doubted}{nothing}{gateway}\nunknown workloads are {unknown}\nvalid\n")
 }
 
 /// Which servers a policy governs.

@@ -88,10 +88,10 @@ impl Enrolment {
     }
 
     fn identity(&self) -> Arc<WorkloadIdentity> {
-        Arc::new(WorkloadIdentity {
-            workload: self.spec.name.clone(),
-            service_account: self.spec.service_account.clone(),
-        })
+        Arc::new(WorkloadIdentity::new(
+            self.spec.name.clone(),
+            self.spec.service_account.clone(),
+        ))
     }
 
     /// Its place in the maps of counters.

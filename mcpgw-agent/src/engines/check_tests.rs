@@ -12,10 +12,7 @@ fn name(namespace: &str, name: &str) -> ObjectName {
 
 fn caller() -> Caller {
     Caller {
-        workload: Some(Arc::new(WorkloadIdentity {
-            workload: name("agents", "pod-1"),
-            service_account: "ci".into(),
-        })),
+        workload: Some(Arc::new(WorkloadIdentity::new(name("agents", "pod-1"), "ci".into()))),
         token: Some(Arc::new(Token {
             ends: u64::MAX,
             issuer: "https://issuer.example".into(),

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use crate::resources::ObjectName;
+use crate::{mcp::seal::Owner, resources::ObjectName};
 
 pub mod jwt;
 mod process;
@@ -19,17 +19,31 @@ pub struct WorkloadIdentity {
     pub workload: ObjectName,
     /// Its ServiceAccount, in the workload's namespace.
     pub service_account: Arc<str>,
+    /// Whose share of what all workloads have in common it takes: its own, whichever others have its ServiceAccount.
+    owner: Owner,
 }
 
 impl WorkloadIdentity {
+    /// Of a workload with a ServiceAccount of its namespace.
+    pub fn new(workload: ObjectName, service_account: Arc<str>) -> Self {
+        let principal = self::service_account(&workload.namespace, &service_account);
+        // No name of a workload has a space in it.
+        let owner = Owner::of(&format!("{principal} {}", workload.name));
+        Self {
+            workload,
+            service_account,
+            owner,
+        }
+    }
+
     /// The principal that budgets and sessions belong to: `system:serviceaccount:<ns>:<name>`.
     pub fn principal(&self) -> String {
         service_account(&self.workload.namespace, &self.service_account)
     }
 
-    /// Whose share of what all workloads have in common it takes: its own, whichever others have its ServiceAccount.
-    pub fn share_owner(&self) -> String {
-        format!("{} {}", self.principal(), self.workload.name)
+    /// Whose share of what all workloads have in common it takes.
+    pub fn owner(&self) -> Owner {
+        self.owner
     }
 }
 
@@ -91,20 +105,24 @@ impl Caller {
     /// Whom its sessions are bound to: the principal, for an attested one the workload too, and with a token its
     /// subject: of the users that one workload speaks for, each has sessions of its own. A token that is renewed
     /// changes nothing.
-    pub fn session_owner(&self) -> String {
+    pub fn session_owner(&self) -> Owner {
         match (&self.workload, &self.token) {
-            // No name of a workload has a space in it.
-            (Some(_), Some(token)) => format!("{} {}", self.share_owner(), token.principal()),
+            (Some(workload), Some(token)) => Owner::of(&format!(
+                "{} {} {}",
+                workload.principal(),
+                workload.workload.name,
+                token.principal()
+            )),
             _ => self.share_owner(),
         }
     }
 
     /// Whose share of what all callers have in common it takes: the workload's, whomever that speaks for; where the
     /// kernel attests none, that of its sessions' owner.
-    pub fn share_owner(&self) -> String {
+    pub fn share_owner(&self) -> Owner {
         match &self.workload {
-            Some(workload) => workload.share_owner(),
-            None => self.principal(),
+            Some(workload) => workload.owner(),
+            None => Owner::of(&self.principal()),
         }
     }
 

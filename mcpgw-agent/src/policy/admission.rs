@@ -121,12 +121,7 @@ mod tests {
     /// A caller that the kernel knows as `agents/pod-1`, or not, with a token of issuer `i` for a pod, or of a user.
     fn caller(attested: bool, token: Option<Option<&str>>) -> Caller {
         Caller {
-            workload: attested.then(|| {
-                Arc::new(WorkloadIdentity {
-                    workload: name("agents", "pod-1"),
-                    service_account: "ci".into(),
-                })
-            }),
+            workload: attested.then(|| Arc::new(WorkloadIdentity::new(name("agents", "pod-1"), "ci".into()))),
             token: token.map(|pod| {
                 Arc::new(Token {
                     ends: u64::MAX,

@@ -14,12 +14,23 @@ pub fn doubts(server: &Server, desired: &Desired) -> Vec<String> {
     let admission = Admission::of(server, enforced().map(|policy| &**policy));
     let limited = enforced().any(|policy| !policy.limits.is_empty());
     let mut doubts = Vec::from_iter(unread(server, &admission, limited, desired));
+    doubts.extend(closed(enforced().flat_map(|policy| &policy.rules)));
     if !always_brings_a_token(server, &admission, desired) {
         doubts.extend(governing().flat_map(|policy| untold(policy)));
         doubts.extend(governing().flat_map(|policy| shared(policy)));
     }
     doubts.extend(governing().flat_map(|policy| about_no_server(policy, desired)));
     doubts
+}
+
+/// Rules in force that only deny: with them everything is denied.
+fn closed<'r>(rules: impl Iterator<Item = &'r Rule>) -> Option<String> {
+    let actions = Vec::from_iter(rules.map(|rule| rule.action));
+    let closes = !actions.is_empty() && !actions.contains(&Action::Allow);
+    closes.then(|| {
+        "NothingAllowed: rules govern it and none of them allows anything: every call is denied; add a rule with action: Allow"
+            .to_owned()
+    })
 }
 
 /// TLS that is to go on unread, and cannot because of what must be seen in it.

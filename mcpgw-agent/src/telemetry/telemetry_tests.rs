@@ -17,10 +17,7 @@ fn name(namespace: &str, name: &str) -> ObjectName {
 }
 
 fn workload() -> Arc<WorkloadIdentity> {
-    Arc::new(WorkloadIdentity {
-        workload: name("agents", "pod-1"),
-        service_account: "ci".into(),
-    })
+    Arc::new(WorkloadIdentity::new(name("agents", "pod-1"), "ci".into()))
 }
 
 fn caller() -> Arc<Caller> {

@@ -9,6 +9,18 @@ use crate::{
     resources::{Asking, Desired, OnFailure, Pin},
 };
 
+/// Whether the name is rather what clients see at the gateway: rules never see that.
+pub(super) fn misnamed(server: &Server, kind: Kind, name: &str) -> Option<String> {
+    let prefix = &*server.wanted.prefix;
+    let own = name
+        .strip_prefix(prefix)
+        .filter(|own| !prefix.is_empty() && !own.is_empty())?;
+    let is_prefixed = matches!(kind, Kind::Tool | Kind::Prompt);
+    is_prefixed.then(|| {
+        format!("{name} begins with the server's prefix, and rules see the server's own names: did you mean {own}?")
+    })
+}
+
 /// A sentence for each of them, in the order in which they are met.
 pub(super) fn of(server: &Server, caller: &Caller, kind: Kind, name: &str, desired: &Desired) -> Vec<String> {
     let mut besides = Vec::new();

@@ -43,7 +43,7 @@ pub(super) struct Answer {
     would_deny: Option<Arc<str>>,
     /// What that means.
     text: String,
-    /// What else such a request would meet, a sentence each; nothing where it is denied already.
+    /// What else such a request would meet, a sentence each, unless it is denied already; whether its name is an odd one.
     besides: Vec<String>,
     /// Every rule that governs the server.
     rules: Vec<Said>,
@@ -130,10 +130,10 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
             says: says(&considered),
         }
     };
-    let besides = match decision {
-        "allow" => besides::of(server, &caller, kind, name, desired),
-        _ => Vec::new(),
-    };
+    let mut besides = Vec::from_iter(besides::misnamed(server, kind, name));
+    if decision == "allow" {
+        besides.extend(besides::of(server, &caller, kind, name, desired));
+    }
     Ok(Answer {
         besides,
         decision,
@@ -177,17 +177,14 @@ fn caller(question: &Question<'_>, desired: &Desired) -> anyhow::Result<Caller> 
     let workload = question.identity.as_ref().map(|name| {
         let known = desired.workloads.iter().find(|workload| workload.name == *name);
         Arc::new(match known {
-            Some(workload) => WorkloadIdentity {
-                workload: workload.name.clone(),
-                service_account: Arc::clone(&workload.service_account),
-            },
-            None => WorkloadIdentity {
-                workload: ObjectName {
+            Some(workload) => WorkloadIdentity::new(workload.name.clone(), Arc::clone(&workload.service_account)),
+            None => {
+                let workload = ObjectName {
                     namespace: Arc::clone(&name.namespace),
                     name: "".into(),
-                },
-                service_account: Arc::clone(&name.name),
-            },
+                };
+                WorkloadIdentity::new(workload, Arc::clone(&name.name))
+            }
         })
     });
     let token = match &question.claims {

@@ -316,6 +316,13 @@ fn what_a_call_would_meet_besides_the_rules_is_said_in_its_order() {
     let prompt = of(&["--prompt", "read"]);
     let expected = format!("/mcp/few offers it as well\n{engine}\n\nRULE ");
     assert!(prompt.contains(&expected), "{prompt}");
+    let seen = of(&["--tool", "files_read"]);
+    assert!(
+        seen.contains(
+            "files_read begins with the server's prefix, and rules see the server's own names: did you mean read?"
+        ),
+        "{seen}"
+    );
     // What is denied meets nothing else.
     let denied = of(&["--tool", "rm"]);
     assert!(

@@ -13,8 +13,7 @@ use super::{Purpose, SealError, Sealer, Unsealed};
 pub struct Owner([u8; 16]);
 
 impl Owner {
-    /// Of whom [`Caller::session_owner`](crate::identity::Caller::session_owner) or
-    /// [`Caller::share_owner`](crate::identity::Caller::share_owner) names.
+    /// Of whom this names: [`Caller`](crate::identity::Caller) makes the names.
     pub fn of(owner: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, owner.as_bytes());
         let mut short = [0; 16];

@@ -95,6 +95,7 @@ fn hash_principal(caller: &Caller, hasher: &mut DefaultHasher) {
             let WorkloadIdentity {
                 workload,
                 service_account,
+                ..
             } = &**workload;
             (0_u8, &workload.namespace, service_account).hash(hasher);
         }

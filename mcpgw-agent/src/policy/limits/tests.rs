@@ -23,10 +23,10 @@ fn name(namespace: &str, name: &str) -> ObjectName {
 
 fn attested(namespace: &str, workload: &str, account: &str) -> Caller {
     Caller {
-        workload: Some(Arc::new(WorkloadIdentity {
-            workload: name(namespace, workload),
-            service_account: account.into(),
-        })),
+        workload: Some(Arc::new(WorkloadIdentity::new(
+            name(namespace, workload),
+            account.into(),
+        ))),
         ..stranger()
     }
 }

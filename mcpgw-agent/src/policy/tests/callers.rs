@@ -153,6 +153,30 @@ fn who_brings_no_token_cannot_leave_a_group_that_is_denied_by_not_saying_so() {
 }
 
 #[test]
+fn rules_that_only_deny_are_pointed_out_where_they_govern() {
+    let server = resources::Server::at(name("tools", "calc"), vec!["10.0.0.1:80".parse().unwrap()]);
+    let doubts = |policies: &[(&str, Action)]| {
+        let policies = policies
+            .iter()
+            .map(|(title, action)| policy(title, &[], vec![WantedRule::new(*action)]));
+        let desired = Desired {
+            policies: policies.collect(),
+            ..Desired::default()
+        };
+        super::super::doubts(&server, &desired)
+    };
+    let (deny, allow) = (("tools/no", Action::Deny), ("tools/yes", Action::Allow));
+    let found = doubts(&[deny]);
+    assert!(
+        found.len() == 1 && found[0].starts_with("NothingAllowed: "),
+        "{found:?}"
+    );
+    for allowed in [&[deny, allow][..], &[], &[("agents/no", Action::Deny)]] {
+        assert_eq!(doubts(allowed), Vec::<String>::new(), "{allowed:?}");
+    }
+}
+
+#[test]
 fn a_denial_by_token_where_callers_need_none_is_pointed_out() {
     use resources::{Authentication, Capture, Demand, Gateway, Server};
     for (what, denial) in denials() {
@@ -243,7 +267,11 @@ fn a_rule_about_a_server_that_is_not_there_is_pointed_out() {
         policies: vec![policy(
             "tools/p",
             &[],
-            vec![only_about("tools/calc"), only_about("tools/clac")],
+            vec![
+                only_about("tools/calc"),
+                only_about("tools/clac"),
+                WantedRule::new(Action::Allow),
+            ],
         )],
         servers: vec![calc.clone()],
         ..Desired::default()

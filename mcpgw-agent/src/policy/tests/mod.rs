@@ -36,10 +36,7 @@ fn name(namespace: &str, name: &str) -> ObjectName {
 /// A caller that the kernel attests.
 fn caller(namespace: &str, account: &str) -> Caller {
     Caller {
-        workload: Some(Arc::new(WorkloadIdentity {
-            workload: name(namespace, "pod"),
-            service_account: account.into(),
-        })),
+        workload: Some(Arc::new(WorkloadIdentity::new(name(namespace, "pod"), account.into()))),
         ..nobody()
     }
 }

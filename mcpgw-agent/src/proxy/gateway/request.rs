@@ -109,7 +109,7 @@ pub(super) async fn one(
 
 /// Whom the sessions of a caller are bound to, and whose share of what all have in common they take.
 pub(super) fn whose(caller: &Caller) -> (Owner, Payer) {
-    (Owner::of(&caller.session_owner()), Payer::of(caller))
+    (caller.session_owner(), Payer::of(caller))
 }
 
 /// Checks the headers against the body, as the era wants it.

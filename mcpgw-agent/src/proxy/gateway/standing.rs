@@ -59,7 +59,7 @@ impl Terms for Standing {
         if !is_there {
             return Err("no_catalog");
         }
-        if Owner::of(&caller.session_owner()) != self.owner {
+        if caller.session_owner() != self.owner {
             return Err("another_principal");
         }
         // A promise that can no longer be kept is taken back whole: its client asks again, and hears what is left.

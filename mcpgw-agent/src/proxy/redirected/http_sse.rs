@@ -76,7 +76,7 @@ impl Dialled<'_> {
             SealsAddress {
                 sealer: self.shared.gateway.sealer.clone(),
                 server: self.server.name().to_string(),
-                owner: Owner::of(&self.caller.session_owner()),
+                owner: self.caller.session_owner(),
                 stream,
                 filter: self.filter(None),
             },
@@ -96,7 +96,7 @@ impl Dialled<'_> {
         let sealed = parameters
             .filter_map(|parameter| parameter.strip_prefix(PARAMETER))
             .next();
-        let (sealer, owner) = (&self.shared.gateway.sealer, Owner::of(&self.caller.session_owner()));
+        let (sealer, owner) = (&self.shared.gateway.sealer, self.caller.session_owner());
         let address = sealed.and_then(|sealed| Address::open(sealer, sealed, owner, now()).ok());
         let address = address
             .filter(|address| address.server == self.server.name().to_string())

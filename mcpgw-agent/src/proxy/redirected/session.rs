@@ -20,7 +20,7 @@ use crate::{
         Envelope,
         headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         message,
-        seal::{self, Memo, Nonce, Owner, RedirectedSession, Token as _},
+        seal::{self, Memo, Nonce, RedirectedSession, Token as _},
         sse::Parser,
         version::Revision,
     },
@@ -176,7 +176,7 @@ impl Dialled<'_> {
             let message = "More than one Mcp-Session-Id header";
             return Err(Refused::new(StatusCode::BAD_REQUEST, "ambiguous_session", message));
         }
-        let owner = Owner::of(&self.caller.session_owner());
+        let owner = self.caller.session_owner();
         let sealed = id.to_str().ok().and_then(|id| {
             self.shared
                 .redirected
@@ -233,7 +233,7 @@ impl Dialled<'_> {
                 upstream: id.to_owned(),
                 server: self.server.name().to_string(),
                 endpoint: self.endpoint.address(),
-                owner: Owner::of(&self.caller.session_owner()),
+                owner: self.caller.session_owner(),
                 revision: revision.as_str().to_owned(),
                 issued: now(),
                 initialize: seal::kept(envelope.params.whole.and_then(|part| part.raw())),

@@ -7,7 +7,10 @@ use http::request::Parts;
 use super::{Dialled, judge};
 use crate::{
     identity::Caller,
-    mcp::governed::{Governed, Kind},
+    mcp::{
+        governed::{Governed, Kind},
+        seal::Owner,
+    },
     policy::Plan,
     proxy::{
         Shared,
@@ -23,7 +26,7 @@ struct Standing {
     shared: Arc<Shared>,
     /// As the connection has it, without what its token said.
     unproven: Arc<Caller>,
-    owner: String,
+    owner: Owner,
     head: Parts,
     server: ObjectName,
     /// Where the stream comes from.

@@ -211,12 +211,7 @@ impl Proxied {
     ) -> Self {
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
-        let identity = pod.map(|(pod, account)| {
-            Arc::new(WorkloadIdentity {
-                workload: name("agents", pod),
-                service_account: account.into(),
-            })
-        });
+        let identity = pod.map(|(pod, account)| Arc::new(WorkloadIdentity::new(name("agents", pod), account.into())));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let accept = Accept {
             listeners: Arc::clone(&listeners),

@@ -14,21 +14,17 @@ use super::{
 };
 use crate::{
     identity::WorkloadIdentity,
-    mcp::seal::{Owner, Task, Token as _},
+    mcp::seal::{Task, Token as _},
     resources::{Action, Pattern, Policy, Rule},
 };
 
 /// The id of a task of server `tools/b`, for this pod.
 fn task_of_b(proxied: &Proxied, pod: &str) -> String {
-    let identity = WorkloadIdentity {
-        workload: name("agents", pod),
-        service_account: "ci".into(),
-    };
-    let owner = format!("{} {pod}", identity.principal());
+    let identity = WorkloadIdentity::new(name("agents", pod), "ci".into());
     let task = Task {
         server: "tools/b".to_owned(),
         task: "t-1".to_owned(),
-        owner: Owner::of(&owner),
+        owner: identity.owner(),
     };
     task.seal(&proxied.shared.gateway.sealer).unwrap()
 }

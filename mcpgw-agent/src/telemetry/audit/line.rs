@@ -20,10 +20,7 @@ use super::{
 };
 use crate::{
     identity::{Caller, WorkloadIdentity},
-    mcp::{
-        governed::Kind,
-        seal::{Fingerprint, Owner},
-    },
+    mcp::{governed::Kind, seal::Fingerprint},
     resources::ObjectName,
     shares::Payer,
     telemetry::{Client, DecidedBy, Outcome, Path, listed::ListCount},
@@ -49,7 +46,7 @@ impl Event {
             Self::ToolCall(call) => Payer::of(&call.caller),
             Self::Refused(refusal) | Self::StreamEnded(refusal) => match &refusal.who {
                 Who::Caller(caller) => Payer::of(caller),
-                Who::Workload(workload) => Payer::Workload(Owner::of(&workload.share_owner())),
+                Who::Workload(workload) => Payer::Workload(workload.owner()),
             },
             Self::Definition(_) | Self::Kernel(_) => Payer::Agent,
         }

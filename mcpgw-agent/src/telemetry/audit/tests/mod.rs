@@ -25,13 +25,11 @@ use crate::{
 const WORKLOADS: usize = 8;
 
 fn workload(number: usize) -> Arc<WorkloadIdentity> {
-    Arc::new(WorkloadIdentity {
-        workload: ObjectName {
-            namespace: "agents".into(),
-            name: number.to_string().into(),
-        },
-        service_account: "ci".into(),
-    })
+    let workload = ObjectName {
+        namespace: "agents".into(),
+        name: number.to_string().into(),
+    };
+    Arc::new(WorkloadIdentity::new(workload, "ci".into()))
 }
 
 /// Of one of some workloads.

@@ -121,7 +121,7 @@ impl Sessions {
         payer: Payer,
         behalf: Option<Behalf>,
     ) -> Result<Arc<Session>, UpstreamError> {
-        let share = self.shares.take(payer).ok_or(UpstreamError::ShareTaken)?;
+        let share = self.shares.take(payer)?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = upstream.server().path.parse().unwrap_or_default();
         let accept = HeaderValue::from_static("text/event-stream");

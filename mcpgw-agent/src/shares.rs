@@ -53,11 +53,15 @@ impl Shares {
         }))
     }
 
-    /// One more for this payer, until it is dropped; `None` where there is no room for it. What is the agent's own counts
-    /// only among all.
-    pub(crate) fn take(&self, payer: Payer) -> Option<Share> {
+    /// One more for this payer, until it is dropped. What is the agent's own counts only among all.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn take(&self, payer: Payer) -> Result<Share, Taken> {
+        self.0.take(payer, 1)?;
         let mut share = self.none(payer);
-        share.resize(1).then_some(share)
+        share.amount = 1;
+        Ok(share)
     }
 
     /// Nothing yet, for this payer.
@@ -88,24 +92,32 @@ impl Shares {
     }
 }
 
+/// By whom the room is taken that somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Taken {
+    /// By all together.
+    #[error("all of it is taken")]
+    ByAll,
+    /// By that one alone: it has its share, however much there is for others.
+    #[error("this one has its share of it")]
+    ByOwner,
+}
+
 impl Room {
-    fn take(&self, payer: Payer, amount: usize) -> bool {
-        let more = |taken: usize| taken.checked_add(amount).filter(|taken| *taken <= self.most);
-        if self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .is_err()
+    fn take(&self, payer: Payer, amount: usize) -> Result<(), Taken> {
+        // First of all its own share, so that one who asks for too much takes nothing from others meanwhile.
+        if let Payer::Workload(owner) = payer
+            && !self.take_of(owner, amount)
         {
-            return false;
+            return Err(Taken::ByOwner);
         }
-        let fits = match payer {
-            Payer::Agent => true,
-            Payer::Workload(owner) => self.take_of(owner, amount),
-        };
-        if !fits {
-            self.taken.fetch_sub(amount, Ordering::Relaxed);
+        let more = |taken: usize| taken.checked_add(amount).filter(|taken| *taken <= self.most);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if taken.is_err() {
+            self.give_back_of(payer, amount);
+            return Err(Taken::ByAll);
         }
-        fits
+        Ok(())
     }
 
     fn take_of(&self, owner: Owner, amount: usize) -> bool {
@@ -124,6 +136,10 @@ impl Room {
 
     fn give_back(&self, payer: Payer, amount: usize) {
         self.taken.fetch_sub(amount, Ordering::Relaxed);
+        self.give_back_of(payer, amount);
+    }
+
+    fn give_back_of(&self, payer: Payer, amount: usize) {
         let Payer::Workload(owner) = payer else { return };
         let mut owners = self.owners(owner);
         if let Some(taken) = owners.get_mut(&owner) {
@@ -155,7 +171,7 @@ impl Share {
     pub(crate) fn resize(&mut self, amount: usize) -> bool {
         match amount.checked_sub(self.amount) {
             Some(0) => {}
-            Some(more) if self.room.take(self.payer, more) => {}
+            Some(more) if self.room.take(self.payer, more).is_ok() => {}
             Some(_) => return false,
             None => self.room.give_back(self.payer, self.amount - amount),
         }
@@ -185,12 +201,12 @@ mod tests {
         let shares = Shares::new(100, 3);
         let (mine, others) = (workload("a"), workload("b"));
         let mut taken: Vec<Share> = (0..3).map(|_| shares.take(mine).unwrap()).collect();
-        assert!(shares.take(mine).is_none());
+        assert_eq!(shares.take(mine).unwrap_err(), Taken::ByOwner);
         assert!(!shares.has_room(mine) && shares.has_room(others));
-        assert!(shares.take(others).is_some());
+        assert!(shares.take(others).is_ok());
         taken.pop();
         assert!(shares.has_room(mine));
-        assert!(shares.take(mine).is_some());
+        assert!(shares.take(mine).is_ok());
         drop(taken);
         assert_eq!(shares.taken(), 0);
         assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
@@ -199,16 +215,22 @@ mod tests {
     #[test]
     fn one_owner_leaves_room_for_others_and_all_together_have_an_end() {
         let shares = Shares::new(10, 4);
-        let mine: Vec<Share> = std::iter::from_fn(|| shares.take(workload("a"))).collect();
+        let mine: Vec<Share> = std::iter::from_fn(|| shares.take(workload("a")).ok()).collect();
         assert_eq!(mine.len(), 4);
         let other = |number: usize| match number.is_multiple_of(2) {
             true => shares.take(workload(&number.to_string())),
             false => shares.take(Payer::Agent),
         };
-        let others: Vec<Share> = (0..).map_while(other).collect();
+        let others: Vec<Share> = (0..).map_while(|number| other(number).ok()).collect();
         assert_eq!(mine.len() + others.len(), 10);
+        // Who has its share is told so, also where there is nothing left for anybody.
+        assert_eq!(shares.take(workload("a")).unwrap_err(), Taken::ByOwner);
+        assert_eq!(shares.take(workload("another")).unwrap_err(), Taken::ByAll);
+        assert_eq!(shares.take(Payer::Agent).unwrap_err(), Taken::ByAll);
         drop(mine);
-        assert!(shares.take(workload("a")).is_some());
+        assert!(shares.take(workload("a")).is_ok());
+        drop(others);
+        assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
     }
 
     #[test]

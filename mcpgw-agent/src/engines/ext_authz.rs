@@ -59,8 +59,8 @@ impl PolicyEngine {
     /// There is no answer to go by.
     pub async fn allows(&self, payer: Payer, request: CheckRequest) -> Result<bool, EngineError> {
         let allowed = match self.waiting.take(payer) {
-            Some(_place) => self.ask(request).await,
-            None => Err(EngineError::Busy),
+            Ok(_place) => self.ask(request).await,
+            Err(_) => Err(EngineError::Busy),
         };
         match &allowed {
             Ok(allowed) => self.health.answered(NAME, *allowed),

@@ -86,8 +86,8 @@ impl RateLimits {
     /// There is no answer to go by.
     pub async fn wait(&self, payer: Payer, questions: &[Question]) -> Result<Option<(usize, Duration)>, EngineError> {
         let spent = match self.waiting.take(payer) {
-            Some(_place) => self.ask(questions).await,
-            None => Err(EngineError::Busy),
+            Ok(_place) => self.ask(questions).await,
+            Err(_) => Err(EngineError::Busy),
         };
         self.note(&spent);
         let spent = spent?;

@@ -90,7 +90,7 @@ impl Pending {
     /// Notes that a call of this session begins; `payer` is whose share it takes. `None` where that one, or all
     /// together, have as many calls as they may: then the call is not to be made.
     pub(super) fn begin(self: &Arc<Self>, payer: Payer, key: StreamKey, id: &RawValue) -> Option<PendingCall> {
-        let share = self.shares.take(payer)?;
+        let share = self.shares.take(payer).ok()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id: Box<str> = named(id.get()).into();
         let entry = Entry {

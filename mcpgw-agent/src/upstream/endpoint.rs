@@ -82,6 +82,12 @@ impl Endpoint {
         self.0.pool.clear();
     }
 
+    /// Closes what has been idle for too long, and forgets what is long ago.
+    pub(super) fn sweep(&self) {
+        self.0.pool.sweep();
+        self.0.health.sweep();
+    }
+
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

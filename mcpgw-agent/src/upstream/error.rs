@@ -5,6 +5,7 @@ use std::{error::Error, io, time::Duration};
 use http::StatusCode;
 
 use super::{credential::CredentialError, secure::TlsError};
+use crate::shares::Taken;
 
 /// Why a server gave no answer. The texts follow the server's name.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +49,10 @@ pub enum UpstreamError {
     /// There is nothing to show to it. Why, is not for callers.
     #[error("has a credential that cannot be had now")]
     Credential(#[source] CredentialError),
-    /// Too many calls are waiting for it.
+    /// Too many calls of all callers are in flight, or wait for it.
     #[error("has too many calls in flight")]
     Busy,
-    /// As many as one workload may have.
+    /// As many of this caller as one workload may have.
     #[error("has too many calls of this caller in flight")]
     ShareTaken,
 }
@@ -89,6 +90,15 @@ impl UpstreamError {
     /// The text for the client: what happened, and the innermost cause.
     pub fn explain(&self) -> String {
         self.to_string()
+    }
+}
+
+impl From<Taken> for UpstreamError {
+    fn from(taken: Taken) -> Self {
+        match taken {
+            Taken::ByAll => Self::Busy,
+            Taken::ByOwner => Self::ShareTaken,
+        }
     }
 }
 

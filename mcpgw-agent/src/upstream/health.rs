@@ -10,11 +10,12 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::limits::{EJECTION, MAX_POOR_ANSWERS, MAX_POORLY_ANSWERED};
+use super::limits::{EJECTION, MAX_POOR_ANSWERS, MAX_POORLY_ANSWERED, POOR_MEMORY};
 use crate::shares::Payer;
 
 /// What became of the latest calls to an endpoint.
@@ -128,6 +129,17 @@ impl Health {
         }
     }
 
+    /// Forgets who was answered poorly and has not been for long: it may be gone.
+    pub(super) fn sweep(&self) {
+        if !self.is_poor.load(Relaxed) {
+            return;
+        }
+        let now = self.age();
+        let mut table = self.poor();
+        table.retain(|_, poor| poor.until > now || now.saturating_sub(poor.last) < millis(POOR_MEMORY));
+        self.is_poor.store(!table.is_empty(), Relaxed);
+    }
+
     fn was_reached(&self) {
         if self.failures.load(Relaxed) > 0 {
             self.failures.store(0, Relaxed);
@@ -141,7 +153,7 @@ impl Health {
     }
 
     fn age(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+        millis(self.made.elapsed())
     }
 
     fn poor(&self) -> MutexGuard<'_, HashMap<Payer, Poor>> {
@@ -153,7 +165,12 @@ impl Health {
 fn pause(failures: u32) -> u64 {
     let (first, last) = EJECTION;
     let doublings = failures.saturating_sub(1).min(16);
-    u64::try_from((first * 2_u32.pow(doublings)).min(last).as_millis()).unwrap_or(u64::MAX / 2)
+    millis((first * 2_u32.pow(doublings)).min(last))
+}
+
+/// Half of all milliseconds at most, so that two of them can be added.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]
@@ -189,6 +206,31 @@ mod tests {
         // Whoever tries it first cannot keep the others from it.
         health.answered_poorly(workload(1));
         assert_eq!((health.ejected_for(workload(1)), health.ejected_for_all()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_answered_poorly_and_comes_no_more_is_forgotten_and_who_comes_is_not() {
+        let health = Health::default();
+        let poorly = |number| (0..MAX_POOR_ANSWERS).for_each(|_| health.answered_poorly(workload(number)));
+        poorly(1);
+        tokio::time::advance(POOR_MEMORY / 2).await;
+        poorly(2);
+        health.sweep();
+        assert_eq!(health.poor().len(), 2);
+        tokio::time::advance(POOR_MEMORY / 2).await;
+        health.sweep();
+        assert!(!health.poor().contains_key(&workload(1)) && health.poor().contains_key(&workload(2)));
+        assert!(health.is_poor.load(Relaxed));
+        // It tries, and it is not known yet what becomes of that.
+        health.answered_poorly(workload(2));
+        tokio::time::advance(POOR_MEMORY - Duration::from_millis(1)).await;
+        health.picked(workload(2));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        health.sweep();
+        assert!(health.ejected_for(workload(2)) > 0);
+        tokio::time::advance(POOR_MEMORY).await;
+        health.sweep();
+        assert!(health.poor().is_empty() && !health.is_poor.load(Relaxed));
     }
 
     #[test]

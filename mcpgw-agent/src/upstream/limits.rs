@@ -62,6 +62,9 @@ pub const MAX_POOR_ANSWERS: u32 = 5;
 /// Workloads that are answered poorly at one endpoint, of which that is known; of more, the one is forgotten that was
 /// so longest ago.
 pub const MAX_POORLY_ANSWERED: usize = 1_024;
+/// How long it is known of a workload that it was answered poorly, where it makes no other call there: longer than it
+/// would leave the endpoint alone.
+pub const POOR_MEMORY: Duration = Duration::from_secs(2 * EJECTION.1.as_secs());
 /// How long an endpoint that could not be reached, or failed too often, is left alone; twice as long each time, up to the second.
 pub const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 

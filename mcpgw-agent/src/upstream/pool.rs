@@ -167,7 +167,7 @@ impl Pool {
 
     /// Waits for room for another call.
     async fn room(&self, payer: Payer, connect: Duration) -> Result<Room, UpstreamError> {
-        let share = self.shares.take(payer).ok_or(UpstreamError::ShareTaken)?;
+        let share = self.shares.take(payer)?;
         let permit = timeout(connect, Arc::clone(&self.room).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             return Err(UpstreamError::Busy);
@@ -327,5 +327,10 @@ mod tests {
         drop((stream, pool.idle().pop()));
         let _again = begin("greedy").await;
         assert!(is_refused().await);
+        let _third = begin("another").await;
+        assert!(
+            matches!(ask("one more").await, Err(UpstreamError::Busy)),
+            "it has none itself"
+        );
     }
 }

@@ -316,10 +316,7 @@ impl Upstream {
 
     pub(super) fn sweep(&self) {
         self.sessions.sweep();
-        self.endpoints
-            .load()
-            .iter()
-            .for_each(|endpoint| endpoint.pool().sweep());
+        self.endpoints.load().iter().for_each(Endpoint::sweep);
     }
 
     pub(super) fn status(&self) -> UpstreamStatus {

@@ -136,7 +136,7 @@ impl Drop for InFlight {
             token.cancel();
         } else if let Ok(runtime) = Handle::try_current()
             // Clients may go away faster than a server hears of it.
-            && let Ok(room) = Arc::clone(&self.session.notices).try_acquire_owned()
+            && let Ok(room) = self.session.rooms.notices.take(self.session.payer)
         {
             runtime.spawn(async move {
                 cancel.cancel().await;

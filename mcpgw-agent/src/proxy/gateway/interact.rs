@@ -130,7 +130,7 @@ impl Work {
         let _in_flight = InFlight::begin(&session, &self.asked.id, Era::Legacy, Cancel::token(&cancelled));
         let orphaned = async {
             gone.cancelled().await;
-            match session.orphans.try_acquire() {
+            match session.rooms.orphans.take(session.payer) {
                 Ok(_room) => std::future::pending().await,
                 Err(_) => tracing::debug!("too many calls go on without their clients: one ends with its client"),
             }

@@ -7,10 +7,10 @@ pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// One event of a server's stream.
 pub(super) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Sessions of one owner that are kept open at servers: as many as its workload may have streams. The one that was
-/// unused for longest goes first; where all are in use, another is refused.
-pub(super) const MAX_SESSIONS_PER_OWNER: usize = crate::proxy::limits::MAX_CONNECTIONS_PER_WORKLOAD;
-/// Sessions of all owners; else as above.
+/// Sessions of one workload, whomever it speaks for, that are kept open at servers: as many as it may have streams. The
+/// one that was unused for longest goes first; where all are in use, another is refused.
+pub(super) const MAX_SESSIONS_PER_WORKLOAD: usize = crate::proxy::limits::MAX_CONNECTIONS_PER_WORKLOAD;
+/// Sessions of all workloads; else as above.
 pub(super) const MAX_SESSIONS: usize = 65_536;
 /// After this long without a call the sessions at the servers are ended. The client's own session goes on: they are
 /// opened again when it is used.
@@ -23,10 +23,14 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls of one session that wait for their answers.
 pub(super) const MAX_CALLS_PER_SESSION: usize = 1_024;
-/// Calls of one owner that go on though their clients went away; of more, each ends with its client.
-pub(super) const MAX_ORPHANS_PER_OWNER: usize = 256;
-/// Calls of one owner that servers are being told of, that their clients went away; of more they are not told.
-pub(super) const MAX_NOTICES_PER_OWNER: usize = 64;
+/// Calls of one workload that go on though their clients went away; of more, each ends with its client.
+pub(super) const MAX_ORPHANS_PER_WORKLOAD: usize = 256;
+/// … of all workloads.
+pub(super) const MAX_ORPHANS: usize = 64 * MAX_ORPHANS_PER_WORKLOAD;
+/// Calls of one workload that servers are being told of, that their clients went away; of more they are not told.
+pub(super) const MAX_NOTICES_PER_WORKLOAD: usize = 64;
+/// … of all workloads.
+pub(super) const MAX_NOTICES: usize = 64 * MAX_NOTICES_PER_WORKLOAD;
 /// For a server to hear that a call is cancelled, or that nobody can be asked.
 pub(super) const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions in one session at a server that it is being told that nobody can be asked; of more it is not told.

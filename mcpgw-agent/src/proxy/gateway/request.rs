@@ -479,7 +479,7 @@ impl Gateway {
         if let Key::Own(nonce) = session.key {
             self.ended.insert(nonce);
         }
-        self.sessions.end(&session.key);
+        self.sessions.end(session);
     }
 }
 

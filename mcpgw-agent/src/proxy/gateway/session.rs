@@ -15,12 +15,13 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     calls::Calls,
     limits::{
-        MAX_ENDED, MAX_NOTICES_PER_OWNER, MAX_ORPHANS_PER_OWNER, MAX_SESSIONS, MAX_SESSIONS_PER_OWNER, SESSION_IDLE,
+        MAX_ENDED, MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD, MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD, MAX_SESSIONS,
+        MAX_SESSIONS_PER_WORKLOAD, SESSION_IDLE,
     },
     link::{Facts, Link, LinkError, Voice},
     listens::Listens,
@@ -34,7 +35,7 @@ use crate::{
         seal::{Nonce, Owner},
     },
     resources::ObjectName,
-    shares::Payer,
+    shares::{self, Payer, Taken},
     upstream::Upstream,
 };
 
@@ -47,8 +48,23 @@ pub(super) enum Key {
     Shared(Owner),
 }
 
-/// What all sessions of an owner share: see [`Session::orphans`] and [`Session::notices`].
-type Rooms = (Arc<Semaphore>, Arc<Semaphore>);
+/// What all sessions share, and of which none of them can take all.
+#[derive(Clone)]
+pub(super) struct Rooms {
+    /// For calls that go on without their clients.
+    pub(super) orphans: shares::Shares,
+    /// For telling servers of calls whose clients went away.
+    pub(super) notices: shares::Shares,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            orphans: shares::Shares::new(MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD),
+            notices: shares::Shares::new(MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD),
+        }
+    }
+}
 
 /// One client's session.
 pub(super) struct Session {
@@ -66,10 +82,7 @@ pub(super) struct Session {
     used: AtomicU64,
     places: Mutex<HashMap<ObjectName, Arc<Place>>>,
     pub(super) calls: Calls,
-    /// For calls that go on without their clients, of all sessions of the owner.
-    pub(super) orphans: Arc<Semaphore>,
-    /// For telling servers of calls whose clients went away, of all sessions of the owner.
-    pub(super) notices: Arc<Semaphore>,
+    pub(super) rooms: Rooms,
     questions: Mutex<HashMap<Box<str>, oneshot::Sender<Bytes>>>,
     next_question: AtomicU64,
     level: Mutex<Option<Box<RawValue>>>,
@@ -82,7 +95,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn new(key: Key, owner: Owner, payer: Payer, facts: Facts, (orphans, notices): Rooms) -> Self {
+    fn new(key: Key, owner: Owner, payer: Payer, facts: Facts, rooms: Rooms) -> Self {
         Self {
             key,
             owner,
@@ -93,8 +106,7 @@ impl Session {
             used: AtomicU64::default(),
             places: Mutex::default(),
             calls: Calls::default(),
-            orphans,
-            notices,
+            rooms,
             questions: Mutex::default(),
             next_question: AtomicU64::default(),
             level: Mutex::default(),
@@ -228,7 +240,59 @@ impl Drop for Question {
 /// All sessions of this node.
 pub(super) struct Sessions {
     started: Instant,
-    open: RwLock<HashMap<Key, Arc<Session>>>,
+    open: RwLock<Open>,
+    rooms: Rooms,
+}
+
+/// The sessions that are open. Those of one workload lie together, so that one that opens many has its own looked
+/// through for it, and no others.
+#[derive(Default)]
+struct Open {
+    by_payer: HashMap<Payer, HashMap<Key, Arc<Session>>>,
+    /// How many there are in all.
+    count: usize,
+}
+
+impl Open {
+    fn get(&self, payer: Payer, key: &Key) -> Option<&Arc<Session>> {
+        self.by_payer.get(&payer)?.get(key)
+    }
+
+    fn of(&self, payer: Payer) -> impl Iterator<Item = &Arc<Session>> {
+        self.by_payer.get(&payer).into_iter().flat_map(HashMap::values)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.by_payer.values().flat_map(HashMap::values)
+    }
+
+    fn has_room(&self, payer: Payer) -> Result<(), Taken> {
+        let own = self.by_payer.get(&payer).map_or(0, HashMap::len);
+        if own >= MAX_SESSIONS_PER_WORKLOAD {
+            Err(Taken::ByOwner)
+        } else if self.count >= MAX_SESSIONS {
+            Err(Taken::ByAll)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn insert(&mut self, session: Arc<Session>) {
+        let own = self.by_payer.entry(session.payer).or_default();
+        if own.insert(session.key, session).is_none() {
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, payer: Payer, key: &Key) -> Option<Arc<Session>> {
+        let own = self.by_payer.get_mut(&payer)?;
+        let removed = own.remove(key)?;
+        if own.is_empty() {
+            self.by_payer.remove(&payer);
+        }
+        self.count -= 1;
+        Some(removed)
+    }
 }
 
 impl Default for Sessions {
@@ -236,6 +300,7 @@ impl Default for Sessions {
         Self {
             started: Instant::now(),
             open: RwLock::default(),
+            rooms: Rooms::default(),
         }
     }
 }
@@ -254,7 +319,7 @@ impl Sessions {
             .open
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
+            .get(payer, &key)
             .cloned();
         let session = match known {
             Some(known) => known,
@@ -266,30 +331,27 @@ impl Sessions {
 
     fn insert(&self, key: Key, (owner, payer): (Owner, Payer), facts: Facts) -> Option<Arc<Session>> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = open.get(&key) {
+        if let Some(known) = open.get(payer, &key) {
             return Some(Arc::clone(known));
         }
-        let of_owner = |other: &&Arc<Session>| other.owner == owner;
-        let rooms = match open.values().find(of_owner) {
-            Some(other) => (Arc::clone(&other.orphans), Arc::clone(&other.notices)),
-            None => (
-                Arc::new(Semaphore::new(MAX_ORPHANS_PER_OWNER)),
-                Arc::new(Semaphore::new(MAX_NOTICES_PER_OWNER)),
-            ),
+        let oldest = match open.has_room(payer) {
+            Ok(()) => None,
+            Err(Taken::ByOwner) => Some(oldest(open.of(payer))?),
+            Err(Taken::ByAll) => Some(oldest(open.all())?),
         };
-        if open.values().filter(of_owner).count() >= MAX_SESSIONS_PER_OWNER {
-            forget_oldest(&mut open, |other| other.owner == owner)?;
-        } else if open.len() >= MAX_SESSIONS {
-            forget_oldest(&mut open, |_| true)?;
+        if let Some((payer, key)) = oldest {
+            open.remove(payer, &key).into_iter().for_each(close);
         }
-        let session = Arc::new(Session::new(key, owner, payer, facts, rooms));
-        open.insert(key, Arc::clone(&session));
+        let session = Arc::new(Session::new(key, owner, payer, facts, self.rooms.clone()));
+        open.insert(Arc::clone(&session));
         Some(session)
     }
 
     /// Forgets a session and ends what it has open at servers.
-    pub(super) fn end(&self, key: &Key) {
-        let ended = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    pub(super) fn end(&self, session: &Session) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let ended = open.remove(session.payer, &session.key);
+        drop(open);
         ended.into_iter().for_each(close);
     }
 
@@ -301,12 +363,10 @@ impl Sessions {
             unused > SESSION_IDLE.as_secs() && !is_used(session)
         };
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let idle: Vec<Key> = open
-            .values()
-            .filter(|session| is_idle(session))
-            .map(|session| session.key)
-            .collect();
-        let ended: Vec<Arc<Session>> = idle.iter().filter_map(|key| open.remove(key)).collect();
+        let idle = open.all().filter(|session| is_idle(session));
+        let idle: Vec<(Payer, Key)> = idle.map(|session| (session.payer, session.key)).collect();
+        let ended = idle.iter().filter_map(|(payer, key)| open.remove(*payer, key));
+        let ended: Vec<Arc<Session>> = ended.collect();
         drop(open);
         ended.into_iter().for_each(close);
     }
@@ -317,14 +377,12 @@ fn is_used(session: &Arc<Session>) -> bool {
     Arc::strong_count(session) > 1 || session.outlet.is_open()
 }
 
-/// Forgets the session that was unused for longest; `None` where all are used.
-fn forget_oldest(open: &mut HashMap<Key, Arc<Session>>, among: impl Fn(&Session) -> bool) -> Option<()> {
-    let oldest = open
-        .values()
-        .filter(|session| among(session) && !is_used(session))
+/// The session among these that was unused for longest; `None` where all are used.
+fn oldest<'a>(among: impl Iterator<Item = &'a Arc<Session>>) -> Option<(Payer, Key)> {
+    among
+        .filter(|session| !is_used(session))
         .min_by_key(|session| session.used.load(Ordering::Relaxed))
-        .map(|session| session.key)?;
-    open.remove(&oldest).map(close)
+        .map(|session| (session.payer, session.key))
 }
 
 /// Ends what a session has open at servers, in the background.

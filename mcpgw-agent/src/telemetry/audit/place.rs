@@ -67,15 +67,28 @@ impl Followed {
 
     /// Goes where lines are wanted now.
     fn follow(&mut self) {
-        let mut place = self.wanted.place();
-        if place.sink == self.at {
+        let rotation = Arc::clone(&self.rotation);
+        self.follow_by(|sink| open(sink, &rotation));
+    }
+
+    /// … which is opened so. That may take long, and nobody waits for it but this: settings change meanwhile, and how the
+    /// log does can be asked.
+    pub(super) fn follow_by(&mut self, open: impl FnOnce(&AuditSink) -> Result<Box<dyn Sink>, AuditError>) {
+        let wanted = self.wanted.place().sink.clone();
+        if wanted == self.at {
             return;
         }
-        match open(&place.sink, &self.rotation) {
+        let opened = open(&wanted);
+        let mut place = self.wanted.place();
+        // What is wanted by now is found with the next lines.
+        if place.sink != wanted {
+            return;
+        }
+        match opened {
             Ok(sink) => {
                 place.problem = None;
                 self.sink = sink;
-                self.at = place.sink.clone();
+                self.at = wanted;
                 tracing::info!(sink = ?self.at, "the audit log goes on in another place");
             }
             Err(error) => {

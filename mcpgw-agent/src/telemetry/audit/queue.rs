@@ -209,11 +209,11 @@ impl State {
         }
         let payer = event.payer();
         let kind = match kind {
-            Some(kind) => Some(kind.take(payer)?),
+            Some(kind) => Some(kind.take(payer).ok()?),
             None => None,
         };
         let own = match ahead >= FREE {
-            true => match self.owned.take(payer) {
+            true => match self.owned.take(payer).ok() {
                 None if !blocks => return None,
                 own => own,
             },

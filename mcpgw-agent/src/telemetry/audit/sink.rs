@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 use crate::resources::AuditSettings;
 
 /// Takes whole lines.
@@ -124,6 +126,13 @@ impl Sink for Rotated {
     }
 }
 
+/// A pipe that nobody reads is an error at once: to open it would take until somebody does.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    // To write to one that is read waits, as it does for standard output, so that no line is cut in two.
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?) - OFlag::O_NONBLOCK;
+    fcntl(&file, FcntlArg::F_SETFL(flags))?;
+    Ok(file)
 }

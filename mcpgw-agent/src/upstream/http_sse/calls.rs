@@ -64,6 +64,34 @@ pub(super) struct Slow {
     patience: Duration,
 }
 
+/// Why a call ends without its answer.
+#[derive(Clone, Copy)]
+enum NoAnswer {
+    /// Its caller did not take what was said.
+    TooSlow,
+    /// There is no memory for what was said.
+    NoRoom,
+}
+
+impl NoAnswer {
+    /// What the caller gets in its place; `id` is JSON.
+    fn event(self, id: &str) -> Bytes {
+        let (status, message) = match self {
+            Self::TooSlow => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "The client did not take what the server said in time",
+            ),
+            Self::NoRoom => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server said more than there is room for now",
+            ),
+        };
+        let code = code::of_status(status.as_u16());
+        let error = error::body::<()>(serde_json::from_str(id).ok(), code, message, None);
+        sse::event(&error, None, None)
+    }
+}
+
 impl Calls {
     /// Waits for the answer to a request; `None` if the stream has ended.
     pub(super) fn wait(&self, id: &str, message: &Peek<'_>) -> Option<mpsc::Receiver<Bytes>> {
@@ -167,20 +195,27 @@ impl Calls {
                 }
             }
             Ok(Err(_)) => {}
-            Err(_) => self.give_up(&id),
+            Err(_) => self.give_up(&id, NoAnswer::TooSlow),
+        }
+    }
+
+    /// There is no room for a message that this one was to have. A call ends with that: it may be what it waits for.
+    pub(super) fn leave_out(&self, to: To, message: &Peek<'_>) {
+        match to {
+            To::Call(call) => self.give_up(&call.id, NoAnswer::NoRoom),
+            To::Ended(last) => {
+                let id = message.id.as_ref().map_or("", |id| id.get());
+                last.send(NoAnswer::NoRoom.event(id));
+            }
+            To::Listener(_) => tracing::debug!("a server said more to who listens than there is room for"),
         }
     }
 
     /// Ends a call with an error.
-    fn give_up(&self, id: &str) {
-        let Some(waiting) = self.lock().waiting.remove(id) else {
-            return;
-        };
-        let id = serde_json::from_str(id).ok();
-        let code = code::of_status(StatusCode::GATEWAY_TIMEOUT.as_u16());
-        let message = "The client did not take what the server said in time";
-        let error = error::body::<()>(id, code, message, None);
-        waiting.last.send(sse::event(&error, None, None));
+    fn give_up(&self, id: &str, why: NoAnswer) {
+        if let Some(waiting) = self.lock().waiting.remove(id) {
+            waiting.last.send(why.event(id));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {

@@ -40,7 +40,7 @@ use crate::{
 };
 use calls::Calls;
 use reader::Reader;
-use session::{Posted, Session};
+use session::{Begun, Posted, Session};
 
 /// The open sessions of one server.
 pub(super) struct Sessions {
@@ -95,7 +95,7 @@ impl Sessions {
                         if !answer.status().is_success() {
                             return Ok(answer);
                         }
-                        let id = HeaderValue::from_str(&session.id).map_err(http::Error::from)?;
+                        let id = HeaderValue::from_str(session.id()).map_err(http::Error::from)?;
                         answer.headers_mut().insert(MCP_SESSION_ID, id);
                         self.keep(session);
                         Ok(answer)
@@ -106,7 +106,7 @@ impl Sessions {
             }
             (&Method::GET, Some(Some(session))) => Ok(session.listen(upstream, payer)),
             (&Method::DELETE, Some(Some(session))) => {
-                self.lock().remove(&session.id);
+                self.lock().remove(session.id());
                 Ok(empty(StatusCode::OK))
             }
             _ => Ok(empty(StatusCode::METHOD_NOT_ALLOWED)),
@@ -121,7 +121,7 @@ impl Sessions {
         payer: Payer,
         behalf: Option<Behalf>,
     ) -> Result<Arc<Session>, UpstreamError> {
-        let share = self.shares.take(payer).ok_or(UpstreamError::ShareTaken)?;
+        let share = self.shares.take(payer)?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = upstream.server().path.parse().unwrap_or_default();
         let accept = HeaderValue::from_static("text/event-stream");
@@ -145,23 +145,22 @@ impl Sessions {
         let limit = upstream.server().timeouts.first_byte;
         let target = timeout(limit, target).await;
         let target = target.map_err(|_| UpstreamError::FirstByteTimeout(limit))?;
-        Ok(Arc::new(Session {
+        Ok(Arc::new(Session::new(Begun {
             id,
             endpoint: endpoint.clone(),
             target: target.map_err(|_| UpstreamError::NoEndpoint)?,
             calls,
-            used: Mutex::new(Instant::now()),
-            _share: share,
-            _reader: reader,
-        }))
+            share,
+            reader,
+        })))
     }
 
     /// Keeps a session that its caller knows.
     fn keep(&self, session: Arc<Session>) {
-        self.lock().insert(session.id.clone(), Arc::clone(&session));
+        self.lock().insert(session.id().into(), Arc::clone(&session));
         // It may have ended before it was there to be forgotten.
-        if session.calls.have_ended() {
-            self.lock().remove(&session.id);
+        if session.has_ended() {
+            self.lock().remove(session.id());
         }
     }
 

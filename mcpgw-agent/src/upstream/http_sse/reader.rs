@@ -74,8 +74,9 @@ impl Reader {
         let message = Peek::new(data).ok()?;
         let receiver = self.calls.0.receiver(&message);
         let Some(event) = Held::counted(sse::event(data, None, None), self.payer) else {
-            // Who waited for it waits no more.
-            tracing::debug!("a server said more than there is room for");
+            if let Some(receiver) = receiver {
+                self.calls.0.leave_out(receiver, &message);
+            }
             return Some(());
         };
         match receiver {
@@ -86,5 +87,69 @@ impl Reader {
             None => tracing::debug!("a server said something that nobody waits for"),
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::{sync::mpsc, time::timeout};
+
+    use super::*;
+    use crate::mcp::{
+        held::{FREE, MAX_HELD_PER_WORKLOAD},
+        seal::Owner,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// What a caller gets: text of one event; `None` at the end.
+    async fn next(events: &mut mpsc::Receiver<Bytes>) -> Option<String> {
+        let event = timeout(PATIENCE, events.recv()).await.unwrap()?;
+        Some(String::from_utf8(event.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_with_an_error_where_there_is_no_room_for_what_it_is_told() {
+        let payer = Payer::Workload(Owner::of("has all it may have"));
+        let mut all = Held::new(payer);
+        assert!(all.hold(MAX_HELD_PER_WORKLOAD + FREE));
+        let calls = Arc::<Calls>::default();
+        let (named, _target) = oneshot::channel();
+        let mut reader = Reader::new(named, Arc::clone(&calls), payer);
+        let wait = |id: &str| {
+            let call = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"_meta":{{"progressToken":{id}}}}}}}"#
+            );
+            calls.wait(id, &Peek::new(call.as_bytes()).unwrap()).unwrap()
+        };
+        let mut told = [wait("1"), wait("2"), wait("3")];
+        let large = "x".repeat(FREE);
+        for said in [
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{large}"}}}}"#),
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":2,"message":"{large}"}}}}"#
+            ),
+            r#"{"jsonrpc":"2.0","id":3,"result":{"text":"small"}}"#.to_owned(),
+        ] {
+            reader.parser.feed(&sse::event(said.as_bytes(), None, None));
+            let event = reader.parser.next().unwrap().unwrap();
+            reader.event(&event).await.unwrap();
+        }
+        for (id, events) in [1, 2].into_iter().zip(&mut told) {
+            let error = next(events).await.unwrap();
+            assert!(
+                error.contains(&format!(r#""id":{id},"#)) && error.contains("50300"),
+                "{error}"
+            );
+            assert_eq!(next(events).await, None);
+        }
+        assert!(
+            next(&mut told[2]).await.unwrap().contains("small"),
+            "that does not count"
+        );
+        assert!(!calls.has_any());
     }
 }

@@ -28,14 +28,26 @@ use crate::{
 
 /// One stream, and who waits for something on it.
 pub(super) struct Session {
+    id: Box<str>,
+    endpoint: Endpoint,
+    target: PathAndQuery,
+    calls: Arc<Calls>,
+    used: Mutex<Instant>,
+    _share: Share,
+    _reader: AbortOnDropHandle<()>,
+}
+
+/// What a session is begun with.
+pub(super) struct Begun {
     pub(super) id: Box<str>,
     pub(super) endpoint: Endpoint,
     /// Where messages are posted.
     pub(super) target: PathAndQuery,
     pub(super) calls: Arc<Calls>,
-    pub(super) used: Mutex<Instant>,
-    pub(super) _share: Share,
-    pub(super) _reader: AbortOnDropHandle<()>,
+    /// The room that it takes, until it ends.
+    pub(super) share: Share,
+    /// Reads its stream, until it ends.
+    pub(super) reader: AbortOnDropHandle<()>,
 }
 
 /// A message on its way to the server.
@@ -48,6 +60,35 @@ pub(super) struct Posted<'a> {
 }
 
 impl Session {
+    pub(super) fn new(begun: Begun) -> Self {
+        let Begun {
+            id,
+            endpoint,
+            target,
+            calls,
+            share,
+            reader,
+        } = begun;
+        Self {
+            id,
+            endpoint,
+            target,
+            calls,
+            used: Mutex::new(Instant::now()),
+            _share: share,
+            _reader: reader,
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether its stream has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.calls.have_ended()
+    }
+
     /// Posts a message, and answers as a server of the Streamable HTTP transport would: with the stream of a call's answer.
     pub(super) async fn post(
         &self,

@@ -406,11 +406,12 @@ fn a_file_that_was_renamed_or_removed_is_made_anew() {
 
 fn tools_in(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
-    let tool = |line: &str| {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        line["tool"].as_str().unwrap().to_owned()
-    };
-    text.lines().map(tool).collect()
+    text.lines().map(tool_in).collect()
+}
+
+fn tool_in(line: &str) -> String {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["tool"].as_str().unwrap().to_owned()
 }
 
 fn until(done: impl Fn() -> bool) {

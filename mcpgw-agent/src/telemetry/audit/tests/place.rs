@@ -1,5 +1,9 @@
 //! Settings that name another place for the lines.
 
+use std::io::BufRead;
+
+use nix::{sys::stat::Mode, unistd::mkfifo};
+
 use super::*;
 
 /// Settings that name this file.
@@ -61,6 +65,48 @@ fn a_place_that_cannot_be_opened_is_told_and_lines_go_where_they_went_until_it_c
         (tools_in(&old), tools_in(&late)),
         (vec!["1".to_owned()], vec!["2".to_owned()])
     );
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_nothing_up_and_takes_lines_when_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, pipe) = (directory.path().join("old"), directory.path().join("pipe"));
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let audit = Audit::start("n", &AuditSink::File(old.clone()), None).unwrap();
+    audit.set(&writing_to(&pipe));
+    until(|| audit.health().error.is_some_and(|error| error.contains("pipe")));
+    push(&audit, call(1));
+    until(|| audit.health().waiting == 0);
+    assert_eq!(tools_in(&old), ["1"]);
+    let read = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    // More than the pipe has room for at a time: it is waited for who reads, and no line is cut.
+    let many = 500;
+    (0..many).for_each(|number| push(&audit, call(number)));
+    let lines = io::BufReader::new(read).lines().take(many);
+    let read: Vec<usize> = lines.map(|line| tool_in(&line.unwrap()).parse().unwrap()).collect();
+    assert_eq!(read, (0..many).collect::<Vec<_>>());
+    until(|| audit.health() == AuditHealth::default());
+    assert!(audit.shutdown());
+}
+
+#[test]
+fn while_a_place_is_being_opened_another_can_be_named_and_that_is_where_lines_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["first", "slow", "then"].map(|name| directory.path().join(name));
+    let [first, slow, then] = paths.each_ref().map(|path| AuditSink::File(path.clone()));
+    let rotation = Arc::<Rotation>::default();
+    let opened = |sink: &AuditSink| super::super::place::open(sink, &rotation);
+    let wanted = Wanted::new(first.clone());
+    let mut followed = Followed::new(Arc::clone(&wanted), opened(&first).unwrap(), Arc::clone(&rotation));
+    wanted.set(slow);
+    followed.follow_by(|sink| {
+        wanted.set(then);
+        assert_eq!(wanted.problem(), None);
+        opened(sink)
+    });
+    followed.write(b"line").unwrap();
+    let written = paths.map(|path| fs::read_to_string(path).unwrap());
+    assert_eq!(written, ["", "", "line"]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Hearing {
 
     /// Whether it may hear of a server.
     pub(super) fn sees(&self, server: &ObjectName) -> bool {
-        self.now().is_some_and(|(_, view)| view.seen(server).is_some())
+        self.reached(&self.shared.plan.load(), server).is_some()
     }
 
     /// The URI at the gateway of a resource of which a server says that it changed, where the client may hear that: only
@@ -136,9 +136,9 @@ impl Hearing {
 
     /// Whether it may hear of a server's task, by that server's own id of it.
     pub(super) fn may_watch(&self, server: &ObjectName, task: &str) -> bool {
-        let plan = self.shared.plan.load_full();
-        let allows = |server| plan.allows(server, &self.caller, watching(task));
-        self.sees(server) && plan.server(server).is_some_and(|server| allows(server))
+        let plan = self.shared.plan.load();
+        let server = self.reached(&plan, server);
+        server.is_some_and(|server| plan.allows(server, &self.caller, watching(task)))
     }
 
     /// The way to a server, as it is now.
@@ -147,8 +147,20 @@ impl Hearing {
         self.shared.upstreams.of(&plan.server(server)?.wanted)
     }
 
+    /// Works for as long as the server may be heard of, and anew when it may be again, until the work ends by itself: what
+    /// the client may no longer hear of is not asked for either.
+    pub(super) async fn while_seen<W: Future<Output = ()>>(&self, server: &ObjectName, mut work: impl FnMut() -> W) {
+        loop {
+            self.until(server, true).await;
+            tokio::select! {
+                () = work() => return,
+                () = self.until(server, false) => {}
+            }
+        }
+    }
+
     /// Waits until the server may be heard of, or until it may not.
-    pub(super) async fn until(&self, server: &ObjectName, heard: bool) {
+    async fn until(&self, server: &ObjectName, heard: bool) {
         let mut changes = self.shared.plan.changes();
         while self.sees(server) != heard {
             if changes.changed().await.is_err() {

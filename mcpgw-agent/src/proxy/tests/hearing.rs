@@ -12,6 +12,7 @@ use super::{
     listening::stream,
     live_server::LiveServer,
     read_until,
+    reload::put_in_force,
 };
 use crate::resources::Desired;
 
@@ -53,6 +54,52 @@ fn edited(mut desired: Desired) -> Desired {
     let server = Arc::make_mut(desired.servers.last_mut().unwrap());
     server.timeouts.call *= 2;
     desired
+}
+
+/// The server is subscribed to anew, and the client hears of it.
+async fn hears_again(server: &LiveServer, client: &mut TcpStream, uri: &str) {
+    takes(server).await;
+    updates(server, uri).await;
+    read_until(client, uri).await;
+}
+
+#[tokio::test]
+async fn an_open_stream_goes_on_when_a_server_with_lists_for_each_principal_is_edited() {
+    let (other, server) = (LiveServer::modern().await, LiveServer::private().await);
+    let desired = desired(&[other.address, server.address]);
+    let proxied = start(desired.clone()).await;
+    let uri = server.uri("a");
+    let mut client = subscribed(&proxied, &server, &uri).await;
+    put_in_force(&proxied, &edited(desired));
+    server.forget_calls();
+    hears_again(&server, &mut client, &uri).await;
+}
+
+#[tokio::test]
+async fn an_open_stream_goes_on_when_a_server_is_removed_and_comes_back() {
+    let (legacy, modern) = (LiveServer::start().await, LiveServer::modern().await);
+    let mut desired = desired(&[legacy.address, modern.address]);
+    let proxied = start(desired.clone()).await;
+    let (of_legacy, of_modern) = (legacy.uri("a"), modern.uri("a"));
+    let session = session(&proxied).await;
+    let mut client = stream(&proxied, &session).await;
+    subscribe(&proxied, &session, &of_legacy).await;
+    tokio::join!(subscribe(&proxied, &session, &of_modern), takes(&modern));
+    let named = legacy.got("resources/subscribe")[0].0.clone();
+    legacy.is_heard_in(&named).await;
+    let servers = std::mem::take(&mut desired.servers);
+    desired.generation = 2;
+    put_in_force(&proxied, &desired);
+    legacy.is_unheard_in(&named).await;
+    modern.forget_calls();
+    desired.generation = 3;
+    desired.servers = servers;
+    put_in_force(&proxied, &desired);
+    hears_again(&modern, &mut client, &of_modern).await;
+    let named = legacy.gets("resources/subscribe", 2).await[1].0.clone();
+    legacy.is_heard_in(&named).await;
+    legacy.update(&named, &of_legacy);
+    read_until(&mut client, &of_legacy).await;
 }
 
 #[tokio::test]

@@ -3,16 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{
-    Call, personal,
-    tell::Prints,
-    view::{Seen, View},
-};
+use super::{Call, personal, reach::reach, tell::Prints, view::View};
 use crate::{
     discovery::Principal,
     identity::Caller,
     mcp::governed::{Governed, Kind},
-    policy::Plan,
+    policy::{Plan, Server},
     proxy::{Shared, lease::expired},
     resources::ObjectName,
     upstream::Upstream,
@@ -50,6 +46,17 @@ impl Hearing {
         }
     }
 
+    /// A server, where the caller sees it by this plan, whatever is known of what that offers: this changes with the plan
+    /// alone.
+    fn reached<'p>(&self, plan: &'p Plan, server: &ObjectName) -> Option<&'p Arc<Server>> {
+        let catalog = match &self.catalog {
+            None => None,
+            Some(name) => Some(&**plan.catalog(name)?),
+        };
+        let is_seen = |server: &&Arc<Server>| reach(plan, &self.caller, catalog, server).is_seen();
+        plan.server(server).filter(is_seen)
+    }
+
     /// The plan now, and what the caller sees by it; `None` where its catalog is gone.
     fn now(&self) -> Option<(Arc<Plan>, Arc<View>)> {
         let Self {
@@ -78,20 +85,28 @@ impl Hearing {
 
     /// Whether a server offers something else to each principal, and this one sees it.
     pub(super) fn has_own(&self, server: &ObjectName) -> bool {
-        let is_own = |seen: &Seen| seen.is_personal && seen.server.name() == server;
-        self.now().is_some_and(|(_, view)| view.servers.iter().any(is_own))
+        let own = |view: &View| view.seen(server).is_some_and(|seen| seen.is_personal);
+        self.now().is_some_and(|(_, view)| own(&view))
     }
 
     /// Whether it may hear of a server.
     pub(super) fn sees(&self, server: &ObjectName) -> bool {
-        let is_it = |seen: &Seen| seen.server.name() == server;
-        self.now().is_some_and(|(_, view)| view.servers.iter().any(is_it))
+        self.reached(&self.shared.plan.load(), server).is_some()
     }
 
     /// The URI at the gateway of a resource of which a server says that it changed, where the client may hear that: only
     /// of what is that server's own, and only where a subscription would be allowed.
+    ///
+    /// What a server offers to this caller may not be known now: it was seen too long ago, or the server is another than
+    /// it was. It was known when the client subscribed, so that it is taken to be the server's own still, where no other
+    /// server has it.
     pub(super) fn hears(&self, server: &ObjectName, uri: &str) -> Option<String> {
         let (plan, view) = self.now()?;
+        if view.seen(server).is_none() {
+            let server = self.reached(&plan, server)?;
+            let allowed = !view.is_listed(uri) && plan.allows(server, &self.caller, subscription(uri));
+            return allowed.then(|| uri.to_owned());
+        }
         let shown = view.shown(server, uri);
         let owner = view.owner_of(&shown);
         let Some(owner) = owner.filter(|owner| owner.seen.server.name() == server) else {
@@ -121,9 +136,9 @@ impl Hearing {
 
     /// Whether it may hear of a server's task, by that server's own id of it.
     pub(super) fn may_watch(&self, server: &ObjectName, task: &str) -> bool {
-        let plan = self.shared.plan.load_full();
-        let allows = |server| plan.allows(server, &self.caller, watching(task));
-        self.sees(server) && plan.server(server).is_some_and(|server| allows(server))
+        let plan = self.shared.plan.load();
+        let server = self.reached(&plan, server);
+        server.is_some_and(|server| plan.allows(server, &self.caller, watching(task)))
     }
 
     /// The way to a server, as it is now.
@@ -132,8 +147,20 @@ impl Hearing {
         self.shared.upstreams.of(&plan.server(server)?.wanted)
     }
 
+    /// Works for as long as the server may be heard of, and anew when it may be again, until the work ends by itself: what
+    /// the client may no longer hear of is not asked for either.
+    pub(super) async fn while_seen<W: Future<Output = ()>>(&self, server: &ObjectName, mut work: impl FnMut() -> W) {
+        loop {
+            self.until(server, true).await;
+            tokio::select! {
+                () = work() => return,
+                () = self.until(server, false) => {}
+            }
+        }
+    }
+
     /// Waits until the server may be heard of, or until it may not.
-    pub(super) async fn until(&self, server: &ObjectName, heard: bool) {
+    async fn until(&self, server: &ObjectName, heard: bool) {
         let mut changes = self.shared.plan.changes();
         while self.sees(server) != heard {
             if changes.changed().await.is_err() {

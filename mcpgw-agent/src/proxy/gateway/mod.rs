@@ -6,6 +6,7 @@
 //! owner      whose a URI is
 //! template   which URIs a resource template stands for
 //! uris       URIs that two servers have
+//! reach      whether a caller sees a server, by the plan alone
 //! views      views, made once for each kind of caller
 //! personal   servers that offer something else to each principal
 //! batch      several requests in one body
@@ -66,6 +67,7 @@ mod modern;
 mod owner;
 mod personal;
 mod place;
+mod reach;
 mod request;
 mod resumption;
 mod session;

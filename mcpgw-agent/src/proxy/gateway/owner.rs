@@ -26,6 +26,20 @@ impl View {
 
     /// The same; `steps` has been taken so far.
     fn owner_within(&self, uri: &str, steps: &mut Steps) -> Option<Owner<'_>> {
+        let only = || {
+            let own = uri.to_owned();
+            self.only().map(|seen| Owner { seen, own })
+        };
+        self.lister_within(uri, steps).or_else(only)
+    }
+
+    /// Whether a server has this URI, or a template that fits it.
+    pub(super) fn is_listed(&self, uri: &str) -> bool {
+        self.lister_within(uri, &mut Steps::default()).is_some()
+    }
+
+    /// The server that has this URI, or a template that fits it.
+    fn lister_within(&self, uri: &str, steps: &mut Steps) -> Option<Owner<'_>> {
         let at = |seen, own: &str| Owner {
             seen,
             own: own.to_owned(),
@@ -42,8 +56,7 @@ impl View {
             Some(at(&self.servers[template.seen], own))
         };
         let shown = fitting.filter(|template| template.is_shown).and_then(of);
-        let only = || self.only().map(|seen| at(seen, uri));
-        shown.or(hidden).or_else(|| fitting.and_then(of)).or_else(only)
+        shown.or(hidden).or_else(|| fitting.and_then(of))
     }
 
     /// Whether a server has URIs that are others at the gateway.

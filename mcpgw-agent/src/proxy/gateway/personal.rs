@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::reach::reach;
 use crate::{
     discovery::{Own, Principal, Snapshot},
     identity::Caller,
@@ -27,13 +28,9 @@ fn servers(
     if !plan.exchanges_tokens && !snapshot.has_private {
         return Vec::new();
     }
-    let chosen = |server: &Server| {
-        catalog.is_none_or(|catalog| catalog.servers.iter().any(|chosen| chosen.server == *server.name()))
-    };
-    let sees = |server: &Server| plan.sees(caller, server) && server.admission.admits(caller);
     let mut found = Vec::new();
     for server in plan.servers() {
-        if is_personal(server, snapshot) && chosen(server) && sees(server) {
+        if is_personal(server, snapshot) && reach(plan, caller, catalog, server).is_seen() {
             found.push(Arc::clone(&server.wanted));
         }
     }

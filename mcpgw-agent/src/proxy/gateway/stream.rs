@@ -170,20 +170,14 @@ impl Outlet {
         }
         let (session, server) = (Arc::clone(session), server.clone());
         tokio::spawn(async move {
-            let mut carried = Carried {
-                feed: open.feed.clone(),
-                change: Arc::clone(&open.change),
+            let carry = || async {
+                let mut carried = Carried {
+                    feed: open.feed.clone(),
+                    change: Arc::clone(&open.change),
+                };
+                hear(&session, || open.hearing.upstream(&server), &mut carried).await;
             };
-            let carrying = async {
-                loop {
-                    open.hearing.until(&server, true).await;
-                    tokio::select! {
-                        () = hear(&session, || open.hearing.upstream(&server), &mut carried) => return,
-                        // What the client may no longer hear of is not asked for either.
-                        () = open.hearing.until(&server, false) => {}
-                    }
-                }
-            };
+            let carrying = open.hearing.while_seen(&server, carry);
             open.gone.run_until_cancelled(carrying).await;
             open.servers().remove(&server);
         });

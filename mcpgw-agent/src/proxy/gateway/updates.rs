@@ -160,16 +160,9 @@ impl Opened {
             Self::Own(subscription, updates) => return subscription.follow(*updates, listener).await,
             Self::Shared(common, listening) => (common, listening),
         };
-        let server = common.share.server();
         let mut listening = Some(listening);
-        loop {
-            tokio::select! {
-                () = common.hear(listening.take(), listener) => return,
-                // What the client may no longer hear of is not asked for either.
-                () = common.hearing.until(server, false) => {}
-            }
-            common.hearing.until(server, true).await;
-        }
+        let hear = || common.hear(listening.take(), listener);
+        common.hearing.while_seen(common.share.server(), hear).await;
     }
 }
 
@@ -305,16 +298,9 @@ impl Subscription {
 
     /// Passes on what is heard for as long as somebody listens, and may; subscribes again where the server breaks off.
     pub(super) async fn follow(self, updates: Updates, listener: &Listener) {
-        let server = &self.server;
         let mut updates = Some(updates);
-        loop {
-            tokio::select! {
-                () = self.hear(updates.take(), listener) => return,
-                // What the client may no longer hear of is not asked for either.
-                () = self.hearing.until(server, false) => {}
-            }
-            self.hearing.until(server, true).await;
-        }
+        let hear = || self.hear(updates.take(), listener);
+        self.hearing.while_seen(&self.server, hear).await;
     }
 
     async fn hear(&self, mut updates: Option<Updates>, listener: &Listener) {

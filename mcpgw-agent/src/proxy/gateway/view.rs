@@ -12,7 +12,13 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) use super::kind::Kind;
-use super::{limits::MAX_MATCHED_TEMPLATES, personal::is_personal, tell::Prints, template::Template};
+use super::{
+    limits::MAX_MATCHED_TEMPLATES,
+    personal::is_personal,
+    reach::{Reach, reach},
+    tell::Prints,
+    template::Template,
+};
 use crate::{
     discovery::{Catalogue, Item, Own, Snapshot, names},
     identity::Caller,
@@ -177,24 +183,18 @@ impl View {
         };
         let mut choices = Vec::new();
         for server in plan.servers() {
-            let choice = match catalog {
-                None => None,
-                Some(catalog) => match catalog.servers.iter().find(|chosen| chosen.server == *server.name()) {
-                    Some(choice) => Some(choice),
-                    None => continue,
-                },
+            let choice = match reach(plan, caller, catalog, server) {
+                Reach::Seen(choice) => choice,
+                Reach::Barred(lacks) => {
+                    view.barred.push((Arc::clone(server), lacks));
+                    continue;
+                }
+                Reach::Hidden => continue,
             };
-            let may_see = plan.sees(caller, server);
-            if let (true, Some(lacks)) = (may_see, server.admission.lacks(caller)) {
-                view.barred.push((Arc::clone(server), lacks));
-            }
-            let sees = may_see && server.admission.admits(caller);
-            if sees {
-                view.denial_status = view.denial_status.max(server.denial_status);
-            }
+            view.denial_status = view.denial_status.max(server.denial_status);
             let shared = || snapshot.get(server.name()).filter(|_| !is_personal(server, snapshot));
             let own = own.of(server.name());
-            let (true, Some(catalogue)) = (sees, own.unwrap_or_else(shared)) else {
+            let Some(catalogue) = own.unwrap_or_else(shared) else {
                 continue;
             };
             view.servers.push(Seen {
@@ -267,6 +267,11 @@ impl View {
             Kind::Resources => &mut self.resources,
             Kind::Templates => &mut self.templates,
         }
+    }
+
+    /// A server, where its catalogue is known.
+    pub(super) fn seen(&self, server: &ObjectName) -> Option<&Seen> {
+        self.servers.iter().find(|seen| seen.server.name() == server)
     }
 
     /// The server of an entry.

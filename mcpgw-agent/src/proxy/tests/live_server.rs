@@ -28,6 +28,8 @@ pub(super) struct LiveServer {
 #[derive(Default)]
 struct State {
     modern: bool,
+    /// Its lists are for the one who asks.
+    private: bool,
     opened: usize,
     /// It takes no subscription, and says nothing to one.
     mute: bool,
@@ -56,6 +58,13 @@ impl LiveServer {
     /// One without.
     pub(super) async fn modern() -> Self {
         Self::of(true).await
+    }
+
+    /// One without, whose lists are for the one who asks.
+    pub(super) async fn private() -> Self {
+        let server = Self::of(true).await;
+        server.lock().private = true;
+        server
     }
 
     async fn of(modern: bool) -> Self {
@@ -213,6 +222,7 @@ impl LiveServer {
             Ok(session) => session,
             Err(refused) => return status(refused),
         };
+        let scope = if self.lock().private { "private" } else { "public" };
         let result = match &*method {
             "" if head.method == Method::GET => return self.listen(&session),
             "" if self.lock().deaf => std::future::pending().await,
@@ -236,14 +246,14 @@ impl LiveServer {
             }),
             "tools/list" => {
                 let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
-                json!({"tools": [tool("wait"), tool("hang"), tool("add")], "resultType": "complete", "ttlMs": 60000, "cacheScope": "public"})
+                json!({"tools": [tool("wait"), tool("hang"), tool("add")], "resultType": "complete", "ttlMs": 60000, "cacheScope": scope})
             }
             "resources/list" => {
                 let resource = |name: &str| json!({"uri": self.uri(name), "name": name});
-                json!({"resources": [resource("a"), resource("b")], "resultType": "complete", "ttlMs": 60000, "cacheScope": "public"})
+                json!({"resources": [resource("a"), resource("b")], "resultType": "complete", "ttlMs": 60000, "cacheScope": scope})
             }
             "resources/templates/list" => {
-                json!({"resourceTemplates": [], "resultType": "complete", "ttlMs": 60000, "cacheScope": "public"})
+                json!({"resourceTemplates": [], "resultType": "complete", "ttlMs": 60000, "cacheScope": scope})
             }
             "tools/call" if message["params"]["name"] == "wait" => return self.stream(&id),
             "resources/subscribe" if self.lock().mute => std::future::pending().await,

@@ -10,6 +10,7 @@ mod engines;
 mod exchange;
 mod expiry;
 mod gateway;
+mod hearing;
 mod http2;
 mod http_sse;
 mod limits;

@@ -1,0 +1,122 @@
+//! What clients hear of servers of which it is not always known what they offer.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::{
+    Proxied,
+    cancellation::session,
+    gateway::{ask, desired, request, start},
+    listening::stream,
+    live_server::LiveServer,
+    read_until,
+    reload::put_in_force,
+};
+use crate::resources::Desired;
+
+fn says(method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "method": method, "params": params})
+}
+
+/// The server takes the subscription that was opened last.
+async fn takes(server: &LiveServer) {
+    let acknowledged = says(
+        "notifications/subscriptions/acknowledged",
+        json!({ "notifications": {} }),
+    );
+    server.say_of(&json!("listen"), &acknowledged).await;
+}
+
+/// It says there that a resource changed.
+async fn updates(server: &LiveServer, uri: &str) {
+    let updated = says("notifications/resources/updated", json!({ "uri": uri }));
+    server.say_of(&json!("listen"), &updated).await;
+}
+
+/// The stream of a legacy client that subscribed to a resource of a modern server.
+async fn subscribed(proxied: &Proxied, server: &LiveServer, uri: &str) -> TcpStream {
+    let session = session(proxied).await;
+    let client = stream(proxied, &session).await;
+    tokio::join!(subscribe(proxied, &session, uri), takes(server));
+    client
+}
+
+async fn subscribe(proxied: &Proxied, session: &str, uri: &str) {
+    let answer = ask(proxied, session, &request("resources/subscribe", json!({ "uri": uri }))).await;
+    assert_eq!((answer.status, answer.code()), (200, None), "{answer:?}");
+}
+
+/// The same, where the last server is another than it was.
+fn edited(mut desired: Desired) -> Desired {
+    desired.generation += 1;
+    let server = Arc::make_mut(desired.servers.last_mut().unwrap());
+    server.timeouts.call *= 2;
+    desired
+}
+
+/// The server is subscribed to anew, and the client hears of it.
+async fn hears_again(server: &LiveServer, client: &mut TcpStream, uri: &str) {
+    takes(server).await;
+    updates(server, uri).await;
+    read_until(client, uri).await;
+}
+
+#[tokio::test]
+async fn an_open_stream_goes_on_when_a_server_with_lists_for_each_principal_is_edited() {
+    let (other, server) = (LiveServer::modern().await, LiveServer::private().await);
+    let desired = desired(&[other.address, server.address]);
+    let proxied = start(desired.clone()).await;
+    let uri = server.uri("a");
+    let mut client = subscribed(&proxied, &server, &uri).await;
+    put_in_force(&proxied, &edited(desired));
+    server.forget_calls();
+    hears_again(&server, &mut client, &uri).await;
+}
+
+#[tokio::test]
+async fn an_open_stream_goes_on_when_a_server_is_removed_and_comes_back() {
+    let (legacy, modern) = (LiveServer::start().await, LiveServer::modern().await);
+    let mut desired = desired(&[legacy.address, modern.address]);
+    let proxied = start(desired.clone()).await;
+    let (of_legacy, of_modern) = (legacy.uri("a"), modern.uri("a"));
+    let session = session(&proxied).await;
+    let mut client = stream(&proxied, &session).await;
+    subscribe(&proxied, &session, &of_legacy).await;
+    tokio::join!(subscribe(&proxied, &session, &of_modern), takes(&modern));
+    let named = legacy.got("resources/subscribe")[0].0.clone();
+    legacy.is_heard_in(&named).await;
+    let servers = std::mem::take(&mut desired.servers);
+    desired.generation = 2;
+    put_in_force(&proxied, &desired);
+    legacy.is_unheard_in(&named).await;
+    modern.forget_calls();
+    desired.generation = 3;
+    desired.servers = servers;
+    put_in_force(&proxied, &desired);
+    hears_again(&modern, &mut client, &of_modern).await;
+    let named = legacy.gets("resources/subscribe", 2).await[1].0.clone();
+    legacy.is_heard_in(&named).await;
+    legacy.update(&named, &of_legacy);
+    read_until(&mut client, &of_legacy).await;
+}
+
+#[tokio::test]
+async fn an_update_is_told_where_it_is_no_longer_known_what_the_server_offers_to_the_client() {
+    let (other, server) = (LiveServer::modern().await, LiveServer::private().await);
+    let desired = desired(&[other.address, server.address]);
+    let proxied = start(desired.clone()).await;
+    let uri = server.uri("a");
+    let mut client = subscribed(&proxied, &server, &uri).await;
+    // As after a long silence: what it offers is forgotten, and all else is as before.
+    proxied.discovery.put_in_force(&edited(desired.clone()).servers);
+    updates(&server, &uri).await;
+    read_until(&mut client, &uri).await;
+    // What another has is not its own, known or not.
+    proxied.discovery.put_in_force(&desired.servers);
+    updates(&server, &other.uri("a")).await;
+    updates(&server, &server.uri("b")).await;
+    let heard = read_until(&mut client, &server.uri("b")).await;
+    assert!(!heard.contains(&other.uri("a")), "{heard}");
+}

@@ -79,10 +79,11 @@ impl Health {
     }
 
     /// A call of this payer is about to go there. Where it was of no use before, this call tries, and others that it
-    /// was of no use to stay away until it is known what became of it.
+    /// was of no use to stay away until it is known what became of it. For a moment only, where that is all: a call may be
+    /// given up, and then nobody ever hears.
     pub(super) fn picked(&self, payer: Payer) {
         if self.failures.load(Relaxed) > 0 {
-            self.eject();
+            self.until.store(self.age() + pause(1), Relaxed);
         }
         if self.is_poor.load(Relaxed) {
             let now = self.age();
@@ -180,6 +181,18 @@ mod tests {
 
     fn workload(number: usize) -> Payer {
         Payer::Workload(Owner::of(&number.to_string()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_is_given_up_keeps_others_away_for_a_moment() {
+        let health = Health::default();
+        for _ in 0..5 {
+            health.failed();
+        }
+        tokio::time::advance(Duration::from_millis(health.ejected_for_all())).await;
+        assert_eq!(health.ejected_for(workload(2)), 0);
+        health.picked(workload(1));
+        assert!((1..=millis(EJECTION.0)).contains(&health.ejected_for(workload(2))));
     }
 
     #[test]

@@ -132,6 +132,25 @@ async fn an_update_is_told_where_it_is_no_longer_known_what_the_server_offers_to
     assert!(!heard.contains(&other.uri("a")), "{heard}");
 }
 
+#[tokio::test]
+async fn a_session_in_which_a_server_takes_no_subscription_again_is_ended_there() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session(&proxied).await;
+    subscribe(&proxied, &session, &server.uri("a")).await;
+    server.forget_all();
+    server.is_closed(true);
+    let add = request("tools/call", json!({"name": "a_add", "arguments": {}}));
+    let refused = ask(&proxied, &session, &add).await;
+    assert_eq!(refused.status, 502, "{refused:?}");
+    let asked = server.got("resources/subscribe");
+    assert_eq!(asked.len(), 2);
+    server.is_ended(&asked[1].0).await;
+    server.is_closed(false);
+    assert_eq!(ask(&proxied, &session, &add).await.code(), None);
+    assert_eq!(server.got("resources/subscribe").len(), 3);
+}
+
 /// The requests of the gateway to be told of updates.
 async fn asked(server: &LiveServer, count: usize) -> Vec<Value> {
     let is_its = |(_, asked): &(String, Value)| asked["params"]["notifications"]["resourceSubscriptions"].is_array();

@@ -178,6 +178,12 @@ impl LiveServer {
         state.calls.get(&id.to_string()).is_some_and(|call| !call.is_closed())
     }
 
+    /// Waits until a session was ended by whoever opened it.
+    pub(super) async fn is_ended(&self, session: &str) {
+        let is_gone = || (!self.lock().sessions.contains_key(session)).then_some(());
+        self.until(is_gone, "the end of a session").await;
+    }
+
     /// Waits until a session has no open stream any more.
     pub(super) async fn is_unheard_in(&self, session: &str) {
         let is_unheard = || (!self.lock().sessions.get(session).is_some_and(is_open)).then_some(());

@@ -18,7 +18,7 @@ pub(super) const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 /// Ended sessions that are remembered until they could no longer be used anyway.
 pub(super) const MAX_ENDED: usize = 65_536;
 
-/// For a server to open a session.
+/// For a server to open a session, and to be told in it what it was told in the one before.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls of one session that wait for their answers.
@@ -37,6 +37,8 @@ pub(super) const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(in crate::proxy) const MAX_DECLINED_AT_A_TIME: usize = 16;
 /// Resources that one session is subscribed to at one server.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1_024;
+/// Resources that a server is asked for at the same time, in a session there that takes the place of another.
+pub(super) const MAX_SUBSCRIBED_AT_A_TIME: usize = 16;
 /// First and longest pause before a server is listened to again that broke off.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Updates of resources that wait for a modern client to read its stream; then it is told of all its resources at once.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::sleep};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 
 use super::{
     hearing::Hearing,
@@ -30,6 +33,8 @@ struct Listening {
     /// Which of them is listened to.
     taken: u64,
     task: Option<DropGuard>,
+    /// Tries to listen for as long as another token is good.
+    renewal: Option<AbortOnDropHandle<()>>,
 }
 
 impl Listening {
@@ -38,8 +43,19 @@ impl Listening {
         self.changes += 1;
         if self.uris.is_empty() {
             self.taken = self.changes;
-            self.task = None;
+            (self.task, self.renewal) = (None, None);
         }
+    }
+
+    /// Notes that a resource is wanted no more.
+    fn leave(&mut self, uri: &str) {
+        self.uris.retain(|known| known != uri);
+        self.change();
+    }
+
+    /// Whether what is wanted is listened to.
+    fn is_current(&self) -> bool {
+        self.taken == self.changes
     }
 
     /// For whom it is listened to, where this one wants it too; `true` beside one for whom it was not before.
@@ -81,11 +97,7 @@ impl Listens {
         }
         let taken = self.listen(session, server, hearing).await;
         if taken.is_err() {
-            self.lock()
-                .entry(server.clone())
-                .or_default()
-                .uris
-                .retain(|known| known != uri);
+            self.lock().entry(server.clone()).or_default().leave(uri);
         }
         taken
     }
@@ -95,8 +107,7 @@ impl Listens {
         let left = {
             let mut listens = self.lock();
             let listening = listens.entry(server.clone()).or_default();
-            listening.uris.retain(|known| known != uri);
-            listening.change();
+            listening.leave(uri);
             !listening.uris.is_empty()
         };
         if left && let Err(why) = self.listen(session, server, hearing).await {
@@ -104,29 +115,31 @@ impl Listens {
         }
     }
 
-    /// Has all that is wanted listened to for as long as this token is good, if that is longer than before: the client
-    /// opens its stream with it.
+    /// Has all that is wanted listened to for as long as this token is good, if that is longer than before, or if the
+    /// server did not take what was wanted last: the client opens its stream with it.
     pub(super) fn renew(session: &Arc<Session>, hearing: &Arc<Hearing>) {
         let mut listens = session.listens.lock();
         for (server, listening) in listens.iter_mut().filter(|(_, listening)| !listening.uris.is_empty()) {
-            if !listening.lasting(hearing).1 {
+            let (hearing, is_longer) = listening.lasting(hearing);
+            if !is_longer && listening.is_current() {
                 continue;
             }
             listening.change();
-            let (server, change, hearing) = (server.clone(), listening.changes, Arc::clone(hearing));
-            let session = Arc::downgrade(session);
-            tokio::spawn(async move {
+            let (server, change, session) = (server.clone(), listening.changes, Arc::downgrade(session));
+            let renewal = tokio::spawn(async move {
                 let renewing = Self::listen_again(&session, &server, change, &hearing);
-                hearing.while_it_lasts(renewing).await
+                hearing.while_it_lasts(renewing).await;
             });
+            listening.renewal = Some(AbortOnDropHandle::new(renewal));
         }
     }
 
-    /// Listens as of a change, as soon as the server takes it; no longer after another change.
+    /// Listens as of a change, or of a later one, as soon as the server takes that. A later one that it refuses leaves this
+    /// one to be asked for still.
     async fn listen_again(session: &Weak<Session>, server: &ObjectName, change: u64, hearing: &Arc<Hearing>) {
         let mut pause = RETRY.0;
         while let Some(session) = session.upgrade() {
-            if session.listens.changes(server) != change {
+            if session.listens.taken(server) >= change {
                 return;
             }
             match session.listens.listen(&session, server, hearing).await {
@@ -139,9 +152,9 @@ impl Listens {
         }
     }
 
-    /// Which change of what is listened to at a server is the last.
-    fn changes(&self, server: &ObjectName) -> u64 {
-        self.lock().get(server).map_or(0, |listening| listening.changes)
+    /// As of which change a server is listened to.
+    fn taken(&self, server: &ObjectName) -> u64 {
+        self.lock().get(server).map_or(0, |listening| listening.taken)
     }
 
     /// Listens to what is wanted now. What was listened to before goes on until this is taken: in between nothing

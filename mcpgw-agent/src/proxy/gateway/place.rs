@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use tokio::time::timeout;
+use futures_util::{TryStreamExt, stream};
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    limits::{MAX_SUBSCRIPTIONS, OPEN_TIMEOUT},
+    limits::{MAX_SUBSCRIBED_AT_A_TIME, MAX_SUBSCRIPTIONS, OPEN_TIMEOUT},
     link::{Link, LinkError},
     session::Session,
 };
@@ -20,6 +21,30 @@ pub(super) struct Place {
     opening: tokio::sync::Mutex<()>,
     /// URIs that were subscribed to.
     subscriptions: Mutex<Vec<Box<str>>>,
+}
+
+/// A session that was just opened. Unless it is used it is ended at its server, which would keep it else.
+struct Opened {
+    link: Arc<Link>,
+    is_used: bool,
+}
+
+impl Opened {
+    fn used(mut self) -> Arc<Link> {
+        self.is_used = true;
+        Arc::clone(&self.link)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !self.is_used
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let link = Arc::clone(&self.link);
+            runtime.spawn(async move { link.close().await });
+        }
+    }
 }
 
 impl Place {
@@ -44,16 +69,25 @@ impl Place {
             return Ok((link, false));
         }
         self.put(None);
-        let opening = timeout(
-            OPEN_TIMEOUT,
-            Link::open(
-                Arc::clone(upstream),
-                &session.facts,
-                session.voice.clone(),
-                session.payer,
-            ),
+        let opening = timeout(OPEN_TIMEOUT, self.opened(session, upstream));
+        let link = opening.await.map_err(|_| LinkError::Timeout)??.used();
+        self.put(Some(&link));
+        Ok((link, true))
+    }
+
+    /// A new session, in which the server has been told all that it must be.
+    async fn opened(&self, session: &Session, upstream: &Arc<Upstream>) -> Result<Opened, LinkError> {
+        let link = Link::open(
+            Arc::clone(upstream),
+            &session.facts,
+            session.voice.clone(),
+            session.payer,
         );
-        let link = Arc::new(opening.await.map_err(|_| LinkError::Timeout)??);
+        let opened = Opened {
+            link: Arc::new(link.await?),
+            is_used: false,
+        };
+        let link = &opened.link;
         if let Some(level) = session.level()
             && let Err(error) = link
                 .ask("logging/setLevel", serde_json::json!({ "level": level }))
@@ -61,9 +95,8 @@ impl Place {
         {
             tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
         }
-        self.subscribe_again(&link).await?;
-        self.put(Some(&link));
-        Ok((link, true))
+        self.subscribe_again(link).await?;
+        Ok(opened)
     }
 
     /// Gives up a session that its server has lost, unless another has taken its place.
@@ -89,17 +122,19 @@ impl Place {
 
     /// Subscribes in a new session to what was subscribed to before.
     async fn subscribe_again(&self, link: &Link) -> Result<(), LinkError> {
-        let uris = self.uris().clone();
-        for uri in uris {
-            let answer = link
-                .ask("resources/subscribe", serde_json::json!({ "uri": uri }))
-                .await?;
+        let subscribe = async |uri: Box<str>| {
+            let params = serde_json::json!({ "uri": uri });
+            let answer = link.ask("resources/subscribe", params).await?;
             if Peek::new(&answer).is_ok_and(|answer| answer.is_error()) {
                 tracing::debug!(server = %link.server(), %uri, "a resource can no longer be subscribed to");
                 self.subscribed(&uri, false);
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        let uris = self.uris().clone();
+        stream::iter(uris.into_iter().map(Ok))
+            .try_for_each_concurrent(MAX_SUBSCRIBED_AT_A_TIME, subscribe)
+            .await
     }
 
     fn put(&self, link: Option<&Arc<Link>>) {

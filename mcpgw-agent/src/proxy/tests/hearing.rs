@@ -1,9 +1,9 @@
 //! What clients hear of servers of which it is not always known what they offer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     Proxied,
@@ -13,8 +13,13 @@ use super::{
     live_server::LiveServer,
     read_until,
     reload::put_in_force,
+    streams::session as session_of,
+    tokens::World,
 };
-use crate::resources::Desired;
+use crate::resources::{Authentication, Desired};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn says(method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "method": method, "params": params})
@@ -56,11 +61,17 @@ fn edited(mut desired: Desired) -> Desired {
     desired
 }
 
+/// What a client hears until it hears of a resource.
+async fn hears(client: &mut TcpStream, uri: &str) -> String {
+    let heard = timeout(PATIENCE, read_until(client, uri)).await;
+    heard.unwrap_or_else(|_| panic!("{uri} is not heard of"))
+}
+
 /// The server is subscribed to anew, and the client hears of it.
 async fn hears_again(server: &LiveServer, client: &mut TcpStream, uri: &str) {
     takes(server).await;
     updates(server, uri).await;
-    read_until(client, uri).await;
+    hears(client, uri).await;
 }
 
 #[tokio::test]
@@ -99,7 +110,7 @@ async fn an_open_stream_goes_on_when_a_server_is_removed_and_comes_back() {
     let named = legacy.gets("resources/subscribe", 2).await[1].0.clone();
     legacy.is_heard_in(&named).await;
     legacy.update(&named, &of_legacy);
-    read_until(&mut client, &of_legacy).await;
+    hears(&mut client, &of_legacy).await;
 }
 
 #[tokio::test]
@@ -112,11 +123,80 @@ async fn an_update_is_told_where_it_is_no_longer_known_what_the_server_offers_to
     // As after a long silence: what it offers is forgotten, and all else is as before.
     proxied.discovery.put_in_force(&edited(desired.clone()).servers);
     updates(&server, &uri).await;
-    read_until(&mut client, &uri).await;
+    hears(&mut client, &uri).await;
     // What another has is not its own, known or not.
     proxied.discovery.put_in_force(&desired.servers);
     updates(&server, &other.uri("a")).await;
     updates(&server, &server.uri("b")).await;
-    let heard = read_until(&mut client, &server.uri("b")).await;
+    let heard = hears(&mut client, &server.uri("b")).await;
     assert!(!heard.contains(&other.uri("a")), "{heard}");
+}
+
+#[tokio::test]
+async fn a_session_in_which_a_server_takes_no_subscription_again_is_ended_there() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session(&proxied).await;
+    subscribe(&proxied, &session, &server.uri("a")).await;
+    server.forget_all();
+    server.is_closed(true);
+    let add = request("tools/call", json!({"name": "a_add", "arguments": {}}));
+    let refused = ask(&proxied, &session, &add).await;
+    assert_eq!(refused.status, 502, "{refused:?}");
+    let asked = server.got("resources/subscribe");
+    assert_eq!(asked.len(), 2);
+    server.is_ended(&asked[1].0).await;
+    server.is_closed(false);
+    assert_eq!(ask(&proxied, &session, &add).await.code(), None);
+    assert_eq!(server.got("resources/subscribe").len(), 3);
+}
+
+/// The requests of the gateway to be told of updates.
+async fn asked(server: &LiveServer, count: usize) -> Vec<Value> {
+    let is_its = |(_, asked): &(String, Value)| asked["params"]["notifications"]["resourceSubscriptions"].is_array();
+    let mut before = 0;
+    loop {
+        let all = server.gets("subscriptions/listen", before + 1).await;
+        before = all.len();
+        let its: Vec<Value> = all.into_iter().filter(is_its).map(|(_, asked)| asked).collect();
+        if its.len() >= count {
+            return its;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_is_renewed_for_a_longer_token_though_another_was_refused_meanwhile() {
+    for stream_first in [true, false] {
+        let (world, server) = (World::new(), LiveServer::modern().await);
+        let mut desired = desired(&[server.address]);
+        desired.settings = world.settings(Authentication::Token);
+        let proxied = start(desired).await;
+        let claims = json!({"iss": "https://users.example", "sub": "ann", "aud": "mcpgw", "scope": "mcp"});
+        let short = session_of(&proxied, &world.lasting(300, claims.clone())).await;
+        let (a, b) = (server.uri("a"), server.uri("b"));
+        tokio::join!(subscribe(&proxied, &short, &a), takes(&server));
+        let long = format!(
+            "{}\r\n{}",
+            short.split_once("\r\n").unwrap().0,
+            world.lasting(600, claims)
+        );
+        server.is_closed(true);
+        let mut client = None;
+        if stream_first {
+            client = Some(stream(&proxied, &long).await);
+            asked(&server, 2).await;
+        }
+        let refused = ask(&proxied, &long, &request("resources/subscribe", json!({ "uri": b }))).await;
+        assert_eq!(refused.status, 502, "{refused:?}");
+        let before = asked(&server, 1).await.len();
+        server.is_closed(false);
+        let mut client = match client {
+            Some(client) => client,
+            None => stream(&proxied, &long).await,
+        };
+        let renewed = asked(&server, before + 1).await.pop().unwrap();
+        assert_eq!(renewed["params"]["notifications"]["resourceSubscriptions"], json!([a]));
+        hears_again(&server, &mut client, &a).await;
+    }
 }

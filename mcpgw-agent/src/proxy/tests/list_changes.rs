@@ -39,13 +39,8 @@ impl Heard {
 
     /// Reads until it was told of changes of tools and of resources so often; of both no more often than that.
     async fn is_told(&mut self, tools: usize, resources: usize) {
-        let mut bytes = [0; 4096];
-        while self.times("tools") < tools || self.times("resources") < resources {
-            let read = timeout(PATIENCE, self.stream.read(&mut bytes)).await;
-            let read = read.unwrap_or_else(|_| panic!("not told: {:?}", self.text)).unwrap();
-            assert!(read > 0, "the stream ended: {:?}", self.text);
-            self.text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
-        }
+        self.reads_until(|heard| heard.times("tools") >= tools && heard.times("resources") >= resources)
+            .await;
         assert_eq!(
             (self.times("tools"), self.times("resources"), self.times("prompts")),
             (tools, resources, 0),
@@ -53,12 +48,30 @@ impl Heard {
             self.text
         );
     }
+
+    async fn reads_until(&mut self, enough: impl Fn(&Self) -> bool) {
+        let mut bytes = [0; 4096];
+        while !enough(self) {
+            let read = timeout(PATIENCE, self.stream.read(&mut bytes)).await;
+            let read = read.unwrap_or_else(|_| panic!("not told: {:?}", self.text)).unwrap();
+            assert!(read > 0, "the stream ended: {:?}", self.text);
+            self.text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+    }
 }
 
-/// A legacy client and a modern one, who listen to all lists.
-async fn listeners(proxied: &Proxied) -> [Heard; 2] {
-    let legacy = stream(proxied, &session(proxied).await).await;
-    let wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
+/// A legacy client and a modern one, who listen to all lists, and to these resources.
+async fn listeners(proxied: &Proxied, uris: &[&str]) -> [Heard; 2] {
+    let session = session(proxied).await;
+    for uri in uris {
+        let subscribe = request("resources/subscribe", json!({ "uri": uri }));
+        assert_eq!(ask(proxied, &session, &subscribe).await.code(), None);
+    }
+    let legacy = stream(proxied, &session).await;
+    let wanted = json!({
+        "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
+        "resourceSubscriptions": uris,
+    });
     let (modern, _) = listen_to(proxied, 1, wanted).await;
     [Heard::on(legacy), Heard::on(modern)]
 }
@@ -71,7 +84,8 @@ fn in_generation(generation: u64, desired: Desired) -> Desired {
 async fn a_client_is_told_once_which_of_its_lists_a_new_plan_changes_and_nothing_where_it_changes_none() {
     let (one, other) = (LiveServer::start().await, LiveServer::start().await);
     let proxied = start(desired(&[one.address])).await;
-    let mut listeners = listeners(&proxied).await;
+    let uri = one.uri("a");
+    let mut listeners = listeners(&proxied, &[&uri]).await;
     let both = || desired(&[one.address, other.address]);
     // A server comes.
     put_in_force(&proxied, &in_generation(2, both()));
@@ -88,6 +102,15 @@ async fn a_client_is_told_once_which_of_its_lists_a_new_plan_changes_and_nothing
     // Nothing is another.
     renamed.generation = 4;
     put_in_force(&proxied, &renamed);
+    for (session, _) in one.gets("resources/subscribe", 2).await {
+        one.is_heard_in(&session).await;
+        one.update(&session, &uri);
+    }
+    for listener in &mut listeners {
+        // What the plan has to say is said before this comes.
+        listener.reads_until(|heard| heard.text.contains(&uri)).await;
+        listener.is_told(2, 1).await;
+    }
     // One tool is hidden.
     let rule = |action, tool: &str| Rule {
         tools: vec![Pattern::new(tool).unwrap()],
@@ -123,7 +146,7 @@ async fn a_client_is_told_once_which_of_its_lists_a_new_plan_changes_and_nothing
 async fn a_client_is_told_of_no_server_that_it_does_not_see() {
     let (one, hidden) = (LiveServer::start().await, LiveServer::start().await);
     let proxied = start(desired(&[one.address])).await;
-    let mut listeners = listeners(&proxied).await;
+    let mut listeners = listeners(&proxied, &[]).await;
     let mut both = in_generation(2, desired(&[one.address, hidden.address]));
     Arc::make_mut(&mut both.servers[1]).expose_to = Server::at(name("tools", "b"), vec![]).expose_to;
     put_in_force(&proxied, &both);

@@ -33,6 +33,8 @@ struct State {
     opened: usize,
     /// It takes no subscription, and says nothing to one.
     mute: bool,
+    /// It refuses every subscription.
+    closed: bool,
     /// It does not say that it has an answer.
     deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
@@ -99,6 +101,11 @@ impl LiveServer {
     /// Takes no subscriptions from now on, and does not say so.
     pub(super) fn fall_mute(&self) {
         self.lock().mute = true;
+    }
+
+    /// Refuses every subscription from now on, or no longer.
+    pub(super) fn is_closed(&self, closed: bool) {
+        self.lock().closed = closed;
     }
 
     /// From now on lets whoever answers a question wait, or no longer.
@@ -169,6 +176,12 @@ impl LiveServer {
     pub(super) fn is_waiting(&self, id: &Value) -> bool {
         let state = self.lock();
         state.calls.get(&id.to_string()).is_some_and(|call| !call.is_closed())
+    }
+
+    /// Waits until a session was ended by whoever opened it.
+    pub(super) async fn is_ended(&self, session: &str) {
+        let is_gone = || (!self.lock().sessions.contains_key(session)).then_some(());
+        self.until(is_gone, "the end of a session").await;
     }
 
     /// Waits until a session has no open stream any more.
@@ -256,6 +269,9 @@ impl LiveServer {
                 json!({"resourceTemplates": [], "resultType": "complete", "ttlMs": 60000, "cacheScope": scope})
             }
             "tools/call" if message["params"]["name"] == "wait" => return self.stream(&id),
+            "resources/subscribe" | "subscriptions/listen" if self.lock().closed => {
+                return status(StatusCode::SERVICE_UNAVAILABLE);
+            }
             "resources/subscribe" if self.lock().mute => std::future::pending().await,
             "subscriptions/listen" => return self.stream(&id),
             "tools/call" if message["params"]["name"] == "hang" => {

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
@@ -20,7 +19,7 @@ use super::{
     limits::{MAX_ITEMS, MAX_PAGES},
 };
 use crate::{
-    mcp::{error::code, headers::MCP_SESSION_ID, version::Revision},
+    mcp::{error::code, headers, version::Revision},
     shares::Payer,
     upstream::{Behalf, Upstream},
 };
@@ -189,9 +188,9 @@ async fn initialize(upstream: &Upstream, behalf: &Behalf) -> Result<(Tongue, Ini
         "protocolVersion": Revision::LATEST_LEGACY.as_str(), "capabilities": capabilities, "clientInfo": ourselves(),
     });
     let response = send(upstream, behalf, &endpoint, METHOD, request(METHOD, &params)).await?;
-    let session = response.headers().get(MCP_SESSION_ID).cloned();
+    let session = headers::session_id(response.headers()).map_err(|_| FetchError::Nonsense(METHOD))?;
     let said: Initialized = answer(response, METHOD).await?;
-    let revision = HeaderValue::from_str(&said.protocol_version).map_err(|_| FetchError::Nonsense(METHOD))?;
+    let revision = headers::revision(&said.protocol_version).ok_or(FetchError::Nonsense(METHOD))?;
     let tongue = Tongue::Legacy {
         session,
         revision,

@@ -18,6 +18,11 @@ pub const MCP_PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// Names the session, up to revision 2025-11-25.
 pub const MCP_SESSION_ID: &str = "mcp-session-id";
 
+/// The longest id of a session that a server may give, in bytes.
+pub const MAX_SESSION_ID: usize = 1_024;
+/// The longest name of a revision that a server may choose, in bytes.
+pub const MAX_REVISION_NAME: usize = 64;
+
 const BASE64_PREFIX: &str = "=?base64?";
 const BASE64_SUFFIX: &str = "?=";
 
@@ -63,6 +68,28 @@ pub fn check_claims(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<(), 
     };
     agrees(MCP_METHOD, envelope.method.as_deref())?;
     agrees(MCP_NAME, envelope.subject())
+}
+
+/// A server gave a session an id of more than [`MAX_SESSION_ID`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it gave a session id of more than {MAX_SESSION_ID} bytes")]
+pub struct LongSessionId;
+
+/// The id that a server gave a session, to be kept: in memory of its own, not in that of the answer that it came with.
+pub fn session_id(headers: &HeaderMap) -> Result<Option<HeaderValue>, LongSessionId> {
+    let Some(id) = headers.get(MCP_SESSION_ID) else {
+        return Ok(None);
+    };
+    if id.len() > MAX_SESSION_ID {
+        return Err(LongSessionId);
+    }
+    Ok(HeaderValue::from_bytes(id.as_bytes()).ok())
+}
+
+/// The revision that a server chose, to be kept: one that is not known here too, in a name of a sensible length.
+pub fn revision(chosen: &str) -> Option<HeaderValue> {
+    let is_short = chosen.len() <= MAX_REVISION_NAME;
+    is_short.then(|| HeaderValue::from_str(chosen).ok()).flatten()
 }
 
 fn is_json(value: &HeaderValue) -> bool {
@@ -192,6 +219,21 @@ mod tests {
             assert_eq!(decoded(&HeaderValue::from_static(bad)), None, "{bad}");
         }
         assert!(decoded_strictly(&HeaderValue::from_bytes("größe".as_bytes()).unwrap()).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_servers_session_has_its_own_memory_and_an_end() {
+        let given = |length: usize| headers(&[(MCP_SESSION_ID, &"s".repeat(length))]);
+        let longest = given(MAX_SESSION_ID);
+        let kept = session_id(&longest).unwrap().unwrap();
+        assert_eq!(kept, longest[MCP_SESSION_ID]);
+        assert_ne!(kept.as_bytes().as_ptr(), longest[MCP_SESSION_ID].as_bytes().as_ptr());
+        assert_eq!(session_id(&given(MAX_SESSION_ID + 1)), Err(LongSessionId));
+        assert_eq!(session_id(&headers(&[])), Ok(None));
+        assert_eq!(revision("2030-01-01").unwrap(), "2030-01-01");
+        assert!(revision(&"2".repeat(MAX_REVISION_NAME)).is_some());
+        assert!(revision(&"2".repeat(MAX_REVISION_NAME + 1)).is_none());
+        assert!(revision("2030\n").is_none());
     }
 
     #[test]

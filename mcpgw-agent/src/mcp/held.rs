@@ -5,6 +5,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::Sender;
 
 use crate::shares::{Payer, Share, Shares};
 
@@ -12,7 +13,7 @@ use crate::shares::{Payer, Share, Shares};
 pub const MAX_HELD: usize = 256 * 1024 * 1024;
 /// … of what one workload asked for: as much as it may send.
 pub const MAX_HELD_PER_WORKLOAD: usize = 64 * 1024 * 1024;
-/// What of each answer or event does not count: its connection's buffers are no smaller.
+/// What of each answer, and of each queue of events, does not count: its connection's buffers are no smaller.
 pub const FREE: usize = 64 * 1024;
 
 /// What is held together.
@@ -79,6 +80,19 @@ impl Held {
     pub fn counted(bytes: Bytes, payer: Payer) -> Option<Bytes> {
         let mut held = Self::new(payer);
         held.hold(bytes.len()).then(|| held.keep(bytes))
+    }
+
+    /// The same bytes, on their way into a queue of so many `places`: they count until nobody has them any more. `None`
+    /// where there is no room. What does not count is for all that waits there together, not for each.
+    pub fn queued(bytes: Bytes, payer: Payer, queue: &Sender<Bytes>, places: usize) -> Option<Bytes> {
+        let free = match queue.capacity() >= places {
+            true => FREE,
+            false => FREE / places,
+        };
+        let mut held = Self::new(payer);
+        // As much more as is not free.
+        let fits = bytes.len() <= free || held.hold(bytes.len() + FREE - free);
+        fits.then(|| held.keep(bytes))
     }
 
     /// These bytes, which have this share until nobody has them any more.

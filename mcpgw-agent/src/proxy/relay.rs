@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::coop;
 
 use super::{
     lease::Lease,
@@ -159,6 +160,20 @@ impl Body for Relay {
             {
                 return Poll::Ready(Some(Ok(Frame::data(said))));
             }
+            let this = &mut *self;
+            if let Some(rewriter) = &mut this.rewriter {
+                // A chunk can have many events, and others have the thread too.
+                let turn = ready!(coop::poll_proceed(cx));
+                match rewriter.advance(&mut this.ready) {
+                    Ok(true) => {
+                        turn.made_progress();
+                        continue;
+                    }
+                    Ok(false) if !this.ready.is_empty() => continue,
+                    Ok(false) => {}
+                    Err(error) => return self.fail(error.into()),
+                }
+            }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let this = &mut *self;
@@ -176,7 +191,7 @@ impl Body for Relay {
                         this.note_end();
                         return Poll::Ready(Some(Ok(frame)));
                     };
-                    if let Err(error) = rewriter.feed(chunk, &mut this.ready) {
+                    if let Err(error) = rewriter.feed(chunk) {
                         return self.fail(error.into());
                     }
                 }

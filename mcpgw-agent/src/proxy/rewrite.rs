@@ -88,15 +88,15 @@ pub(super) struct Rewriter {
 enum Form {
     /// One message, and its share of the memory, which it has until the client has taken all of it.
     Json(BytesMut, Held),
-    /// A stream of events.
-    Events(Parser),
+    /// A stream of events, and an id that came without data: only the last of several in a row is told the client.
+    Events(Parser, Option<Event>),
 }
 
 impl Rewriter {
     /// For an answer with these headers, of what this payer asked for.
     pub(super) fn new(headers: &HeaderMap, payer: Payer, rewrite: impl Rewrite + 'static) -> Self {
         let form = if super::is_events(headers) {
-            Form::Events(Parser::new(MAX_EVENT_BYTES, payer))
+            Form::Events(Parser::new(MAX_EVENT_BYTES, payer), None)
         } else {
             Form::Json(BytesMut::new(), Held::new(payer))
         };
@@ -106,8 +106,8 @@ impl Rewriter {
         }
     }
 
-    /// Takes a chunk, and adds what can be sent now.
-    pub(super) fn feed(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Result<(), RewriteError> {
+    /// Takes a chunk. Then [`advance`](Self::advance) to its end.
+    pub(super) fn feed(&mut self, chunk: &Bytes) -> Result<(), RewriteError> {
         match &mut self.form {
             Form::Json(whole, held) => {
                 let length = whole.len() + chunk.len();
@@ -116,15 +116,30 @@ impl Rewriter {
                 }
                 whole.extend_from_slice(chunk);
             }
-            Form::Events(parser) => {
-                parser.feed(chunk);
-                for event in parser.by_ref() {
-                    let event = event.map_err(|_| RewriteError::EventTooLarge)?;
-                    ready.extend(rewritten(&mut *self.rewrite, event));
-                }
-            }
+            Form::Events(parser, _) => parser.feed(chunk),
         }
         Ok(())
+    }
+
+    /// Looks at the next event, and adds what can be sent now: no more than two events, for what becomes of one can be
+    /// a thousand times as large as it was. `false`: feed more.
+    pub(super) fn advance(&mut self, ready: &mut VecDeque<Bytes>) -> Result<bool, RewriteError> {
+        let Form::Events(parser, place) = &mut self.form else {
+            return Ok(false);
+        };
+        let event = parser.next().transpose().map_err(|_| RewriteError::EventTooLarge)?;
+        let is_over = event.is_none();
+        let (before, event) = match event {
+            Some(event) if is_place(&event) => {
+                *place = Some(event);
+                (None, None)
+            }
+            event => (place.take(), event),
+        };
+        for event in before.into_iter().chain(event) {
+            ready.extend(rewritten(&mut *self.rewrite, event));
+        }
+        Ok(!is_over)
     }
 
     /// The answer has ended.
@@ -139,6 +154,11 @@ impl Rewriter {
         }
         Ok(())
     }
+}
+
+/// Whether an event says nothing but its id: clients pass on none without data.
+fn is_place(event: &Event) -> bool {
+    event.id.is_some() && event.retry.is_none() && event.data.as_ref().is_none_or(Bytes::is_empty)
 }
 
 fn rewritten(rewrite: &mut dyn Rewrite, event: Event) -> Option<Bytes> {
@@ -166,32 +186,94 @@ fn rewritten(rewrite: &mut dyn Rewrite, event: Event) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use http::{HeaderValue, header::CONTENT_TYPE};
+    use http_body_util::{BodyExt, Full, combinators::BoxBody};
 
     use super::*;
+    use crate::{proxy::relay::Relay, upstream::UpstreamBody};
 
-    /// Gives every event another id.
-    struct Renumber;
+    /// Gives every event another id, and counts them.
+    #[derive(Default)]
+    struct Renumber(Arc<AtomicUsize>);
 
     impl Rewrite for Renumber {
         fn message(&mut self, _: &Bytes) -> Rewritten {
             Rewritten::Keep
         }
 
-        fn event_id(&mut self, _: &Line) -> EventId {
-            Line::new("other").map_or(EventId::None, EventId::Other)
+        fn event_id(&mut self, id: &Line) -> EventId {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let other = [b"other ", id.as_bytes()].concat();
+            Line::new(other).map_or(EventId::None, EventId::Other)
         }
+    }
+
+    fn events(rewrite: Renumber) -> Rewriter {
+        let events = HeaderValue::from_static("text/event-stream");
+        Rewriter::new(&HeaderMap::from_iter([(CONTENT_TYPE, events)]), Payer::Agent, rewrite)
+    }
+
+    /// All that is sent for a chunk.
+    fn sent(rewriter: &mut Rewriter, chunk: &'static [u8]) -> Vec<Bytes> {
+        let mut ready = VecDeque::new();
+        rewriter.feed(&Bytes::from_static(chunk)).unwrap();
+        while rewriter.advance(&mut ready).unwrap() {}
+        ready.into()
     }
 
     #[test]
     fn an_event_with_another_id_keeps_its_type_its_delay_and_its_data() {
-        let events = HeaderValue::from_static("text/event-stream");
-        let mut rewriter = Rewriter::new(&HeaderMap::from_iter([(CONTENT_TYPE, events)]), Payer::Agent, Renumber);
-        let mut ready = VecDeque::new();
-        let chunk = Bytes::from_static(b"event: x\nid: 1\nretry: 50\ndata: a\n\ndata: b\n\n");
-        rewriter.feed(&chunk, &mut ready).unwrap();
-        let sent: Vec<&[u8]> = ready.iter().map(|event| &**event).collect();
-        let expected: [&[u8]; 2] = [b"event: x\nid: other\nretry: 50\ndata: a\n\n", b"data: b\n\n"];
+        let mut rewriter = events(Renumber::default());
+        let sent = sent(&mut rewriter, b"event: x\nid: 1\nretry: 50\ndata: a\n\ndata: b\n\n");
+        let expected: [&[u8]; 2] = [b"event: x\nid: other 1\nretry: 50\ndata: a\n\n", b"data: b\n\n"];
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn of_ids_without_data_the_last_in_a_row_is_told_before_what_follows_and_at_the_end_of_what_came() {
+        let mut rewriter = events(Renumber::default());
+        let first = sent(
+            &mut rewriter,
+            b"id: 1\n\nid: 2\ndata\n\n: c\n\nid: 3\n\nid: 4\ndata: a\n\n",
+        );
+        let expected: [&[u8]; 4] = [
+            b"id: other 2\ndata: \n\n",
+            b": c\n\n",
+            b"id: other 3\ndata: \n\n",
+            b"id: other 4\ndata: a\n\n",
+        ];
+        assert_eq!(first, expected);
+        let second = sent(&mut rewriter, b"id: 5\n\nid: 6\nretry: 7\n\nid: 8\n\n");
+        let expected: [&[u8]; 3] = [
+            b"id: other 5\ndata: \n\n",
+            b"id: other 6\nretry: 7\ndata: \n\n",
+            b"id: other 8\ndata: \n\n",
+        ];
+        assert_eq!(second, expected);
+    }
+
+    #[tokio::test]
+    async fn what_becomes_of_a_chunk_is_made_as_the_client_takes_it() {
+        const CHUNK: usize = 256 * 1024;
+        for (event, most) in [("id:1\n\n", 1), ("id:1\ndata:a\n\n", CHUNK)] {
+            let count = CHUNK / event.len();
+            let (chunk, made) = (Bytes::from(event.repeat(count)), Arc::<AtomicUsize>::default());
+            let body = BoxBody::new(Full::new(chunk).map_err(|never| match never {}));
+            let mut relay = Relay::new(UpstreamBody::copied(Box::pin(body), Payer::Agent), None)
+                .rewriting(Some(events(Renumber(Arc::clone(&made)))));
+            let mut taken = 0;
+            while let Some(frame) = relay.frame().await {
+                assert!(!frame.unwrap().into_data().unwrap().is_empty());
+                taken += 1;
+                let made = made.load(Ordering::Relaxed);
+                assert!(made <= taken + 1, "{made} were made when {taken} were taken");
+            }
+            assert_eq!(taken, count.min(most));
+        }
     }
 }

@@ -87,6 +87,8 @@ pub const MAX_HTTP_SSE_SESSIONS: usize = 1_024;
 pub const MAX_HTTP_SSE_SESSIONS_PER_OWNER: usize = 256;
 /// How long such a session is kept that nobody uses.
 pub const HTTP_SSE_IDLE: Duration = Duration::from_secs(1_800);
+/// Path and query to which messages of such a session are posted, in bytes.
+pub const MAX_HTTP_SSE_TARGET: usize = 4 * 1024;
 /// One event of such a server.
 pub const MAX_HTTP_SSE_EVENT: usize = 16 * 1024 * 1024;
 /// Events of such a server that wait for whoever made the call.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     mcp::{
-        headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         level::Level,
         version::Revision,
     },
@@ -136,10 +136,11 @@ impl Link {
         let initialize: Bytes = initialize.to_string().into();
         let request = || post(&upstream, initialize.clone(), &HeaderMap::new(), voice.behalf());
         let (endpoint, response) = upstream.ask_any(payer, request, |_| {}).await?;
-        let (status, id) = (response.status(), response.headers().get(MCP_SESSION_ID).cloned());
+        let status = response.status();
         if !status.is_success() {
             return Err(LinkError::Refused(format!("HTTP {status}")));
         }
+        let id = headers::session_id(response.headers()).map_err(|long| LinkError::Refused(long.to_string()))?;
         let answer = collect::answer(response, "0").await?;
         let revision = negotiated(&answer)?;
         let link = Self {
@@ -360,10 +361,10 @@ fn negotiated(answer: &[u8]) -> Result<HeaderValue, LinkError> {
     match serde_json::from_slice(answer) {
         Ok(Answer {
             result: Some(chosen), ..
-        }) => chosen
-            .protocol_version
-            .parse()
-            .map_err(|_| refused("it chose a protocol version that is none")),
+        }) => {
+            let revision = headers::revision(&chosen.protocol_version);
+            revision.ok_or_else(|| refused("it chose a protocol version that is none"))
+        }
         Ok(Answer { error: Some(error), .. }) => Err(refused(&error.message)),
         _ => Err(refused("its answer to initialize is none")),
     }

@@ -6,7 +6,6 @@
 //! that cannot (it has no session, or reads no streams) it is done here, and it hears of nothing.
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -149,7 +148,6 @@ pub(super) fn resuming(
             id: id.to_owned(),
             state: State::Reading(body),
             parser: Parser::new(MAX_EVENT_BYTES, payer),
-            ready: VecDeque::new(),
             last: None,
             pause: FIRST_RESUMPTION,
             futile: 0,
@@ -168,7 +166,6 @@ struct Resuming {
     id: Box<RawValue>,
     state: State,
     parser: Parser,
-    ready: VecDeque<Bytes>,
     /// Behind which event the stream is resumed.
     last: Option<HeaderValue>,
     /// How long the server wants to be left alone before.
@@ -190,22 +187,22 @@ enum State {
 type Asking = Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>> + Send>>;
 
 impl Resuming {
-    fn feed(&mut self, chunk: &Bytes) -> Result<(), BodyError> {
-        self.parser.feed(chunk);
-        for event in self.parser.by_ref() {
-            let event = event.map_err(|_| BodyError::Unresumed("one of its events is too large".into()))?;
-            if let Some(retry) = event.retry {
-                self.pause = Duration::from_millis(retry).clamp(RESUMPTION.0, RESUMPTION.1);
-            }
-            if let Some(id) = &event.id {
-                // An empty one means that there is nothing to resume behind.
-                self.last = HeaderValue::from_bytes(id.as_bytes()).ok().filter(|id| !id.is_empty());
-                self.futile = 0;
-            }
-            self.answered |= event.data.as_ref().is_some_and(|data| is_answer(data, self.id.get()));
-            self.ready.push_back(event.raw);
+    /// The next event of what came; `None`: there is no whole one.
+    fn event(&mut self) -> Option<Result<Bytes, BodyError>> {
+        let Ok(event) = self.parser.next()? else {
+            return Some(Err(BodyError::Unresumed("one of its events is too large".into())));
+        };
+        if let Some(retry) = event.retry {
+            self.pause = Duration::from_millis(retry).clamp(RESUMPTION.0, RESUMPTION.1);
         }
-        Ok(())
+        if let Some(id) = &event.id {
+            // An empty one means that there is nothing to resume behind, and one that is too long is not kept.
+            let is_one = (1..=MAX_EVENT_ID).contains(&id.as_bytes().len());
+            self.last = is_one.then(|| HeaderValue::from_bytes(id.as_bytes()).ok()).flatten();
+            self.futile = 0;
+        }
+        self.answered |= event.data.as_ref().is_some_and(|data| is_answer(data, self.id.get()));
+        Some(Ok(event.raw))
     }
 
     /// The stream has ended, or broke off: goes on behind its last event, where there is one.
@@ -257,20 +254,27 @@ impl Body for Resuming {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         loop {
-            if let Some(event) = this.ready.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(event))));
+            // Behind the answer comes nothing that this client waits for.
+            if this.answered {
+                this.state = State::Ended;
+            }
+            if let State::Reading(_) = this.state
+                && let Some(event) = this.event()
+            {
+                if event.is_err() {
+                    this.state = State::Ended;
+                }
+                return Poll::Ready(Some(event.map(Frame::data)));
             }
             let step = match &mut this.state {
-                // Behind the answer comes nothing that this client waits for.
-                _ if this.answered => {
-                    this.state = State::Ended;
-                    return Poll::Ready(None);
-                }
                 State::Ended => return Poll::Ready(None),
                 _ if this.deadline.as_mut().poll(cx).is_ready() => Err(BodyError::Call(this.limit)),
                 State::Reading(body) => match ready!(Pin::new(body).poll_frame(cx)) {
                     Some(Ok(frame)) => match frame.into_data() {
-                        Ok(chunk) => this.feed(&chunk),
+                        Ok(chunk) => {
+                            this.parser.feed(&chunk);
+                            Ok(())
+                        }
                         Err(_) => Ok(()),
                     },
                     Some(Err(broken @ BodyError::Broken(_))) => this.ended(Some(broken)),

@@ -50,7 +50,7 @@ impl Feed {
     /// Sends bytes that are whole events. Large ones for which there is no room go nowhere, as if the client had gone:
     /// it does not read.
     pub(super) async fn raw(&self, events: Bytes) -> bool {
-        match Held::counted(events, self.1) {
+        match Held::queued(events, self.1, &self.0, STREAM_QUEUE) {
             Some(events) => self.0.send(events).await.is_ok(),
             None => false,
         }
@@ -226,6 +226,38 @@ impl Ear for Carried {
         match self.feed.raw(changed).await {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::{held::MAX_HELD_PER_WORKLOAD, seal::Owner};
+
+    #[tokio::test]
+    async fn what_waits_for_a_client_that_does_not_read_counts_however_small_its_parts_are() {
+        const EVENT: Bytes = Bytes::from_static(&[b' '; 60 * 1024]);
+        let payer = Payer::Workload(Owner::of("reads nothing"));
+        let (feed, body, _) = EventBody::new(payer);
+        for _ in 0..STREAM_QUEUE {
+            assert!(feed.raw(EVENT).await);
+        }
+        let mut rest = Held::new(payer);
+        let left = MAX_HELD_PER_WORKLOAD - 3 * 1024 * 1024;
+        assert!(!rest.hold(left), "more than 3 MiB are held");
+        drop(body);
+        assert!(rest.hold(left));
+    }
+
+    #[tokio::test]
+    async fn small_events_reach_a_client_whose_workload_has_no_room() {
+        let payer = Payer::Workload(Owner::of("has much"));
+        let mut all = Held::new(payer);
+        assert!(all.hold(MAX_HELD_PER_WORKLOAD));
+        let (feed, _body, _) = EventBody::new(payer);
+        for _ in 0..STREAM_QUEUE {
+            assert!(feed.message(br#"{"jsonrpc":"2.0"}"#).await);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::Dialled;
 use crate::{
     mcp::{
         Envelope,
-        headers::{MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
+        headers::{self, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
         message,
         seal::{self, Memo, Nonce, RedirectedSession, Token as _},
         sse::Parser,
@@ -274,7 +274,7 @@ impl Dialled<'_> {
             .send(self.own_request(initialize.into(), None), Some(lost))
             .await
             .ok()?;
-        let id = response.headers().get(MCP_SESSION_ID).cloned()?;
+        let id = headers::session_id(response.headers()).ok()??;
         let (_, answer) = beginning(&mut response).await;
         // Another revision would be something that the client can tell.
         if answer.as_deref().and_then(revision_of)? != lost.revision() {

@@ -36,6 +36,8 @@ struct State {
     interrupted: String,
     resumed: Vec<String>,
     forgetful: bool,
+    /// Bytes that the ids of its sessions have at least, and the names of the revisions that it chooses.
+    lengths: (usize, usize),
     answers: Vec<Value>,
     told: Vec<Value>,
 }
@@ -117,6 +119,11 @@ impl SessionServer {
         let own = &mut self.state.lock().unwrap().offers.own_tools;
         own.retain(|(other, _)| *other != credential);
         own.push((credential, tools.to_owned()));
+    }
+
+    /// Says from now on, where a session begins, an id and a revision of at least so many bytes.
+    pub(super) fn begin_with(&self, id: usize, revision: usize) {
+        self.state.lock().unwrap().lengths = (id, revision);
     }
 
     /// How many sessions were opened.
@@ -233,10 +240,12 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     let mut response = match method {
         "initialize" => {
             state.opened += 1;
-            let name = format!("own-{}", state.opened);
+            let (id_length, revision_length) = state.lengths;
+            let name = format!("{:-<id_length$}", format!("own-{}", state.opened));
+            let revision = asked["params"]["protocolVersion"].as_str().unwrap_or_default();
             state.sessions.insert(name.clone());
             let result = json!({
-                "protocolVersion": asked["params"]["protocolVersion"], "capabilities": state.capabilities(),
+                "protocolVersion": format!("{revision:-<revision_length$}"), "capabilities": state.capabilities(),
                 "serverInfo": {"name": "s", "version": "0"},
             });
             let mut response = whole(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());

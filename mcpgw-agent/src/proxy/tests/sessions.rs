@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Answer, Proxied, call, post, post_modern, read_until, session_server::SessionServer, upstreams::Scripted};
-use crate::proxy::limits::CANCELLED_TIME;
+use crate::{mcp::headers::MAX_SESSION_ID, proxy::limits::CANCELLED_TIME};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"0"}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
@@ -62,6 +62,18 @@ async fn a_session_that_the_server_lost_is_opened_again_once_and_unnoticed() {
     assert_eq!(Answer::of(&proxied.exchange(within(&session, LIST)).await).status, 200);
     assert_eq!(Answer::of(&proxied.exchange(within(&session, LIST)).await).status, 200);
     assert_eq!(server.opened(), 2);
+}
+
+#[tokio::test]
+async fn a_lost_session_is_not_kept_under_an_id_that_is_too_long() {
+    let server = SessionServer::start().await;
+    let proxied = Proxied::start(server.address).await;
+    let session = open(&proxied).await;
+    server.forget_all();
+    server.begin_with(MAX_SESSION_ID + 1, 0);
+    assert_eq!(Answer::of(&proxied.exchange(within(&session, LIST)).await).status, 404);
+    server.begin_with(MAX_SESSION_ID, 0);
+    assert_eq!(Answer::of(&proxied.exchange(within(&session, LIST)).await).status, 200);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::{
     session_server::SessionServer,
     streams,
 };
+use crate::mcp::headers::{MAX_REVISION_NAME, MAX_SESSION_ID};
 
 #[tokio::test]
 async fn a_legacy_request_that_names_no_version_that_there_is_gets_400() {
@@ -42,6 +43,24 @@ async fn a_legacy_request_that_names_no_version_that_there_is_gets_400() {
     let wish = "MCP-Protocol-Version: 1900-01-01\r\n";
     let opened = ask(&proxied, wish, &request("initialize", params)).await;
     assert_eq!(opened.body["result"]["protocolVersion"], "2025-11-25", "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_begins_a_session_with_more_than_is_kept_has_none() {
+    let server = SessionServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let call = request("tools/call", json!({"name": "a_add", "arguments": {}}));
+    for (id, revision, why) in [
+        (MAX_SESSION_ID + 1, 0, Some("session id")),
+        (0, MAX_REVISION_NAME + 1, Some("protocol version")),
+        (MAX_SESSION_ID, MAX_REVISION_NAME, None),
+    ] {
+        server.begin_with(id, revision);
+        let answer = ask(&proxied, "", &call).await;
+        let said = answer.body["error"]["message"].as_str();
+        assert_eq!(answer.status == 200 && said.is_none(), why.is_none(), "{answer:?}");
+        assert!(why.is_none_or(|why| said.unwrap().contains(why)), "{answer:?}");
+    }
 }
 
 #[tokio::test]

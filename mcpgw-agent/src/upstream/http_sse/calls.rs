@@ -51,10 +51,20 @@ struct Waiting {
 pub(super) enum To {
     /// A call that goes on.
     Call(Slow),
-    /// A call that ends with it.
-    Ended(mpsc::OwnedPermit<Bytes>),
+    /// A call that ends with it, and all else that waits for its caller.
+    Ended(mpsc::OwnedPermit<Bytes>, mpsc::Sender<Bytes>),
     /// Who listens.
     Listener(mpsc::Sender<Bytes>),
+}
+
+impl To {
+    /// Where it waits.
+    pub(super) fn queue(&self) -> &mpsc::Sender<Bytes> {
+        match self {
+            Self::Call(call) => &call.events,
+            Self::Ended(_, events) | Self::Listener(events) => events,
+        }
+    }
 }
 
 /// A call whose caller may be slow to take what the server says.
@@ -154,7 +164,7 @@ impl Calls {
         let mut all = self.lock();
         if message.kind == Kind::Response {
             let waiting = all.waiting.remove(message.id.as_ref()?.get())?;
-            return Some(To::Ended(waiting.last));
+            return Some(To::Ended(waiting.last, waiting.events));
         }
         let token = message.params().ok().and_then(|params| params.progress_token);
         if let Some(token) = token {
@@ -203,7 +213,7 @@ impl Calls {
     pub(super) fn leave_out(&self, to: To, message: &Peek<'_>) {
         match to {
             To::Call(call) => self.give_up(&call.id, NoAnswer::NoRoom),
-            To::Ended(last) => {
+            To::Ended(last, _) => {
                 let id = message.id.as_ref().map_or("", |id| id.get());
                 last.send(NoAnswer::NoRoom.event(id));
             }
@@ -290,7 +300,7 @@ mod tests {
                 );
             }
             let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-            assert!(matches!(of(&calls, answer), Some(To::Ended(_))), "{method}");
+            assert!(matches!(of(&calls, answer), Some(To::Ended(..))), "{method}");
         }
     }
 

@@ -7,7 +7,10 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{UpstreamBody, limits::MAX_HTTP_SSE_EVENT},
+    super::{
+        UpstreamBody,
+        limits::{HTTP_SSE_QUEUE, MAX_HTTP_SSE_EVENT, MAX_HTTP_SSE_TARGET},
+    },
     calls::{Calls, To},
 };
 use crate::{
@@ -69,22 +72,26 @@ impl Reader {
             let uri: Uri = std::str::from_utf8(data).ok()?.trim().parse().ok()?;
             // Scheme and host are no matter: messages go to the address that the stream comes from.
             let target = uri.path_and_query()?.clone();
+            if target.as_str().len() > MAX_HTTP_SSE_TARGET {
+                return None;
+            }
             return self.named.take()?.send(target).ok();
         }
         let message = Peek::new(data).ok()?;
-        let receiver = self.calls.0.receiver(&message);
-        let Some(event) = Held::counted(sse::event(data, None, None), self.payer) else {
-            if let Some(receiver) = receiver {
-                self.calls.0.leave_out(receiver, &message);
-            }
+        let Some(receiver) = self.calls.0.receiver(&message) else {
+            tracing::debug!("a server said something that nobody waits for");
+            return Some(());
+        };
+        let event = sse::event(data, None, None);
+        let Some(event) = Held::queued(event, self.payer, receiver.queue(), HTTP_SSE_QUEUE) else {
+            self.calls.0.leave_out(receiver, &message);
             return Some(());
         };
         match receiver {
-            Some(To::Call(call)) => self.calls.0.send(call, event).await,
-            Some(To::Ended(last)) => drop(last.send(event)),
+            To::Call(call) => self.calls.0.send(call, event).await,
+            To::Ended(last, _) => drop(last.send(event)),
             // Calls are not held up by one who only listens.
-            Some(To::Listener(events)) => drop(events.try_send(event)),
-            None => tracing::debug!("a server said something that nobody waits for"),
+            To::Listener(events) => drop(events.try_send(event)),
         }
         Some(())
     }
@@ -95,6 +102,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use http_body_util::{Full, combinators::BoxBody};
     use tokio::{sync::mpsc, time::timeout};
 
     use super::*;
@@ -151,5 +159,46 @@ mod tests {
             "that does not count"
         );
         assert!(!calls.has_any());
+    }
+
+    /// Reads this stream to its end.
+    async fn read(said: String, calls: &Arc<Calls>, payer: Payer) -> Option<PathAndQuery> {
+        let (named, target) = oneshot::channel();
+        let body = BoxBody::new(Full::from(said).map_err(|never| match never {}));
+        let body = UpstreamBody::copied(Box::pin(body), payer);
+        Reader::new(named, Arc::clone(calls), payer).read(body).await;
+        target.await.ok()
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_callers_that_do_not_read_counts_however_small_its_parts_are() {
+        let payer = Payer::Workload(Owner::of("hears nothing"));
+        let calls = Arc::new(Calls::default());
+        let (mut said, mut waiting) = (String::new(), Vec::new());
+        for id in 0..4 {
+            let call =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x","params":{{"_meta":{{"progressToken":{id}}}}}}}"#);
+            waiting.extend(calls.wait(&id.to_string(), &Peek::new(call.as_bytes()).unwrap()));
+            let progress = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id},"message":"{}"}}}}"#,
+                " ".repeat(60 * 1024)
+            );
+            said.push_str(&format!("data: {progress}\n\n").repeat(HTTP_SSE_QUEUE));
+        }
+        read(said, &calls, payer).await;
+        let mut rest = Held::new(payer);
+        let left = MAX_HELD_PER_WORKLOAD - 3 * 1024 * 1024;
+        assert!(!rest.hold(left), "more than 3 MiB are held");
+        drop(waiting);
+        assert!(rest.hold(left));
+    }
+
+    #[tokio::test]
+    async fn where_messages_are_posted_is_kept_and_no_longer_than_it_may_be() {
+        for (length, is_kept) in [(MAX_HTTP_SSE_TARGET, true), (MAX_HTTP_SSE_TARGET + 1, false)] {
+            let said = format!("event: endpoint\ndata: /{}\n\n", "a".repeat(length - 1));
+            let target = read(said, &Arc::default(), Payer::Agent).await;
+            assert_eq!(target.is_some(), is_kept, "{length}");
+        }
     }
 }

@@ -15,11 +15,11 @@ use hyper::body::Incoming;
 
 use super::{
     Shared,
-    body::BodyBudget,
     gateway::{self, EventBody},
     redirected,
     refused::Refused,
     relay::{Relay, RelayError},
+    room::Turn,
 };
 use crate::{identity::Caller, telemetry::Path};
 
@@ -91,7 +91,7 @@ impl http_body::Body for Body {
 pub(super) async fn serve(
     shared: Arc<Shared>,
     mut caller: Arc<Caller>,
-    bodies: BodyBudget,
+    mut turn: Turn,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let has_room = shared.telemetry.room(&caller).await;
@@ -100,8 +100,8 @@ pub(super) async fn serve(
     let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);
     let answer = match gateway {
         _ if !has_room => Err(Refused::unaudited()),
-        Some(_) => gateway::serve(&shared, &mut caller, &bodies, &plan, request).await,
-        None => redirected::serve(&shared, &mut caller, &bodies, &plan, request, None).await,
+        Some(_) => gateway::serve(&shared, &mut caller, &mut turn, &plan, request).await,
+        None => redirected::serve(&shared, &mut caller, &mut turn, &plan, request, None).await,
     };
     Ok(answer.unwrap_or_else(|refused| {
         refused.report(&shared.telemetry, &caller, path);

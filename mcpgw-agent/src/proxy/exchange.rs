@@ -87,6 +87,16 @@ impl http_body::Body for Body {
     }
 }
 
+/// A caller has been admitted: from here on it is its part of what all share that its request takes.
+pub(super) async fn admitted(shared: &Shared, caller: &Caller, turn: &mut Turn) -> Result<(), Refused> {
+    turn.charge(caller)?;
+    // Of those that the kernel attests it was known before whose part of the log is asked for.
+    match caller.workload.is_some() || shared.telemetry.room(caller).await {
+        true => Ok(()),
+        false => Err(Refused::unaudited()),
+    }
+}
+
 /// Answers one request, always. Dropping the future abandons it: the record of its call says `cancelled`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
@@ -94,7 +104,10 @@ pub(super) async fn serve(
     mut turn: Turn,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let has_room = shared.telemetry.room(&caller).await;
+    let has_room = match caller.workload {
+        Some(_) => shared.telemetry.room(&caller).await,
+        None => shared.telemetry.room_at_all().await,
+    };
     let plan = shared.plan.load_full();
     let gateway = plan.gateway_at(caller.destination);
     let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);

@@ -97,7 +97,7 @@ use super::{
     Shared, authenticate,
     call::unknown,
     challenge,
-    exchange::Body,
+    exchange::{self, Body},
     refused::{Refused, json},
     room::Turn,
     route,
@@ -277,7 +277,9 @@ pub(super) async fn serve(
     let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
     let unproven = Arc::clone(caller);
     let place = admit(shared, caller, plan, &head, &path).await?;
-    turn.charge(caller)?;
+    if let Some(Place::Mcp(_)) = place {
+        exchange::admitted(shared, caller, turn).await?;
+    }
     match (place, &head.method) {
         (Some(Place::Mcp(catalog)), &Method::POST) => {
             headers::check_content(&head.headers).map_err(Refused::headers)?;

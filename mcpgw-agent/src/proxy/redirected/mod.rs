@@ -34,7 +34,7 @@ pub(super) use session::Known;
 use super::{
     Shared, authenticate,
     body::Share,
-    exchange::Body,
+    exchange::{self, Body},
     observed::Answers,
     pending::StreamKey,
     refused::Refused,
@@ -88,7 +88,7 @@ pub(super) async fn serve(
     let (head, body) = request.into_parts();
     let unproven = Arc::clone(caller);
     let mut found = judge(shared, caller, plan, &head).await?;
-    turn.charge(caller)?;
+    exchange::admitted(shared, caller, turn).await?;
     let (body, share) = match head.method {
         Method::POST => turn.read(body).await?,
         _ => (Bytes::new(), Share::default()),

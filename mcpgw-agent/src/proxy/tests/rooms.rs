@@ -13,9 +13,11 @@ use super::{
     *,
 };
 use crate::{
+    identity::Token,
     proxy::{body::BodyBudget, limits::MAX_BODY},
-    resources::Authentication,
+    resources::{AuditSettings, Authentication, OnFull},
     shares::Shares,
+    telemetry::{FREE, OWN, Path, Refusal, Who},
 };
 
 const LIST: &str = r#"{"jsonrpc":"2.0","method":"tools/list","id":1}"#;
@@ -141,4 +143,57 @@ async fn bodies_that_drip_take_the_part_of_their_own_token() {
     }
     assert_eq!(list(&proxied, &world.user("modest")).await.status, 200);
     assert_eq!(bodies.taken(), MAX_BODY, "the others wait");
+}
+
+/// Who is behind this subject's token, or somebody without one.
+fn caller(subject: Option<&str>) -> Caller {
+    let token = subject.map(|subject| {
+        Arc::new(Token {
+            issuer: "https://users.example".into(),
+            subject: subject.into(),
+            groups: vec![],
+            claims: serde_json::Map::default(),
+            service_account: None,
+            ends: u64::MAX,
+        })
+    });
+    Caller {
+        workload: None,
+        token,
+        destination: at_gateway(),
+        client: None,
+        process: None,
+        observed: false,
+    }
+}
+
+#[tokio::test]
+async fn where_no_line_may_be_lost_whoever_has_its_part_of_the_log_waits_by_its_token() {
+    for (full, greedy) in [(None, 200), (Some("greedy"), 503)] {
+        let world = World::new();
+        let (attested, _server) = gateway(&world, Authentication::Token, None).await;
+        let proxied = attested.unknown(at_gateway()).await;
+        proxied.telemetry.set_audit(&AuditSettings {
+            on_full: OnFull::Block,
+            // The kernel's own full disk.
+            sink: Some(AuditSink::File("/dev/full".into())),
+            ..AuditSettings::default()
+        });
+        let fill = |subject: Option<&str>, lines: usize| {
+            let who = Arc::new(caller(subject));
+            for _ in 0..lines {
+                proxied.telemetry.refused(Refusal {
+                    time: std::time::SystemTime::now(),
+                    reason: "test",
+                    status: None,
+                    path: Path::Gateway,
+                    who: Who::Caller(Arc::clone(&who)),
+                });
+            }
+        };
+        fill(Some("somebody else"), FREE);
+        fill(full, OWN);
+        assert_eq!(list(&proxied, &world.user("greedy")).await.status, greedy, "{full:?}");
+        assert_eq!(list(&proxied, &world.user("modest")).await.status, 200, "{full:?}");
+    }
 }

@@ -28,6 +28,16 @@ impl Payer {
     pub fn of(caller: &Caller) -> Self {
         Self::Workload(caller.share_owner())
     }
+
+    /// For what this caller sends, also before it is known who it is: callers that neither the kernel nor a token tells
+    /// apart each have a share by the address that they come from.
+    pub fn of_sender(caller: &Caller) -> Self {
+        match (&caller.workload, &caller.token, caller.client) {
+            // No principal begins with a word and a space.
+            (None, None, Some(client)) => Self::Workload(Owner::of(&format!("from {}", client.ip().to_canonical()))),
+            _ => Self::of(caller),
+        }
+    }
 }
 
 /// The room, and how much of it each owner has; clones share it.

@@ -8,6 +8,8 @@ pub const MAX_WAITING: usize = 1_024;
 pub const MAX_WAITING_PER_WORKLOAD: usize = MAX_WAITING / 4;
 /// Questions that are asked of one service beside calls. More are not asked, and counted.
 pub const MAX_BESIDE: usize = 1_024;
+/// … for one workload: none leaves calls of others uncounted.
+pub const MAX_BESIDE_PER_WORKLOAD: usize = MAX_BESIDE / 4;
 /// Size of an answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What is repeated of a service's own words, in characters.

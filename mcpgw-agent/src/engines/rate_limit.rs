@@ -18,14 +18,16 @@ use envoy_types::pb::envoy::{
     },
     r#type::v3::RateLimitUnit,
 };
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 use tonic::transport::Channel;
 
 use super::{
     EngineError, EngineStatus,
     channel::channel,
     health::Health,
-    limits::{MAX_ANSWER_BYTES, MAX_BESIDE, MAX_WAITING, MAX_WAITING_PER_WORKLOAD, RETRY_AFTER},
+    limits::{
+        MAX_ANSWER_BYTES, MAX_BESIDE, MAX_BESIDE_PER_WORKLOAD, MAX_WAITING, MAX_WAITING_PER_WORKLOAD, RETRY_AFTER,
+    },
 };
 use crate::{
     policy::limits::{Budget, Descriptor},
@@ -51,7 +53,7 @@ pub struct RateLimits {
     runtime: Handle,
     client: Result<RateLimitServiceClient<Channel>, EngineError>,
     waiting: Shares,
-    beside: Arc<Semaphore>,
+    beside: Shares,
     health: Health,
 }
 
@@ -64,7 +66,7 @@ impl RateLimits {
             wanted,
             runtime: runtime.clone(),
             waiting: Shares::new(MAX_WAITING, MAX_WAITING_PER_WORKLOAD),
-            beside: Arc::new(Semaphore::new(MAX_BESIDE)),
+            beside: Shares::new(MAX_BESIDE, MAX_BESIDE_PER_WORKLOAD),
             health: Health::default(),
         }
     }
@@ -99,15 +101,16 @@ impl RateLimits {
         Ok(longest.max_by_key(|(_, wait)| *wait))
     }
 
-    /// Counts a call in each of these budgets without waiting. Those that turn out to be spent are closed on this node.
-    pub fn beside(self: &Arc<Self>, questions: Vec<Question>) {
-        let Ok(permit) = Arc::clone(&self.beside).try_acquire_owned() else {
+    /// Counts a call of this payer in each of these budgets without waiting. Those that turn out to be spent are closed on this node.
+    pub fn beside(self: &Arc<Self>, payer: Payer, questions: Vec<Question>) {
+        let mut place = self.beside.none(payer);
+        if !place.resize(1) {
             self.health.not_asked();
             return;
-        };
+        }
         let service = Arc::clone(self);
         self.runtime.spawn(async move {
-            let _permit = permit;
+            let _place = place;
             let spent = service.ask(&questions).await;
             service.note(&spent);
             close(&questions, &spent.unwrap_or_default());

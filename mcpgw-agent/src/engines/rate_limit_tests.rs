@@ -7,6 +7,7 @@ use envoy_types::pb::{
 
 use super::*;
 use crate::{
+    mcp::seal::Owner,
     policy::limits::{Budgets, Shared, Spender},
     resources::{self, Asking, ObjectName, Pattern, Rate, Scope},
 };
@@ -152,4 +153,30 @@ fn units_have_the_same_numbers_in_questions_and_answers() {
         };
         assert!(quota.unit.window() >= RETRY_AFTER);
     }
+}
+
+#[tokio::test]
+async fn one_workload_has_its_part_of_the_questions_beside_calls_and_those_of_others_are_asked() {
+    let wanted = RateLimitService {
+        engine: resources::Engine {
+            host: "127.0.0.1".into(),
+            port: 1,
+            tls: None,
+            timeout: Duration::from_secs(10),
+            on_failure: resources::OnFailure::Open,
+        },
+        domain: "mcpgw".into(),
+        mode: Asking::Background,
+    };
+    let service = Arc::new(RateLimits::new(Arc::new(wanted), &Handle::current()));
+    let not_asked = || service.status().counts.not_asked;
+    let [greedy, modest] = ["a", "b"].map(|name| Payer::Workload(Owner::of(name)));
+    // Nothing else runs here meanwhile: none of them is over.
+    for _ in 0..MAX_BESIDE {
+        service.beside(greedy, vec![question(1)]);
+    }
+    let left = (MAX_BESIDE - MAX_BESIDE_PER_WORKLOAD) as u64;
+    assert_eq!(not_asked(), left);
+    service.beside(modest, vec![question(1)]);
+    assert_eq!(not_asked(), left);
 }

@@ -18,6 +18,7 @@ use crate::{
     },
     policy::{Lacks, Plan, Server},
     resources::{Authentication, Demand},
+    shares::Payer,
     telemetry::Path,
     upstream::Behalf,
 };
@@ -105,7 +106,7 @@ async fn check(
     let believed = &plan.settings.issuers;
     let verified = match shared.tokens.known(token, believed) {
         Some(known) => known,
-        None => shared.tokens.verify(token, believed).await,
+        None => shared.tokens.verify(token, believed, Payer::of_sender(caller)).await,
     };
     let verified: Arc<Verified> = verified.map_err(refuse)?;
     // From here on it is known whose token it is, and the audit log says so, whatever comes of it.

@@ -92,7 +92,7 @@ impl Questions {
             (Some(refused), _) => refused,
             (None, spending) => {
                 if let (Some(service), false) = (service, beside.is_empty()) {
-                    service.beside(beside);
+                    service.beside(Payer::of(call.caller), beside);
                 }
                 spending
             }

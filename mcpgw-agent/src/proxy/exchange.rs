@@ -15,11 +15,11 @@ use hyper::body::Incoming;
 
 use super::{
     Shared,
-    body::BodyBudget,
     gateway::{self, EventBody},
     redirected,
     refused::Refused,
     relay::{Relay, RelayError},
+    room::Turn,
 };
 use crate::{identity::Caller, telemetry::Path};
 
@@ -87,21 +87,34 @@ impl http_body::Body for Body {
     }
 }
 
+/// A caller has been admitted: from here on it is its part of what all share that its request takes.
+pub(super) async fn admitted(shared: &Shared, caller: &Caller, turn: &mut Turn) -> Result<(), Refused> {
+    turn.charge(caller)?;
+    // Of those that the kernel attests it was known before whose part of the log is asked for.
+    match caller.workload.is_some() || shared.telemetry.room(caller).await {
+        true => Ok(()),
+        false => Err(Refused::unaudited()),
+    }
+}
+
 /// Answers one request, always. Dropping the future abandons it: the record of its call says `cancelled`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     mut caller: Arc<Caller>,
-    bodies: BodyBudget,
+    mut turn: Turn,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let has_room = shared.telemetry.room(&caller).await;
+    let has_room = match caller.workload {
+        Some(_) => shared.telemetry.room(&caller).await,
+        None => shared.telemetry.room_at_all().await,
+    };
     let plan = shared.plan.load_full();
     let gateway = plan.gateway_at(caller.destination);
     let path = gateway.map_or(Path::Redirected, |_| Path::Gateway);
     let answer = match gateway {
         _ if !has_room => Err(Refused::unaudited()),
-        Some(_) => gateway::serve(&shared, &mut caller, &bodies, &plan, request).await,
-        None => redirected::serve(&shared, &mut caller, &bodies, &plan, request, None).await,
+        Some(_) => gateway::serve(&shared, &mut caller, &mut turn, &plan, request).await,
+        None => redirected::serve(&shared, &mut caller, &mut turn, &plan, request, None).await,
     };
     Ok(answer.unwrap_or_else(|refused| {
         refused.report(&shared.telemetry, &caller, path);

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{CertificateError, Proxy, Stop, listener::Accept};
+use super::{CertificateError, Proxy, Stop, listener::Accept, room::Room};
 use crate::{datapath::ServeGuard, identity::Caller, resources::Gateway};
 
 /// Why a listener of the gateway cannot be opened.
@@ -60,6 +60,7 @@ impl Proxy {
                     observed: false,
                 })
             },
+            room: Room::of_gateway(self.tasks.clone()),
             shared: Arc::clone(&self.shared),
             tasks: self.tasks.clone(),
             stop: stop.clone(),

@@ -22,13 +22,11 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::OwnedSemaphorePermit,
     time::interval,
 };
 
 use super::{
     Shared,
-    body::BodyBudget,
     exchange::{self, Body},
     limits::{
         HEADER_TIMEOUT, HTTP2_CONNECTION_WINDOW, HTTP2_KEEPALIVE, HTTP2_SEND_BUFFER, HTTP2_STREAM_WINDOW,
@@ -36,10 +34,10 @@ use super::{
     },
     refused::Refused,
     relay::RelayError,
-    room::Room,
+    room::{Room, Turn},
     stall::{Paced, Watched},
 };
-use crate::identity::Caller;
+use crate::{identity::Caller, shares::Payer};
 
 /// How HTTP ended on a connection.
 pub(super) enum Ended<S> {
@@ -61,11 +59,12 @@ pub(super) async fn one<S: AsyncRead + AsyncWrite + Send + Unpin>(
     room: &Room,
     shared: &Arc<Shared>,
 ) -> Ended<S> {
+    let payer = Payer::of_sender(caller);
     let service = service_fn(|request| {
         Box::pin(exchange::serve(
             Arc::clone(shared),
             Arc::clone(caller),
-            room.bodies.clone(),
+            Turn::of(room, payer),
             request,
         ))
     });
@@ -109,11 +108,11 @@ pub(super) async fn two<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     room: &Room,
     shared: &Arc<Shared>,
 ) -> Ended<S> {
-    let open = Arc::new(AtomicUsize::new(0));
+    let (open, payer) = (Arc::new(AtomicUsize::new(0)), Payer::of_sender(caller));
     let service = service_fn(|request| {
-        let held = Held::new(&open, room);
-        let (shared, caller, bodies) = (Arc::clone(shared), Arc::clone(caller), room.bodies.clone());
-        async move { serve_stream(shared, caller, bodies, held, request).await }
+        let held = Held::new(&open, Turn::of_stream(room, payer));
+        let (shared, caller) = (Arc::clone(shared), Arc::clone(caller));
+        async move { serve_stream(shared, caller, held, request).await }
     });
     let connection = http2::Builder::new(Watched::new(room.tasks.clone(), room.patience))
         .timer(TokioTimer::new())
@@ -166,14 +165,13 @@ fn is_of_the_protocol(error: &hyper::Error) -> bool {
 async fn serve_stream(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
-    bodies: BodyBudget,
     held: Held,
     mut request: Request<Incoming>,
 ) -> Result<Response<HeldBody>, Infallible> {
     as_in_http1(&mut request);
-    let response = match held.has_room() {
-        true => Box::pin(exchange::serve(shared, caller, bodies, request)).await?,
-        false => {
+    let response = match held.turn.clone() {
+        Some(turn) => Box::pin(exchange::serve(shared, caller, turn, request)).await?,
+        None => {
             let refused = Refused::no_streams();
             refused.report(&shared.telemetry, &caller, shared.path_to(caller.destination));
             refused.response()
@@ -211,21 +209,17 @@ fn as_in_http1<B>(request: &mut Request<B>) {
 struct Held {
     /// Calls on the connection.
     open: Arc<AtomicUsize>,
-    /// `None`: the workload has too many.
-    room: Option<OwnedSemaphorePermit>,
+    /// `None`: whoever sent it has too many.
+    turn: Option<Turn>,
 }
 
 impl Held {
-    fn new(open: &Arc<AtomicUsize>, room: &Room) -> Self {
+    fn new(open: &Arc<AtomicUsize>, turn: Option<Turn>) -> Self {
         open.fetch_add(1, Relaxed);
         Self {
             open: Arc::clone(open),
-            room: Arc::clone(&room.streams).try_acquire_owned().ok(),
+            turn,
         }
-    }
-
-    fn has_room(&self) -> bool {
-        self.room.is_some()
     }
 }
 

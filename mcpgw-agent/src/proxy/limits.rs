@@ -6,6 +6,13 @@ use std::time::Duration;
 /// kernel's quota, which refuses.
 pub const MAX_CONNECTIONS_PER_WORKLOAD: usize = 1_024;
 
+/// At the gateway's own listeners there is room for the connections, the bodies and the calls over HTTP/2 of so many
+/// workloads.
+pub const WORKLOADS_AT_GATEWAY: usize = 4;
+/// … of which one caller has this part: of the bodies and calls by its token, of the connections, and of what is not
+/// known to be anybody's yet, by the address that it comes from. It leaves most of it to others.
+pub const PART_AT_GATEWAY: usize = 8;
+
 /// Request headers, in bytes as they are on the wire: more is HTTP 431.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Request headers, in number: more is HTTP 431. hyper itself reads no more than 100, and is slower when it is told
@@ -18,6 +25,8 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Bodies of one workload's requests together, in bytes, from their arrival until the server begins to
 /// answer. More wait; after [`BODY_TIMEOUT`] that is HTTP 503.
 pub const MAX_BODIES_PER_WORKLOAD: usize = 64 * 1024 * 1024;
+/// First and longest pause in looking for room for another body.
+pub const BODY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Calls of one workload that are in flight over HTTP/2: more are HTTP 503. Over HTTP/1.1 its connections bound them.
 pub const MAX_STREAMS_PER_WORKLOAD: usize = MAX_CONNECTIONS_PER_WORKLOAD;

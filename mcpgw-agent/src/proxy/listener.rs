@@ -1,4 +1,4 @@
-//! Accepts the connections of one workload.
+//! Accepts connections: of one workload, or at the gateway's own address.
 
 use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
@@ -8,13 +8,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    Shared, connection,
-    limits::{ACCEPT_BACKOFF, MAX_CONNECTIONS_PER_WORKLOAD},
-    room::Room,
-};
+use super::{Shared, connection, limits::ACCEPT_BACKOFF, room::Room};
 use crate::{
     identity::{Caller, WorkloadIdentity},
+    shares::Payer,
     telemetry::Who,
 };
 
@@ -24,6 +21,8 @@ pub(super) struct Accept<F> {
     /// Whose the listeners are; `None`: the gateway's own.
     pub(super) workload: Option<Arc<WorkloadIdentity>>,
     pub(super) origin: F,
+    /// What the connections share.
+    pub(super) room: Room,
     pub(super) shared: Arc<Shared>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -48,8 +47,7 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
     }
 
     async fn accept_all(self) {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_WORKLOAD));
-        let room = Room::new(self.tasks.clone());
+        let permits = Arc::new(Semaphore::new(self.room.most_connections));
         let mut wait = ACCEPT_BACKOFF.0;
         // A permit comes first: what may not be served yet stays with the kernel, whose quota then refuses.
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -69,11 +67,17 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
             // Asked at once, while the connection's tuple cannot belong to another.
             match (self.origin)(&stream) {
                 Ok(caller) => {
-                    let serve = connection::serve(stream, Arc::new(caller), room.clone(), Arc::clone(&self.shared));
+                    let mut share = self.room.connections.none(Payer::of_sender(&caller));
+                    let caller = Arc::new(caller);
+                    if !share.resize(1) {
+                        self.shared.refuse("too_many_connections", &caller);
+                        continue;
+                    }
+                    let serve = connection::serve(stream, caller, self.room.clone(), Arc::clone(&self.shared));
                     let stop = self.stop.clone();
                     self.tasks.spawn(async move {
                         stop.run_until_cancelled(serve).await;
-                        drop(permit);
+                        drop((permit, share));
                     });
                 }
                 Err(reason) => {

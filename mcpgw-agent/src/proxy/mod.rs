@@ -1,7 +1,7 @@
 //! Serves the workloads' listeners and the gateway's own: HTTP in, one decision, HTTP out.
 //!
 //! ```text
-//! listener    accepts a workload's connections, no more than it may have
+//! listener    accepts connections, no more than there may be
 //! gateway_listener  the gateway's own listeners
 //! preface     tells from the first bytes whether this is HTTP
 //! connection  serves one connection, by what is spoken on it
@@ -12,7 +12,7 @@
 //! gateway_tls … at the gateway
 //! observed    connections of workloads that are only observed
 //! passthrough  TLS that goes on unread
-//! room        what the connections of one workload share
+//! room        what the connections at a listener share, and the part of each caller
 //! exchange    one request: which of the two paths it is on
 //! authenticate  what the request's token adds to what the kernel saw
 //! challenge   what clients without a good token are told
@@ -281,6 +281,7 @@ impl Serve for Proxy {
             listeners: Arc::clone(&listeners),
             workload: Some(Arc::clone(&identity)),
             origin: move |stream: &_| handoffs.take(stream, &identity).map_err(|missing| missing.reason()),
+            room: room::Room::of_workload(self.tasks.clone()),
             shared: Arc::clone(&self.shared),
             tasks: self.tasks.clone(),
             stop: stop.clone(),

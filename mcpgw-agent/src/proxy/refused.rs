@@ -120,9 +120,9 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit_full", message)
     }
 
-    /// HTTP 503: a workload has as many calls in flight as it may.
+    /// HTTP 503: a caller has as many calls in flight as it may.
     pub(super) fn no_streams() -> Self {
-        let message = "Too many calls of this workload are in flight; try again later";
+        let message = "Too many calls of this caller are in flight; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     }
 

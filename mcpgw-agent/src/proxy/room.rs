@@ -1,44 +1,140 @@
-//! What the connections of one workload share.
+//! What those share who come to the same listeners, and what one of them may have of it.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body::Body;
 use hyper::rt::Executor;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    body::BodyBudget,
-    limits::{MAX_STREAMS_PER_WORKLOAD, WRITE_TIMEOUT},
+    body::{self, BodyBudget},
+    limits::{
+        MAX_BODIES_PER_WORKLOAD, MAX_CONNECTIONS_PER_WORKLOAD, MAX_STREAMS_PER_WORKLOAD, PART_AT_GATEWAY,
+        WORKLOADS_AT_GATEWAY, WRITE_TIMEOUT,
+    },
+    refused::Refused,
+};
+use crate::{
+    identity::Caller,
+    shares::{Payer, Share, Shares},
 };
 
-/// Room for the calls of one workload; clones share it.
+/// Room for connections and what is asked on them; clones share it.
 #[derive(Clone)]
 pub(super) struct Room {
-    /// For the bodies of its requests.
+    /// How many connections there may be; those that wait for one count against the kernel's quota.
+    pub(super) most_connections: usize,
+    /// … and how many of each caller, as it is known without a token.
+    pub(super) connections: Shares,
+    /// For the bodies of requests.
     pub(super) bodies: BodyBudget,
-    /// For its calls over HTTP/2: those over HTTP/1.1 are bounded by their connections.
-    pub(super) streams: Arc<Semaphore>,
-    /// What the copies of its observed connections hold, in bytes.
+    /// For calls over HTTP/2: those over HTTP/1.1 are bounded by their connections.
+    pub(super) streams: Shares,
+    /// What the copies of observed connections hold, in bytes.
     pub(super) tapped: Arc<AtomicUsize>,
-    /// How long its clients may leave a chunk of an answer over HTTP/2 lying.
+    /// How long clients may leave a chunk of an answer over HTTP/2 lying.
     pub(super) patience: Duration,
     /// Everything that runs for it.
     pub(super) tasks: Tasks,
 }
 
 impl Room {
-    /// All of it.
-    pub(super) fn new(tasks: TaskTracker) -> Self {
+    /// That of a workload, at its own listeners.
+    pub(super) fn of_workload(tasks: TaskTracker) -> Self {
+        Self::new(tasks, 1, 1)
+    }
+
+    /// That of all who come to the gateway's own listeners, and of which each has a part.
+    pub(super) fn of_gateway(tasks: TaskTracker) -> Self {
+        Self::new(tasks, WORKLOADS_AT_GATEWAY, PART_AT_GATEWAY)
+    }
+
+    /// Room for so many `workloads`, of which one caller has one of so many `parts`.
+    fn new(tasks: TaskTracker, workloads: usize, parts: usize) -> Self {
+        let shares = |most: usize| Shares::new(most * workloads, most * workloads / parts);
         Self {
-            bodies: BodyBudget::new(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS_PER_WORKLOAD)),
+            most_connections: MAX_CONNECTIONS_PER_WORKLOAD * workloads,
+            connections: shares(MAX_CONNECTIONS_PER_WORKLOAD),
+            bodies: BodyBudget::new(shares(MAX_BODIES_PER_WORKLOAD)),
+            streams: shares(MAX_STREAMS_PER_WORKLOAD),
             tapped: Arc::default(),
             patience: WRITE_TIMEOUT,
             tasks: Tasks(tasks),
         }
+    }
+}
+
+/// What one request takes of the room, on account of whoever is known by now to have sent it; clones share it.
+#[derive(Clone)]
+pub(super) struct Turn {
+    bodies: BodyBudget,
+    /// `None` over HTTP/1.1.
+    stream: Option<Stream>,
+    payer: Payer,
+}
+
+/// A place among the calls over HTTP/2.
+#[derive(Clone)]
+struct Stream {
+    all: Shares,
+    place: Arc<Mutex<Share>>,
+}
+
+impl Turn {
+    /// Of a request over HTTP/1.1, which needs no other place than its connection's.
+    pub(super) fn of(room: &Room, payer: Payer) -> Self {
+        Self {
+            bodies: room.bodies.clone(),
+            stream: None,
+            payer,
+        }
+    }
+
+    /// Of a request over HTTP/2, until its last clone is dropped; `None` where this payer has too many in flight.
+    pub(super) fn of_stream(room: &Room, payer: Payer) -> Option<Self> {
+        let mut place = room.streams.none(payer);
+        if !place.resize(1) {
+            return None;
+        }
+        let stream = Stream {
+            all: room.streams.clone(),
+            place: Arc::new(Mutex::new(place)),
+        };
+        Some(Self {
+            stream: Some(stream),
+            ..Self::of(room, payer)
+        })
+    }
+
+    /// From here on it is this caller who pays, of whom its token may have told more than its connection.
+    ///
+    /// # Errors
+    ///
+    /// It has too many calls in flight.
+    pub(super) fn charge(&mut self, caller: &Caller) -> Result<(), Refused> {
+        // Of the others nothing is known that was not known before.
+        if caller.workload.is_some() || caller.token.is_none() {
+            return Ok(());
+        }
+        let payer = Payer::of_sender(caller);
+        if let Some(stream) = &self.stream {
+            let mut place = stream.all.none(payer);
+            if !place.resize(1) {
+                return Err(Refused::no_streams());
+            }
+            *stream.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        }
+        self.payer = payer;
+        Ok(())
+    }
+
+    /// Reads the whole body of the request. Its memory counts until the share that comes with it is dropped.
+    pub(super) async fn read<B: Body>(&self, body: B) -> Result<(Bytes, body::Share), Refused> {
+        self.bodies.read(self.payer, body).await
     }
 }
 

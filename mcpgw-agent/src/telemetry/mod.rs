@@ -45,8 +45,8 @@ use tokio::sync::watch;
 
 pub use crate::resources::AuditSink;
 pub use audit::{
-    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Keeping, Omitted, Payload, ROOM_TIMEOUT,
-    Refusal, Who,
+    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, FREE, Keeping, OWN, Omitted, Payload,
+    ROOM_TIMEOUT, Refusal, Who,
 };
 pub use client::Client;
 pub use labels::{MAX_TOOL_LABELS, OTHER};
@@ -256,9 +256,15 @@ impl Telemetry {
         self.traces.as_ref().map(Traces::health)
     }
 
-    /// Waits until the audit log has room for the lines of a request of this caller; `false` if it stays full.
+    /// Waits until the audit log has room for the lines of a request of this caller; `false` if it stays full, or the
+    /// caller's part of it.
     pub async fn room(&self, caller: &Caller) -> bool {
         self.audit.room(caller).await
+    }
+
+    /// The same, of a caller of whom it is not known yet whose part its lines will take.
+    pub async fn room_at_all(&self) -> bool {
+        self.audit.room_at_all().await
     }
 
     /// Writes what is queued and ends the audit log; later lines are counted as lost. Blocks for at most

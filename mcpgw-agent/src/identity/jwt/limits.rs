@@ -33,6 +33,12 @@ pub const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(10);
 pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many tokens an API server is asked about at a time.
 pub const REVIEWS_AT_A_TIME: usize = 8;
+/// About how many it is to be asked for one caller, who may have made them up: more of its tokens are refused meanwhile.
+pub const REVIEWS_PER_CALLER: usize = 2;
+/// … for all of them, waiting for those before included.
+pub const MAX_REVIEWS: usize = 256;
+/// How long the authorities that it is known by are relied on before their file is read again.
+pub const REVIEW_AUTHORITIES_TIME: Duration = Duration::from_secs(60);
 /// Its answer, in bytes: it repeats the token.
 pub const MAX_REVIEW_BYTES: usize = 64 * 1024;
 

@@ -50,7 +50,10 @@ pub use claims::suppose;
 pub use refusal::Refusal;
 
 use super::Token;
-use crate::resources::{Issuer, KeySource, Settings};
+use crate::{
+    resources::{Issuer, KeySource, Settings},
+    shares::Payer,
+};
 use cache::{Cache, Digest};
 use claims::Checked;
 use compact::{Compact, Header};
@@ -65,8 +68,9 @@ pub trait Authenticator: Send + Sync {
     /// What is known of this token already; cheap, and never waits.
     fn known(&self, token: &str, believed: &[Arc<Issuer>]) -> Option<Result<Arc<Verified>, Refusal>>;
 
-    /// Finds out. May ask the issuer for a key that is not known, within a bounded time.
-    fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>]) -> Verifying<'a>;
+    /// Finds out. May ask the issuer for a key that is not known, or about the token, within a bounded time; for each
+    /// `payer`, who shows the token, about few at a time.
+    fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>], payer: Payer) -> Verifying<'a>;
 }
 
 /// The answer of an [`Authenticator`], on its way.
@@ -269,7 +273,13 @@ impl Issuers {
     }
 
     /// Verifies a token at a time, in seconds of Unix time, whatever is known of it.
-    async fn look(&self, token: &str, believed: &[Arc<Issuer>], now: u64) -> Result<Arc<Verified>, Refusal> {
+    async fn look(
+        &self,
+        token: &str,
+        believed: &[Arc<Issuer>],
+        payer: Payer,
+        now: u64,
+    ) -> Result<Arc<Verified>, Refusal> {
         let compact = Compact::parse(token)?;
         let name = claims::issuer(&compact.claims)?;
         let issuers = self.in_force.load_full();
@@ -280,7 +290,7 @@ impl Issuers {
         if let KeySource::Review(review) = &issuer.issuer.keys {
             // Before anybody is asked: what is known to be no good costs nobody else anything.
             let checked = claims::check(compact.claims, &issuer.issuer, now)?;
-            let audiences = match issuer.review(review, token, &checked).await {
+            let audiences = match issuer.review(payer, review, token, &checked).await {
                 Ok(audiences) => audiences,
                 Err(refusal) => {
                     if !refusal.is_outage() {
@@ -335,9 +345,9 @@ impl Authenticator for Issuers {
         known
     }
 
-    fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>]) -> Verifying<'a> {
+    fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>], payer: Payer) -> Verifying<'a> {
         Box::pin(async move {
-            let found = self.look(token, believed, now()).await;
+            let found = self.look(token, believed, payer, now()).await;
             let count = if found.is_ok() { &self.verified } else { &self.refused };
             count.fetch_add(1, Relaxed);
             found

@@ -88,6 +88,9 @@ pub enum Refusal {
     /// The issuer is to be asked about each token, and cannot be.
     #[error("the token's issuer cannot be asked about it")]
     NoReview,
+    /// The issuer is being asked about as many other tokens of the same caller as it may be.
+    #[error("other new tokens of this caller are being looked at; try again later")]
+    ReviewsTaken,
 }
 
 impl Refusal {
@@ -122,11 +125,15 @@ impl Refusal {
             Self::KeysTooOld => "issuer_keys_too_old",
             Self::Denied => "token_review_denied",
             Self::NoReview => "token_review_failed",
+            Self::ReviewsTaken => "token_reviews_taken",
         }
     }
 
-    /// Whether it is the issuer's trouble and none of the token's: the caller may try again with the same.
+    /// Whether it is nothing that the token can be blamed for: the caller may try again with the same.
     pub const fn is_outage(self) -> bool {
-        matches!(self, Self::NoKeys | Self::KeysTooOld | Self::NoReview)
+        matches!(
+            self,
+            Self::NoKeys | Self::KeysTooOld | Self::NoReview | Self::ReviewsTaken
+        )
     }
 }

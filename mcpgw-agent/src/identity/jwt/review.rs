@@ -4,7 +4,10 @@
 //! What a token claims is checked here as for any other; the API server answers for its signature, for its being in
 //! force, and for the audiences. What it doesn't say is not believed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -14,10 +17,11 @@ use http::{
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     claims::Checked,
-    limits::{MAX_REVIEW_BYTES, REVIEW_TIMEOUT},
+    limits::{MAX_REVIEW_BYTES, REVIEW_AUTHORITIES_TIME, REVIEW_TIMEOUT},
     source::{self, SourceError},
 };
 use crate::{
@@ -71,16 +75,70 @@ impl Question {
     }
 }
 
-/// Asks about a token. The audiences that it is good for, of those that it claims.
-pub(super) async fn ask(issuer: &Issuer, review: &Review, question: &Question) -> Result<Vec<Arc<str>>, ReviewError> {
-    let (authorities, own) = (issuer.authorities.clone(), review.token.clone());
-    // Files are read anew each time, as a kubelet replaces them; off the runtime, because the system's authorities are
-    // many.
-    let read = tokio::task::spawn_blocking(move || {
-        let web = Web::new(authorities.as_deref(), REVIEW_TIMEOUT, MAX_REVIEW_BYTES)?;
-        Ok::<_, ReviewError>((web, source::bearer(&own)?))
-    });
-    let (web, credential) = read.await.map_err(|_| ReviewError::Answer)??;
+/// Asks an API server, which is known by what was learned of it before: reading the authorities and agreeing on keys
+/// costs both sides more than a review.
+#[derive(Default)]
+pub(super) struct Asker(Mutex<Option<Known>>);
+
+struct Known {
+    web: Arc<Web>,
+    since: Instant,
+}
+
+impl Asker {
+    /// Asks about a token. The audiences that it is good for, of those that it claims.
+    pub(super) async fn ask(
+        &self,
+        issuer: &Issuer,
+        review: &Review,
+        question: &Question,
+    ) -> Result<Vec<Arc<str>>, ReviewError> {
+        let (authorities, own, known) = (issuer.authorities.clone(), review.token.clone(), self.known());
+        let is_new = known.is_none();
+        // Our own token is read anew each time, as a kubelet replaces it; off the runtime, because the system's
+        // authorities are many.
+        let read = tokio::task::spawn_blocking(move || {
+            let web = match known {
+                Some(web) => web,
+                None => Arc::new(Web::new(authorities.as_deref(), REVIEW_TIMEOUT, MAX_REVIEW_BYTES)?),
+            };
+            Ok::<_, ReviewError>((web, source::bearer(&own)?))
+        });
+        let (web, credential) = read.await.map_err(|_| ReviewError::Answer)??;
+        if is_new {
+            let since = Instant::now();
+            *self.lock() = Some(Known {
+                web: Arc::clone(&web),
+                since,
+            });
+        }
+        let answer = ask(&web, credential, review, question).await;
+        if let Err(ReviewError::Web(_)) = answer {
+            // It may have another certificate now.
+            *self.lock() = None;
+        }
+        answer
+    }
+
+    fn known(&self) -> Option<Arc<Web>> {
+        let known = self.lock();
+        let young = known
+            .as_ref()
+            .filter(|known| known.since.elapsed() < REVIEW_AUTHORITIES_TIME);
+        young.map(|known| Arc::clone(&known.web))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(
+    web: &Web,
+    credential: HeaderValue,
+    review: &Review,
+    question: &Question,
+) -> Result<Vec<Arc<str>>, ReviewError> {
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",

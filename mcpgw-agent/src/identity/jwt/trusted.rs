@@ -24,14 +24,18 @@ use super::{
     compact::Header,
     flights::Flights,
     keys::{Key, KeySet},
-    limits::{MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, REVIEW_TIMEOUT, REVIEWS_AT_A_TIME, UNKNOWN_KEY_WAIT},
+    limits::{
+        MAX_REVIEWS, MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, REVIEW_TIMEOUT, REVIEWS_AT_A_TIME, REVIEWS_PER_CALLER,
+        UNKNOWN_KEY_WAIT,
+    },
     now,
-    review::{self, Question, ReviewError},
+    review::{Asker, Question, ReviewError},
     source,
 };
 use crate::{
     changes::Changes,
     resources::{Issuer, KeySource, Review},
+    shares::{Payer, Shares},
 };
 
 /// An issuer whose tokens are believed now.
@@ -48,7 +52,11 @@ pub(super) struct Trusted {
     following: Mutex<Option<AbortHandle>>,
     /// Who asks about a token now.
     reviews: Semaphore,
-    /// … and who waits for the same answer.
+    /// … for whom, or waits to ask,
+    reviewed_for: Shares,
+    /// with what,
+    asker: Asker,
+    /// and who waits for the same answer.
     flights: Flights,
 }
 
@@ -109,6 +117,8 @@ impl Trusted {
             }),
             following: Mutex::default(),
             reviews: Semaphore::new(REVIEWS_AT_A_TIME),
+            reviewed_for: Shares::new(MAX_REVIEWS, REVIEWS_PER_CALLER),
+            asker: Asker::default(),
             flights: Flights::default(),
         });
         if is_asked {
@@ -167,9 +177,10 @@ impl Trusted {
     }
 
     /// Asks the issuer about a token that claims this, once for all who show it meanwhile: the audiences that it is
-    /// good for.
+    /// good for. It is the first of them who pays, whoever that claims to be: tokens can be made up.
     pub(super) async fn review(
         self: &Arc<Self>,
+        payer: Payer,
         review: &Review,
         token: &str,
         checked: &Checked,
@@ -177,7 +188,15 @@ impl Trusted {
         let ask = || {
             let (this, review) = (Arc::clone(self), review.clone());
             let question = Question::new(token, checked);
-            async move { this.ask_about(&review, question).await }
+            let mut place = self.reviewed_for.none(payer);
+            let has_place = place.resize(1);
+            async move {
+                let _place = place;
+                match has_place {
+                    true => this.ask_about(&review, question).await,
+                    false => Err(Refusal::ReviewsTaken),
+                }
+            }
         };
         self.flights.join(Digest::of(token), ask).await
     }
@@ -185,7 +204,7 @@ impl Trusted {
     async fn ask_about(&self, review: &Review, question: Question) -> Result<Vec<Arc<str>>, Refusal> {
         let asked = timeout(REVIEW_TIMEOUT, async {
             let _place = self.reviews.acquire().await;
-            review::ask(&self.issuer, review, &question).await
+            self.asker.ask(&self.issuer, review, &question).await
         });
         let found = asked.await.unwrap_or(Err(ReviewError::Late(REVIEW_TIMEOUT)));
         let trouble = match &found {

@@ -95,11 +95,11 @@ pub(super) use stream::EventBody;
 
 use super::{
     Shared, authenticate,
-    body::BodyBudget,
     call::unknown,
     challenge,
-    exchange::Body,
+    exchange::{self, Body},
     refused::{Refused, json},
+    room::Turn,
     route,
 };
 use crate::{
@@ -267,7 +267,7 @@ fn place<'a>(settings: &resources::Settings, path: &'a str) -> Option<Place<'a>>
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     caller: &mut Arc<Caller>,
-    bodies: &BodyBudget,
+    turn: &mut Turn,
     plan: &Arc<Plan>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
@@ -277,10 +277,13 @@ pub(super) async fn serve(
     let path = route::normal(head.uri.path()).ok_or_else(Refused::ambiguous_path)?;
     let unproven = Arc::clone(caller);
     let place = admit(shared, caller, plan, &head, &path).await?;
+    if let Some(Place::Mcp(_)) = place {
+        exchange::admitted(shared, caller, turn).await?;
+    }
     match (place, &head.method) {
         (Some(Place::Mcp(catalog)), &Method::POST) => {
             headers::check_content(&head.headers).map_err(Refused::headers)?;
-            let (body, share) = bodies.read(body).await?;
+            let (body, share) = turn.read(body).await?;
             // While it came, another plan may have: then that decides everything anew.
             let newest = shared.plan.load_full();
             if !Arc::ptr_eq(&newest, plan) {

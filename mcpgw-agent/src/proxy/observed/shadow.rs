@@ -20,9 +20,10 @@ use crate::{
         passthrough,
         preface::{self, First, Hello, name_in_hello},
         redirected,
-        room::Room,
+        room::{Room, Turn},
         secured::{Secured, secured, takes_name},
     },
+    shares::Payer,
     telemetry::{Outcome, Path},
 };
 
@@ -94,7 +95,8 @@ async fn one(
     answers.expect(request.method()).await;
     shared.telemetry.room(&caller).await;
     let plan = shared.plan.load_full();
-    let seen = redirected::serve(&shared, &mut caller, &room.bodies, &plan, request, Some(&answers)).await;
+    let mut turn = Turn::of(&room, Payer::of_sender(&caller));
+    let seen = redirected::serve(&shared, &mut caller, &mut turn, &plan, request, Some(&answers)).await;
     Ok(seen.unwrap_or_else(|refused| {
         shared.telemetry.would_refuse(refused.reason, &caller, Path::Redirected);
         Response::default()

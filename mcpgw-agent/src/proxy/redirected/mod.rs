@@ -33,13 +33,14 @@ pub(super) use session::Known;
 
 use super::{
     Shared, authenticate,
-    body::{BodyBudget, Share},
-    exchange::Body,
+    body::Share,
+    exchange::{self, Body},
     observed::Answers,
     pending::StreamKey,
     refused::Refused,
     relay::Relay,
     request,
+    room::Turn,
     route::{self, Route},
 };
 use crate::{
@@ -78,7 +79,7 @@ struct Dialled<'a> {
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     caller: &mut Arc<Caller>,
-    bodies: &BodyBudget,
+    turn: &mut Turn,
     plan: &Arc<Plan>,
     request: Request<Incoming>,
     seen: Option<&Answers>,
@@ -87,8 +88,9 @@ pub(super) async fn serve(
     let (head, body) = request.into_parts();
     let unproven = Arc::clone(caller);
     let mut found = judge(shared, caller, plan, &head).await?;
+    exchange::admitted(shared, caller, turn).await?;
     let (body, share) = match head.method {
-        Method::POST => bodies.read(body).await?,
+        Method::POST => turn.read(body).await?,
         _ => (Bytes::new(), Share::default()),
     };
     // While it came, another plan may have: then that decides everything anew.

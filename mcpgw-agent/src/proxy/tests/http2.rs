@@ -19,6 +19,7 @@ use super::{
 use crate::{
     identity::Caller,
     proxy::{http_service, limits::MAX_STREAMS_PER_WORKLOAD, room::Room},
+    shares::Payer,
 };
 
 pub(super) type Client = SendRequest<Full<Bytes>>;
@@ -161,7 +162,7 @@ async fn a_preface_in_pieces_is_one_and_what_follows_it_must_be_http2() {
 async fn a_workload_has_so_many_calls_in_flight_and_no_more() {
     let upstream = Upstream::start().await;
     let proxied = Proxied::start(upstream.address).await;
-    let room = Room::new(proxied.tasks.clone());
+    let room = Room::of_workload(proxied.tasks.clone());
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let (shared, served) = (Arc::clone(&proxied.shared), room.clone());
     let caller = Arc::new(Caller {
@@ -174,8 +175,8 @@ async fn a_workload_has_so_many_calls_in_flight_and_no_more() {
     });
     tokio::spawn(async move { drop(http_service::two(ours, &caller, &served, &shared).await) });
     let mut client = client(theirs).await;
-    let all = u32::try_from(MAX_STREAMS_PER_WORKLOAD).unwrap();
-    let others = Arc::clone(&room.streams).acquire_many_owned(all).await.unwrap();
+    let mut others = room.streams.none(Payer::Agent);
+    assert!(others.resize(MAX_STREAMS_PER_WORKLOAD));
     let (status, body) = json(client.send_request(post(&call("add"))).await.unwrap()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
     assert_eq!(upstream.requests(), 0);
@@ -188,7 +189,7 @@ async fn a_workload_has_so_many_calls_in_flight_and_no_more() {
 async fn a_call_whose_answer_is_not_read_lets_go_of_its_server() {
     let (scripted, address) = Scripted::start().await;
     let proxied = Proxied::start(address).await;
-    let mut room = Room::new(proxied.tasks.clone());
+    let mut room = Room::of_workload(proxied.tasks.clone());
     room.patience = Duration::from_millis(200);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let shared = Arc::clone(&proxied.shared);

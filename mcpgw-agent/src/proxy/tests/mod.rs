@@ -30,6 +30,7 @@ mod records;
 mod refusals;
 mod reload;
 mod resumption;
+mod rooms;
 mod rules;
 mod session_server;
 mod sessions;
@@ -53,7 +54,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Parts, Shared, Stop, listener::Accept};
+use super::{Parts, Shared, Stop, listener::Accept, room::Room};
 use crate::{
     discovery::{Discovery, State},
     engines::Engines,
@@ -166,6 +167,7 @@ impl Proxied {
             destination,
             Arc::new(dir),
             issuers,
+            Room::of_workload,
         )
         .await
     }
@@ -180,26 +182,58 @@ impl Proxied {
 
     /// The same proxy, for callers that the kernel does not know.
     async fn unknown(&self, destination: SocketAddr) -> Self {
+        self.unknown_with(destination, Room::of_gateway).await
+    }
+
+    /// The same proxy, for callers that the kernel does not know, and that have this room.
+    async fn unknown_with(&self, destination: SocketAddr, room: impl FnOnce(TaskTracker) -> Room) -> Self {
         let (shared, dir, issuers) = self.parts();
-        Self::serve(shared, None, false, Some(destination), dir, issuers).await
+        Self::serve(shared, None, false, Some(destination), dir, issuers, room).await
     }
 
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
         let (shared, dir, issuers) = self.parts();
-        Self::serve(shared, Some(("pod-2", "ci")), false, Some(destination), dir, issuers).await
+        Self::serve(
+            shared,
+            Some(("pod-2", "ci")),
+            false,
+            Some(destination),
+            dir,
+            issuers,
+            Room::of_workload,
+        )
+        .await
     }
 
     /// The same proxy, for a workload of another ServiceAccount.
     async fn of_another_account(&self, destination: SocketAddr) -> Self {
         let (shared, dir, issuers) = self.parts();
-        Self::serve(shared, Some(("pod-3", "cd")), false, Some(destination), dir, issuers).await
+        Self::serve(
+            shared,
+            Some(("pod-3", "cd")),
+            false,
+            Some(destination),
+            dir,
+            issuers,
+            Room::of_workload,
+        )
+        .await
     }
 
     /// The same proxy, for the same workload if it is only observed.
     async fn observing(&self, destination: SocketAddr) -> Self {
         let (shared, dir, issuers) = self.parts();
-        Self::serve(shared, Some(("pod-1", "ci")), true, Some(destination), dir, issuers).await
+        Self::serve(
+            shared,
+            Some(("pod-1", "ci")),
+            true,
+            Some(destination),
+            dir,
+            issuers,
+            Room::of_workload,
+        )
+        .await
     }
 
     async fn serve(
@@ -209,6 +243,7 @@ impl Proxied {
         destination: Option<SocketAddr>,
         dir: Arc<tempfile::TempDir>,
         issuers: Arc<Issuers>,
+        room: impl FnOnce(TaskTracker) -> Room,
     ) -> Self {
         let listeners: Arc<[TcpListener]> = [TcpListener::bind("127.0.0.1:0").await.unwrap()].into();
         let address = listeners[0].local_addr().unwrap();
@@ -232,6 +267,7 @@ impl Proxied {
                     observed,
                 })
             },
+            room: room(tasks.clone()),
             shared: Arc::clone(&shared),
             tasks: tasks.clone(),
             stop: stop.clone(),

@@ -44,7 +44,7 @@ pub use definition::DefinitionChange;
 pub use line::{Refusal, Who};
 pub(super) use line::{ToolCall, bounded, bounded_id};
 pub use payload::{Omitted, Payload};
-pub use queue::ROOM_TIMEOUT;
+pub use queue::{FREE, OWN, ROOM_TIMEOUT};
 pub use writer::{FLUSH_INTERVAL, FLUSH_TIMEOUT};
 
 use exported::{Exported, Nowhere};
@@ -246,7 +246,15 @@ impl Audit {
 
     /// Waits until a request of this caller may begin; `false` if the log stays full, or the caller's part of it.
     pub(super) async fn room(&self, caller: &Caller) -> bool {
-        let payer = || Payer::of(caller);
+        self.room_of(|| Payer::of(caller)).await
+    }
+
+    /// The same, of a caller whose part is not known yet; `false` if the log stays full.
+    pub(super) async fn room_at_all(&self) -> bool {
+        self.room_of(|| Payer::Agent).await
+    }
+
+    async fn room_of(&self, payer: impl Fn() -> Payer + Copy) -> bool {
         let Some(exported) = self.exporting() else {
             return self.local.queue.room(payer).await;
         };

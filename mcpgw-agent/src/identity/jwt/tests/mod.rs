@@ -22,7 +22,10 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::resources::{self, Algorithm, KeySource};
+use crate::{
+    mcp::seal::Owner,
+    resources::{self, Algorithm, KeySource},
+};
 use signer::Signer;
 
 const ISSUER: &str = "https://issuer.example";
@@ -69,7 +72,11 @@ impl Issuers {
     }
 
     pub(super) async fn verify(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
-        Authenticator::verify(self, token, &self.believed()).await
+        self.verify_for(token, Payer::Workload(Owner::of("agents/ci"))).await
+    }
+
+    pub(super) async fn verify_for(&self, token: &str, payer: Payer) -> Result<Arc<Verified>, Refusal> {
+        Authenticator::verify(self, token, &self.believed(), payer).await
     }
 }
 

@@ -10,14 +10,18 @@ use std::{
     time::Duration,
 };
 
-use rustls::pki_types::PrivateKeyDer;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use rustls::{HandshakeKind, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
+use super::{
+    limits::{REVIEWS_AT_A_TIME, REVIEWS_PER_CALLER},
+    *,
+};
 use crate::resources::Review;
 
 /// What it needs to be asked.
@@ -30,8 +34,12 @@ struct Api {
     dir: tempfile::TempDir,
     answers: Arc<Mutex<HashMap<String, (u16, String)>>>,
     asked: Arc<AtomicUsize>,
-    /// Who has it keeps answers back.
+    /// Who came back, and was known.
+    resumed: Arc<AtomicUsize>,
+    /// Who has it keeps answers back,
     gate: Arc<tokio::sync::Mutex<()>>,
+    /// but for that about this token.
+    let_through: Arc<Mutex<String>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -60,24 +68,35 @@ impl Api {
         let answers: Arc<Mutex<HashMap<String, (u16, String)>>> = Arc::default();
         let asked = Arc::new(AtomicUsize::new(0));
         let gate = Arc::<tokio::sync::Mutex<()>>::default();
+        let (resumed, let_through) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<String>>::default());
         let (said, count, open) = (Arc::clone(&answers), Arc::clone(&asked), Arc::clone(&gate));
+        let (again, passes) = (Arc::clone(&resumed), Arc::clone(&let_through));
         let tls = TlsAcceptor::from(Arc::new(config));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let Ok(mut stream) = tls.accept(stream).await else {
-                    continue;
-                };
-                let (head, body) = request(&mut stream).await;
-                count.fetch_add(1, Ordering::Relaxed);
-                drop(open.lock().await);
-                let (status, answer) = review(&head, &body, &said.lock().unwrap());
-                let answer = format!(
-                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{answer}",
-                    answer.len()
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
+                let (said, count, open) = (Arc::clone(&said), Arc::clone(&count), Arc::clone(&open));
+                let (tls, again, passes) = (tls.clone(), Arc::clone(&again), Arc::clone(&passes));
+                tokio::spawn(async move {
+                    let Ok(mut stream) = tls.accept(stream).await else {
+                        return;
+                    };
+                    if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                        again.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let (head, body) = request(&mut stream).await;
+                    count.fetch_add(1, Ordering::Relaxed);
+                    if body["spec"]["token"] != **passes.lock().unwrap() {
+                        drop(open.lock().await);
+                    }
+                    let (status, answer) = review(&head, &body, &said.lock().unwrap());
+                    let answer = format!(
+                        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{answer}",
+                        answer.len()
+                    );
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                });
             }
         });
         Self {
@@ -85,7 +104,9 @@ impl Api {
             dir,
             answers,
             asked,
+            resumed,
             gate,
+            let_through,
             task,
         }
     }
@@ -184,7 +205,7 @@ async fn who_asks_the_api_server_believes_it_for_a_while_and_then_asks_again() {
     let issuers = in_force(vec![api.issuer()]);
     let (token, believed, now) = (token("a"), issuers.believed(), now());
     api.says(&token, good());
-    let verified = issuers.look(&token, &believed, now).await.unwrap();
+    let verified = issuers.look(&token, &believed, Payer::Agent, now).await.unwrap();
     assert_eq!(verified.token.principal(), "system:serviceaccount:agents:ci");
     assert_eq!(verified.is_for(&Place::default()), Ok(()));
     let known = |at: u64| issuers.cache.get(&Digest::of(&token), &believed, at);
@@ -319,4 +340,47 @@ async fn a_token_that_many_show_at_once_is_asked_about_once_whoever_of_them_leav
     assert!(others.await.iter().all(Result::is_ok));
     assert_eq!(api.asked(), 1);
     assert_eq!(issuers.status().remove(0).reads, 1);
+}
+
+#[tokio::test]
+async fn whoever_shows_many_unknown_tokens_has_few_of_them_asked_about_and_the_first_one_of_others_is() {
+    let api = Api::start().await;
+    let issuers = in_force(vec![api.issuer()]);
+    let payer = |name: &str| Payer::Workload(Owner::of(name));
+    let _closed = api.gate.lock().await;
+    let made_up: Vec<String> = (0..4 * REVIEWS_AT_A_TIME)
+        .map(|number| token(&number.to_string()))
+        .collect();
+    let shown = made_up.iter().map(|token| issuers.verify_for(token, payer("greedy")));
+    let mut shown: FuturesUnordered<_> = shown.collect();
+    for _ in REVIEWS_PER_CALLER..made_up.len() {
+        let refused = shown.next().await.unwrap().err();
+        assert_eq!(refused, Some(Refusal::ReviewsTaken));
+    }
+    assert!(
+        made_up.iter().all(|token| issuers.known(token).is_none()),
+        "it may try again"
+    );
+    let token = token("a");
+    api.says(&token, good());
+    token.clone_into(&mut api.let_through.lock().unwrap());
+    assert!(issuers.verify_for(&token, payer("modest")).await.is_ok());
+    assert!(api.asked() <= 1 + REVIEWS_PER_CALLER);
+    assert_eq!(
+        issuers.status().remove(0).state,
+        "Ready",
+        "nothing is wrong with the API server"
+    );
+}
+
+#[tokio::test]
+async fn an_api_server_is_known_from_one_review_to_the_next() {
+    let api = Api::start().await;
+    let issuers = in_force(vec![api.issuer()]);
+    for (id, known) in [("a", 0), ("b", 1), ("c", 2)] {
+        let token = token(id);
+        api.says(&token, good());
+        assert!(issuers.verify(&token).await.is_ok());
+        assert_eq!(api.resumed.load(Ordering::Relaxed), known);
+    }
 }

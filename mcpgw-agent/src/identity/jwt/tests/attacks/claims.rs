@@ -150,7 +150,7 @@ async fn times_are_exact_to_the_second_on_both_sides_of_the_skew() {
     let at = |name: &'static str, value: Value, now: u64| {
         let token = scene.p256.token(&with(name, value));
         let issuers = Arc::clone(&scene.issuers);
-        async move { issuers.look(&token, &issuers.believed(), now).await.err() }
+        async move { issuers.look(&token, &issuers.believed(), Payer::Agent, now).await.err() }
     };
     let now = now();
     // The skew is 30 s.
@@ -178,7 +178,12 @@ async fn an_audience_may_be_one_of_several_and_the_public_url_with_the_path_that
     let audiences = |value: Value| {
         let token = scene.p256.token(&with("aud", value));
         let issuers = Arc::clone(&scene.issuers);
-        async move { issuers.look(&token, &issuers.believed(), now()).await.unwrap() }
+        async move {
+            issuers
+                .look(&token, &issuers.believed(), Payer::Agent, now())
+                .await
+                .unwrap()
+        }
     };
     let url = Some("https://mcp.example");
     let place = |path| Place { public_url: url, path };
@@ -289,14 +294,14 @@ async fn subject_and_groups_are_where_the_settings_say() {
     claims["realm_access"] = json!({"roles": ["reader", "writer"]});
     claims["groups"] = json!(["admin"]);
     let verified = issuers
-        .look(&signer.token(&claims), &issuers.believed(), now())
+        .look(&signer.token(&claims), &issuers.believed(), Payer::Agent, now())
         .await
         .unwrap();
     assert_eq!(&*verified.token.subject, "alice@example.org");
     assert_eq!(*verified.token.groups, ["reader".into(), "writer".into()]);
     claims.as_object_mut().unwrap().remove("email");
     let refused = issuers
-        .look(&signer.token(&claims), &issuers.believed(), now())
+        .look(&signer.token(&claims), &issuers.believed(), Payer::Agent, now())
         .await
         .err();
     assert_eq!(refused, Some(Refusal::NoSubject));

@@ -76,7 +76,10 @@ fn scene() -> Scene {
 
 impl Scene {
     async fn look(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
-        let verified = self.issuers.look(token, &self.issuers.believed(), now()).await?;
+        let verified = self
+            .issuers
+            .look(token, &self.issuers.believed(), Payer::Agent, now())
+            .await?;
         verified.is_for(&Place::default())?;
         Ok(verified)
     }

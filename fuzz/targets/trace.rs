@@ -2,6 +2,7 @@
 //! headers `traceparent`, `tracestate` and `baggage`, a line each, then the message.
 #![no_main]
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use libfuzzer_sys::fuzz_target;
 use mcpgw_agent::{
@@ -32,8 +33,8 @@ fuzz_target!(|input: &[u8]| {
             headers.insert(name, value);
         }
     }
-    let body = parts.next().unwrap_or_default();
-    let Ok(envelope) = Envelope::parse(body) else { return };
+    let body = Bytes::copy_from_slice(parts.next().unwrap_or_default());
+    let Ok(envelope) = Envelope::parse(&body) else { return };
     let came = carried(&headers, &envelope);
     let Some(parent) = came.parent() else { return };
     assert!(parent.is_valid());
@@ -47,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
         .expect("what was written is understood");
     assert_eq!(heard, parent);
 
-    let mut splice = Splice::new(body);
+    let mut splice = Splice::new(&body);
     told.write_meta(&envelope, &mut splice);
     let sent = splice.finish();
     let again = Envelope::parse(&sent).expect("a message still");

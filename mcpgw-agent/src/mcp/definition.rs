@@ -200,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn a_definition_that_was_kept_is_the_same_whatever_its_numbers_are() {
+        let numbers =
+            "[98446744073709751616,5555555555555255555555555555555555555555555555,0.1,1e-7,1.7976931348623157e308]";
+        let definition = Definition::of_tool(format!(r#"{{"inputSchema":{numbers}}}"#).as_bytes()).unwrap();
+        assert_eq!(Definition::of_tool(definition.json().as_bytes()).unwrap(), definition);
+    }
+
+    #[test]
     fn each_part_of_a_definition_counts_and_nothing_else() {
         let tool = json!({"name": "n", "title": "t", "description": "d", "inputSchema": {"a": [1, {}]},
             "outputSchema": {"b": []}, "annotations": {"readOnlyHint": true}, "icons": [1], "_meta": {"c": 1}});

@@ -14,6 +14,16 @@ use crate::{
     upstream::Upstream,
 };
 
+/// A resource that a client was promised to hear of.
+pub(super) struct Promise {
+    /// Its URI at the gateway.
+    pub(super) uri: String,
+    /// Whose it is.
+    pub(super) server: ObjectName,
+    /// Its URI there.
+    pub(super) own: String,
+}
+
 /// What one caller may hear, through a catalog or without one.
 pub(super) struct Hearing {
     shared: Arc<Shared>,
@@ -127,9 +137,14 @@ impl Hearing {
         own.map(shown).collect()
     }
 
-    /// Whether it may subscribe to a resource, whoever has it.
-    pub(super) fn may_subscribe(&self, uri: &str) -> bool {
+    /// Whether a promise can still be kept. Of a server of which it is not known now what it offers to this caller, that is
+    /// so where [`hears`](Self::hears) would tell of the resource.
+    pub(super) fn may_go_on(&self, Promise { uri, server, own }: &Promise) -> bool {
         let Some((plan, view)) = self.now() else { return false };
+        if view.seen(server).is_none() {
+            let allows = |server| plan.allows(server, &self.caller, subscription(own));
+            return !view.is_listed(uri) && self.reached(&plan, server).is_some_and(|server| allows(server));
+        }
         let owner = view.owner_of(uri);
         owner.is_some_and(|owner| plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own)))
     }

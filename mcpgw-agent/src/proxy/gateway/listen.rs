@@ -23,7 +23,7 @@ use super::{
     Call, answer,
     changes::Changes,
     forward,
-    hearing::{Hearing, subscription, watching},
+    hearing::{Hearing, Promise, subscription, watching},
     limits::MAX_SUBSCRIPTIONS,
     link::Link,
     listens::Listens,
@@ -270,7 +270,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
     }
     let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
-    let mut decided = 0;
+    let (mut promised, mut decided) = (Vec::new(), 0);
     let mut seen_uris = HashSet::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         if !seen_uris.insert(uri.clone()) {
@@ -282,8 +282,10 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         };
         decided += 1;
         if hears(call, id, seen, (subscription(&own), &uri), envelope, decided).await {
-            Wishes::at(&mut by_server, seen).uris.push(own);
-            filter.resource_subscriptions.push(uri);
+            Wishes::at(&mut by_server, seen).uris.push(own.clone());
+            filter.resource_subscriptions.push(uri.clone());
+            let server = seen.server.name().clone();
+            promised.push(Promise { uri, server, own });
         }
     }
     for sealed in std::mem::take(&mut filter.task_ids) {
@@ -310,7 +312,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     };
     let (feed, body, gone) = EventBody::new(call.payer);
     let hearing = Hearing::of(call);
-    let lease = call.lease(&hearing, wanted.filter.resource_subscriptions.clone());
+    let lease = call.lease(&hearing, promised);
     let body = body.leased(lease.saying(&answer::end_of_listening(id)));
     let lists = Lists::now(call.shared, &hearing);
     let session = &call.session().map_err(|refused| refused.to(Some(id)))?;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::{Call, Place, admit, hearing::Hearing};
+use super::{
+    Call, Place, admit,
+    hearing::{Hearing, Promise},
+};
 use crate::{
     identity::Caller,
     mcp::seal::Owner,
@@ -27,12 +30,12 @@ struct Standing {
     catalog: Option<Box<str>>,
     hearing: Arc<Hearing>,
     /// The resources that its client was promised to hear of.
-    uris: Vec<String>,
+    promised: Vec<Promise>,
 }
 
 impl Call<'_> {
     /// The time of the stream that this request opens, on which its client was promised to hear of these resources.
-    pub(super) fn lease(&self, hearing: &Arc<Hearing>, uris: Vec<String>) -> Lease {
+    pub(super) fn lease(&self, hearing: &Arc<Hearing>, promised: Vec<Promise>) -> Lease {
         let standing = Standing {
             shared: Arc::clone(self.shared),
             unproven: Caller::unproven(self.caller),
@@ -40,7 +43,7 @@ impl Call<'_> {
             head: self.head.clone(),
             catalog: self.catalog.map(Box::from),
             hearing: Arc::clone(hearing),
-            uris,
+            promised,
         };
         Lease::new(self.shared, Path::Gateway, &self.plan, self.caller, standing)
     }
@@ -63,7 +66,7 @@ impl Terms for Standing {
             return Err("another_principal");
         }
         // A promise that can no longer be kept is taken back whole: its client asks again, and hears what is left.
-        match self.uris.iter().all(|uri| self.hearing.may_subscribe(uri)) {
+        match self.promised.iter().all(|promise| self.hearing.may_go_on(promise)) {
             true => Ok(()),
             false => Err("subscription"),
         }

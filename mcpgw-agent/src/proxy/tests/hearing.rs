@@ -9,7 +9,7 @@ use super::{
     Proxied,
     cancellation::session,
     gateway::{ask, desired, request, start},
-    listening::stream,
+    listening::{listen_to, stream},
     live_server::LiveServer,
     read_until,
     reload::put_in_force,
@@ -74,16 +74,31 @@ async fn hears_again(server: &LiveServer, client: &mut TcpStream, uri: &str) {
     hears(client, uri).await;
 }
 
+/// The client hears of a resource of the last server when that was edited.
+async fn hears_when_edited(proxied: &Proxied, desired: Desired, server: &LiveServer, mut client: TcpStream) {
+    put_in_force(proxied, &edited(desired));
+    server.forget_calls();
+    hears_again(server, &mut client, &server.uri("a")).await;
+}
+
 #[tokio::test]
 async fn an_open_stream_goes_on_when_a_server_with_lists_for_each_principal_is_edited() {
     let (other, server) = (LiveServer::modern().await, LiveServer::private().await);
     let desired = desired(&[other.address, server.address]);
     let proxied = start(desired.clone()).await;
-    let uri = server.uri("a");
-    let mut client = subscribed(&proxied, &server, &uri).await;
-    put_in_force(&proxied, &edited(desired));
-    server.forget_calls();
-    hears_again(&server, &mut client, &uri).await;
+    let client = subscribed(&proxied, &server, &server.uri("a")).await;
+    hears_when_edited(&proxied, desired, &server, client).await;
+}
+
+#[tokio::test]
+async fn a_modern_clients_subscription_goes_on_when_a_server_with_lists_for_each_principal_is_edited() {
+    let server = LiveServer::private().await;
+    let desired = desired(&[server.address]);
+    let proxied = start(desired.clone()).await;
+    let wanted = json!({ "resourceSubscriptions": [server.uri("a")] });
+    let ((client, acknowledged), ()) = tokio::join!(listen_to(&proxied, 1, wanted), takes(&server));
+    assert!(acknowledged.contains(&server.uri("a")), "{acknowledged}");
+    hears_when_edited(&proxied, desired, &server, client).await;
 }
 
 #[tokio::test]

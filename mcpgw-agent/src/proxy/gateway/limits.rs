@@ -89,5 +89,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) const MAX_VIEWS: usize = 256;
 /// Bytes of the views of single principals.
 pub(super) const MAX_PERSONAL_VIEW_BYTES: usize = 64 * 1024 * 1024;
+/// … of the views that callers share, unless one alone has more.
+pub(super) const MAX_SHARED_VIEW_BYTES: usize = 256 * 1024 * 1024;
 /// How long clients may keep a list.
 pub(super) const LIST_TTL_MS: u64 = 5_000;

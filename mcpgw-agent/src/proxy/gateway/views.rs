@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    limits::{MAX_PERSONAL_VIEW_BYTES, MAX_VIEWS},
+    limits::{MAX_PERSONAL_VIEW_BYTES, MAX_SHARED_VIEW_BYTES, MAX_VIEWS},
     view::View,
 };
 use crate::{
@@ -44,8 +44,8 @@ struct Personal {
     used: Instant,
 }
 
-/// Read without a lock; a new view replaces the table. But for those of single principals, which are bounded in bytes as
-/// well: the one that was unused for longest goes first.
+/// Read without a lock; a new view replaces the table, and where there would be too many, or they too large, all make
+/// room for it. But for those of single principals: of these the one that was unused for longest goes first.
 #[derive(Default)]
 pub(super) struct Views {
     made: ArcSwap<Made>,
@@ -100,7 +100,8 @@ impl Views {
             return Arc::clone(view);
         }
         let view = make();
-        if views.len() >= MAX_VIEWS {
+        let bytes: usize = views.values().chain([&view]).map(|view| view.bytes()).sum();
+        if views.len() >= MAX_VIEWS || bytes > MAX_SHARED_VIEW_BYTES {
             views.clear();
         }
         views.insert(key, Arc::clone(&view));

@@ -12,6 +12,10 @@ use super::{
 
 /// Resources that one request subscribes to.
 const MAX_SUBSCRIPTIONS: usize = 1024;
+/// The longest URI of a resource that can be subscribed to, in bytes.
+pub const MAX_SUBSCRIBED_URI: usize = 2_048;
+/// What a client is told that wants to subscribe to one that is longer.
+pub const LONG_URI: &str = "A resource with a URI of more than 2048 bytes cannot be subscribed to";
 
 /// What a governed request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -164,6 +168,9 @@ pub fn subscriptions(params: Option<Part<'_>>) -> Result<Vec<String>, Rejection>
     if uris.len() > MAX_SUBSCRIPTIONS {
         let message = format!("At most {MAX_SUBSCRIPTIONS} resources can be subscribed to at once");
         return Err(Rejection::invalid_request(message));
+    }
+    if uris.iter().any(|uri| uri.len() > MAX_SUBSCRIBED_URI) {
+        return Err(Rejection::invalid_request(LONG_URI.to_owned()));
     }
     Ok(uris)
 }

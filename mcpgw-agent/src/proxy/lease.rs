@@ -20,6 +20,7 @@ use crate::{
     identity::Caller,
     mcp::sse,
     policy::Plan,
+    shares::Share,
     telemetry::{Path, Refusal, Who},
 };
 
@@ -36,6 +37,8 @@ pub(super) trait Terms: Send + 'static {
 pub(super) struct Lease {
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
     last_words: Option<Bytes>,
+    /// Of what is kept for the stream.
+    _share: Option<Share>,
 }
 
 impl Lease {
@@ -64,7 +67,14 @@ impl Lease {
         Self {
             over: Box::pin(over),
             last_words: None,
+            _share: None,
         }
+    }
+
+    /// Has this share for as long as the stream.
+    pub(super) fn holding(mut self, share: Share) -> Self {
+        self._share = Some(share);
+        self
     }
 
     /// Says this message last.

@@ -87,6 +87,10 @@ pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_REWRITTEN_ANSWER: usize = 16 * 1024 * 1024;
 /// How far the answer to `initialize` is read for the revision that the server chose.
 pub const MAX_INITIALIZE_ANSWER: usize = 256 * 1024;
+/// URIs of resources that streams and sessions are subscribed to, in bytes, with what it takes to keep them.
+pub const MAX_SUBSCRIBED_BYTES: usize = 32 * 1024 * 1024;
+/// … of one workload.
+pub const MAX_SUBSCRIBED_BYTES_PER_WORKLOAD: usize = 4 * 1024 * 1024;
 /// Sessions of which more is known than their ids say.
 pub const MAX_KNOWN_SESSIONS: usize = 65_536;
 

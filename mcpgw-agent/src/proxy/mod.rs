@@ -27,6 +27,7 @@
 //! cluster     … of what the whole cluster shares
 //! outside     a call about which somebody outside is asked
 //! refused     refusals, as JSON-RPC errors
+//! subscribed  the resources that streams and sessions are subscribed to, and their share of the memory
 //! lease       how long a stream may stay open
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
@@ -65,6 +66,7 @@ mod room;
 mod route;
 mod secured;
 mod stall;
+mod subscribed;
 mod tls;
 mod voices;
 

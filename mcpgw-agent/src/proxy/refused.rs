@@ -126,6 +126,12 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     }
 
+    /// HTTP 503: what a workload is subscribed to takes all the memory that it may.
+    pub(super) fn no_subscriptions() -> Self {
+        let message = "This workload is subscribed to too many resources; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_subscriptions", message)
+    }
+
     /// HTTP 503: something goes on in all the sessions that there may be.
     pub(super) fn no_room_for_sessions() -> Self {
         let message = "Too many sessions are in use; try again later";

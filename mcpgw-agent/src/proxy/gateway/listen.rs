@@ -19,6 +19,7 @@ use super::{
         refused::Refused,
         relay::Relay,
         rewrite::{Rewrite, Rewriter, Rewritten},
+        subscribed,
     },
     Call, answer,
     changes::Changes,
@@ -43,7 +44,7 @@ use crate::{
     mcp::{
         Envelope,
         error::code,
-        governed::Governed,
+        governed::{Governed, LONG_URI, MAX_SUBSCRIBED_URI},
         message::Peek,
         method::Method,
         splice::Splice,
@@ -153,6 +154,9 @@ pub(super) async fn subscribe(
     let owner = call.view.owner_of(uri);
     let Owner { seen, own } = owner.ok_or_else(|| call.unknown(subscription(uri), id, envelope))?;
     let mut record = None;
+    if on && uri.len() > MAX_SUBSCRIBED_URI {
+        return Err(refused(long_uri()));
+    }
     if on {
         match forward::decided(call, Some(id), seen, subscription(&own), uri, envelope, false).await {
             Decided::Allowed(open) => record = Some(open),
@@ -168,6 +172,11 @@ pub(super) async fn subscribe(
         (Ok(answer), None) => Ok(answer::ok(answer)),
         (Err(error), record) => refused(error).ending(Some(id), record),
     }
+}
+
+/// No resource with such a URI can be subscribed to.
+fn long_uri() -> Refused {
+    Refused::protocol(StatusCode::OK, code::INVALID_PARAMS, "listen", LONG_URI)
 }
 
 /// Subscribes to a resource of a server, or no longer; the answer to the client.
@@ -201,8 +210,17 @@ async fn subscribe_at(call: &Call<'_>, id: &RawValue, seen: &Seen, uri: &str, on
     let Ok(peek) = Peek::new(&message) else {
         return Err(Refused::gone(server));
     };
-    if !peek.is_error() {
-        session.subscribed(server, uri, on);
+    match (peek.is_error(), on) {
+        (true, _) => {}
+        (false, true) => {
+            if session.subscribed(server, uri).is_err() {
+                // What is not kept could not be subscribed to again where the server loses the session.
+                let undo = serde_json::json!({ "uri": uri });
+                let _ = session.ask_server(&upstream, "resources/unsubscribe", undo).await;
+                return Err(Refused::no_subscriptions());
+            }
+        }
+        (false, false) => session.unsubscribed(server, uri),
     }
     let mut splice = Splice::new(&message);
     if let Some(part) = &peek.id {
@@ -261,10 +279,23 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let Request { params } =
         serde_json::from_slice(call.body).map_err(|error| bad(format!("Invalid params: {error}")))?;
     let mut filter = params.notifications;
+    let session = &call.session().map_err(|refused| refused.to(Some(id)))?;
     if filter.resource_subscriptions.len() + filter.task_ids.len() > MAX_SUBSCRIPTIONS {
         return Err(bad(format!(
             "At most {MAX_SUBSCRIPTIONS} resources and tasks can be subscribed to at once"
         )));
+    }
+    let mut share = session.rooms.subscribed.none(call.payer);
+    let wanted = filter.resource_subscriptions.iter().chain(&filter.task_ids);
+    if filter
+        .resource_subscriptions
+        .iter()
+        .any(|uri| uri.len() > MAX_SUBSCRIBED_URI)
+    {
+        return Err(long_uri().to(Some(id)));
+    }
+    if !share.resize(subscribed::cost(wanted)) {
+        return Err(Refused::no_subscriptions().to(Some(id)));
     }
     if !filter.task_ids.is_empty() && !tasks::are_known_to(call.era, envelope) {
         return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
@@ -306,6 +337,9 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         record.status(StatusCode::OK.as_u16());
         record.outcome(Outcome::Ok, None);
     }
+    let heard = filter.resource_subscriptions.iter().chain(&filter.task_ids);
+    // It is no more than was wanted.
+    let _ = share.resize(subscribed::cost(heard));
     let wanted = Wanted {
         id: id.to_owned(),
         filter,
@@ -313,9 +347,8 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     let (feed, body, gone) = EventBody::new(call.payer);
     let hearing = Hearing::of(call);
     let lease = call.lease(&hearing, promised);
-    let body = body.leased(lease.saying(&answer::end_of_listening(id)));
+    let body = body.leased(lease.holding(share).saying(&answer::end_of_listening(id)));
     let lists = Lists::now(call.shared, &hearing);
-    let session = &call.session().map_err(|refused| refused.to(Some(id)))?;
     let wished: Vec<(ObjectName, Wished)> = by_server
         .into_iter()
         .map(|(server, Wishes { seen, uris, tasks })| {

@@ -12,8 +12,9 @@ use tokio_util::{
 };
 
 use super::{
+    super::subscribed::Subscribed,
     hearing::Hearing,
-    limits::{MAX_SUBSCRIPTIONS, RETRY},
+    limits::RETRY,
     session::Session,
     updates::{Listener, Subscription},
 };
@@ -23,9 +24,8 @@ use crate::resources::ObjectName;
 #[derive(Default)]
 pub(super) struct Listens(Mutex<HashMap<ObjectName, Listening>>);
 
-#[derive(Default)]
 struct Listening {
-    uris: Vec<String>,
+    subscribed: Subscribed,
     /// Whose token lasts longest, of those who wanted it: it is listened to for no longer.
     hearing: Option<Arc<Hearing>>,
     /// Which change of that is the last.
@@ -38,10 +38,21 @@ struct Listening {
 }
 
 impl Listening {
+    fn new(subscribed: Subscribed) -> Self {
+        Self {
+            subscribed,
+            hearing: None,
+            changes: 0,
+            taken: 0,
+            task: None,
+            renewal: None,
+        }
+    }
+
     /// Notes another change.
     fn change(&mut self) {
         self.changes += 1;
-        if self.uris.is_empty() {
+        if self.subscribed.uris().is_empty() {
             self.taken = self.changes;
             (self.task, self.renewal) = (None, None);
         }
@@ -49,7 +60,7 @@ impl Listening {
 
     /// Notes that a resource is wanted no more.
     fn leave(&mut self, uri: &str) {
-        self.uris.retain(|known| known != uri);
+        self.subscribed.remove(uri);
         self.change();
     }
 
@@ -87,17 +98,13 @@ impl Listens {
     ) -> Result<(), String> {
         {
             let mut listens = self.lock();
-            let listening = listens.entry(server.clone()).or_default();
-            listening.uris.retain(|known| known != uri);
-            if listening.uris.len() >= MAX_SUBSCRIPTIONS {
-                return Err(format!("at most {MAX_SUBSCRIPTIONS} resources can be subscribed to"));
-            }
-            listening.uris.push(uri.to_owned());
+            let listening = at(&mut listens, session, server);
+            listening.subscribed.add(uri).map_err(|full| full.to_string())?;
             listening.change();
         }
         let taken = self.listen(session, server, hearing).await;
         if taken.is_err() {
-            self.lock().entry(server.clone()).or_default().leave(uri);
+            at(&mut self.lock(), session, server).leave(uri);
         }
         taken
     }
@@ -106,9 +113,9 @@ impl Listens {
     pub(super) async fn remove(&self, session: &Arc<Session>, server: &ObjectName, uri: &str, hearing: &Arc<Hearing>) {
         let left = {
             let mut listens = self.lock();
-            let listening = listens.entry(server.clone()).or_default();
+            let listening = at(&mut listens, session, server);
             listening.leave(uri);
-            !listening.uris.is_empty()
+            !listening.subscribed.uris().is_empty()
         };
         if left && let Err(why) = self.listen(session, server, hearing).await {
             tracing::debug!(why, "a subscription could not be made smaller");
@@ -119,7 +126,10 @@ impl Listens {
     /// server did not take what was wanted last: the client opens its stream with it.
     pub(super) fn renew(session: &Arc<Session>, hearing: &Arc<Hearing>) {
         let mut listens = session.listens.lock();
-        for (server, listening) in listens.iter_mut().filter(|(_, listening)| !listening.uris.is_empty()) {
+        for (server, listening) in listens.iter_mut() {
+            if listening.subscribed.uris().is_empty() {
+                continue;
+            }
             let (hearing, is_longer) = listening.lasting(hearing);
             if !is_longer && listening.is_current() {
                 continue;
@@ -163,9 +173,10 @@ impl Listens {
         let stop = CancellationToken::new();
         let (uris, change, hearing) = {
             let mut listens = self.lock();
-            let listening = listens.entry(server.clone()).or_default();
+            let listening = at(&mut listens, session, server);
             let (hearing, _) = listening.lasting(hearing);
-            (listening.uris.clone(), listening.changes, hearing)
+            let uris = listening.subscribed.uris().iter().map(ToString::to_string).collect();
+            (uris, listening.changes, hearing)
         };
         let subscription = Subscription {
             server: server.clone(),
@@ -204,9 +215,27 @@ impl Listens {
     }
 }
 
+/// What is listened to at a server.
+fn at<'l>(
+    listens: &'l mut HashMap<ObjectName, Listening>,
+    session: &Session,
+    server: &ObjectName,
+) -> &'l mut Listening {
+    let place = listens.entry(server.clone());
+    place.or_insert_with(|| Listening::new(session.none_subscribed()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{proxy::subscribed, shares::Payer};
+
+    /// To one resource.
+    fn listening() -> Listening {
+        let mut subscribed = Subscribed::new(2, subscribed::room().none(Payer::Agent));
+        subscribed.add("a").unwrap();
+        Listening::new(subscribed)
+    }
 
     /// What would listen as of the last change, and whether it does.
     fn listen(listening: &Listening) -> (u64, DropGuard, CancellationToken) {
@@ -217,13 +246,10 @@ mod tests {
     #[test]
     fn of_two_subscriptions_the_one_that_was_asked_for_last_stays_whichever_is_taken_first() {
         for later_first in [true, false] {
-            let mut listening = Listening {
-                uris: vec!["a".to_owned()],
-                ..Listening::default()
-            };
+            let mut listening = listening();
             listening.change();
             let (earlier, guard, token) = listen(&listening);
-            listening.uris.push("b".to_owned());
+            listening.subscribed.add("b").unwrap();
             listening.change();
             let (later, later_guard, later_token) = listen(&listening);
             if later_first {
@@ -239,13 +265,10 @@ mod tests {
 
     #[test]
     fn what_is_taken_after_its_last_resource_was_taken_away_ends() {
-        let mut listening = Listening {
-            uris: vec!["a".to_owned()],
-            ..Listening::default()
-        };
+        let mut listening = listening();
         listening.change();
         let (change, guard, token) = listen(&listening);
-        listening.uris.clear();
+        listening.subscribed.remove("a");
         listening.change();
         listening.take(change, guard);
         assert!(token.is_cancelled());

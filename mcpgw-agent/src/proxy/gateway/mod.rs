@@ -145,6 +145,11 @@ impl Gateway {
         }
     }
 
+    /// The room for what is subscribed to, on whichever path.
+    pub(super) fn subscribed(&self) -> &crate::shares::Shares {
+        &self.sessions.rooms.subscribed
+    }
+
     /// Forgets what was not used for long.
     pub(super) fn sweep(&self) {
         self.sessions.sweep();

@@ -8,19 +8,19 @@ use futures_util::{TryStreamExt, stream};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    limits::{MAX_SUBSCRIBED_AT_A_TIME, MAX_SUBSCRIPTIONS, OPEN_TIMEOUT},
+    super::subscribed::{Full, Subscribed},
+    limits::{MAX_SUBSCRIBED_AT_A_TIME, OPEN_TIMEOUT},
     link::{Link, LinkError},
     session::Session,
 };
 use crate::{mcp::message::Peek, upstream::Upstream};
 
 /// The place of the session at one server.
-#[derive(Default)]
 pub(super) struct Place {
     link: ArcSwapOption<Link>,
     opening: tokio::sync::Mutex<()>,
-    /// URIs that were subscribed to.
-    subscriptions: Mutex<Vec<Box<str>>>,
+    /// What was subscribed to.
+    subscribed: Mutex<Subscribed>,
 }
 
 /// A session that was just opened. Unless it is used it is ended at its server, which would keep it else.
@@ -48,6 +48,15 @@ impl Drop for Opened {
 }
 
 impl Place {
+    /// For a session that is yet to be opened.
+    pub(super) fn new(none_subscribed: Subscribed) -> Self {
+        Self {
+            link: ArcSwapOption::empty(),
+            opening: tokio::sync::Mutex::default(),
+            subscribed: Mutex::new(none_subscribed),
+        }
+    }
+
     /// The session, where one is open. That another is being opened is no matter: nobody waits for it here.
     pub(super) fn open(&self) -> Option<Arc<Link>> {
         self.link.load_full()
@@ -108,16 +117,17 @@ impl Place {
 
     /// Whether a resource was subscribed to.
     pub(super) fn is_subscribed(&self, uri: &str) -> bool {
-        self.uris().iter().any(|known| **known == *uri)
+        self.lock().contains(uri)
     }
 
-    /// Remembers a subscription, or forgets it.
-    pub(super) fn subscribed(&self, uri: &str, on: bool) {
-        let mut uris = self.uris();
-        uris.retain(|known| **known != *uri);
-        if on && uris.len() < MAX_SUBSCRIPTIONS {
-            uris.push(uri.into());
-        }
+    /// Remembers a subscription.
+    pub(super) fn subscribed(&self, uri: &str) -> Result<(), Full> {
+        self.lock().add(uri)
+    }
+
+    /// Forgets one.
+    pub(super) fn unsubscribed(&self, uri: &str) {
+        self.lock().remove(uri);
     }
 
     /// Subscribes in a new session to what was subscribed to before.
@@ -127,11 +137,11 @@ impl Place {
             let answer = link.ask("resources/subscribe", params).await?;
             if Peek::new(&answer).is_ok_and(|answer| answer.is_error()) {
                 tracing::debug!(server = %link.server(), %uri, "a resource can no longer be subscribed to");
-                self.subscribed(&uri, false);
+                self.unsubscribed(&uri);
             }
             Ok(())
         };
-        let uris = self.uris().clone();
+        let uris = self.lock().uris().to_vec();
         stream::iter(uris.into_iter().map(Ok))
             .try_for_each_concurrent(MAX_SUBSCRIBED_AT_A_TIME, subscribe)
             .await
@@ -142,7 +152,7 @@ impl Place {
         before.into_iter().for_each(|before| before.replaced());
     }
 
-    fn uris(&self) -> MutexGuard<'_, Vec<Box<str>>> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Subscribed> {
+        self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

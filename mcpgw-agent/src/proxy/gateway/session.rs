@@ -18,10 +18,11 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{
+    super::subscribed::{self, Full, Subscribed},
     calls::Calls,
     limits::{
         MAX_ENDED, MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD, MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD, MAX_SESSIONS,
-        MAX_SESSIONS_PER_WORKLOAD, SESSION_IDLE,
+        MAX_SESSIONS_PER_WORKLOAD, MAX_SUBSCRIPTIONS, SESSION_IDLE,
     },
     link::{Facts, Link, LinkError, Voice},
     listens::Listens,
@@ -55,6 +56,8 @@ pub(super) struct Rooms {
     pub(super) orphans: shares::Shares,
     /// For telling servers of calls whose clients went away.
     pub(super) notices: shares::Shares,
+    /// For what is subscribed to.
+    pub(super) subscribed: shares::Shares,
 }
 
 impl Default for Rooms {
@@ -62,6 +65,7 @@ impl Default for Rooms {
         Self {
             orphans: shares::Shares::new(MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD),
             notices: shares::Shares::new(MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD),
+            subscribed: subscribed::room(),
         }
     }
 }
@@ -171,13 +175,25 @@ impl Session {
         self.place(server).is_subscribed(uri)
     }
 
-    /// Remembers a subscription at a server, or forgets it.
-    pub(super) fn subscribed(&self, server: &ObjectName, uri: &str, on: bool) {
-        self.place(server).subscribed(uri, on);
+    /// Remembers a subscription at a server.
+    pub(super) fn subscribed(&self, server: &ObjectName, uri: &str) -> Result<(), Full> {
+        self.place(server).subscribed(uri)
+    }
+
+    /// Forgets one.
+    pub(super) fn unsubscribed(&self, server: &ObjectName, uri: &str) {
+        self.place(server).unsubscribed(uri);
+    }
+
+    /// To nothing yet, with a share of its own.
+    pub(super) fn none_subscribed(&self) -> Subscribed {
+        Subscribed::new(MAX_SUBSCRIPTIONS, self.rooms.subscribed.none(self.payer))
     }
 
     fn place(&self, server: &ObjectName) -> Arc<Place> {
-        Arc::clone(lock(&self.places).entry(server.clone()).or_default())
+        let mut places = lock(&self.places);
+        let place = places.entry(server.clone());
+        Arc::clone(place.or_insert_with(|| Arc::new(Place::new(self.none_subscribed()))))
     }
 
     /// The logging level that the client wants.
@@ -241,7 +257,7 @@ impl Drop for Question {
 pub(super) struct Sessions {
     started: Instant,
     open: RwLock<Open>,
-    rooms: Rooms,
+    pub(super) rooms: Rooms,
 }
 
 /// The sessions that are open. Those of one workload lie together, so that one that opens many has its own looked

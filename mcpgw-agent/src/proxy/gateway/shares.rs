@@ -105,8 +105,11 @@ impl Share {
             let _turn = self.turn.lock().await;
             for interest in asked {
                 if self.is_subscribed(&interest.uri) || self.ask("resources/subscribe", &interest.uri).await? {
-                    self.session.subscribed(&self.server, &interest.uri, true);
-                    taken.insert(interest.uri.clone(), interest);
+                    match self.session.subscribed(&self.server, &interest.uri) {
+                        Ok(()) => drop(taken.insert(interest.uri.clone(), interest)),
+                        // What is not kept could not be subscribed to again.
+                        Err(_) => drop(self.ask("resources/unsubscribe", &interest.uri).await?),
+                    }
                 }
             }
         }
@@ -143,7 +146,7 @@ impl Share {
         if self.wanted().contains_key(uri) || !self.is_subscribed(uri) {
             return;
         }
-        self.session.subscribed(&self.server, uri, false);
+        self.session.unsubscribed(&self.server, uri);
         if let Err(why) = self.ask("resources/unsubscribe", uri).await {
             tracing::debug!(server = %self.server, why, "a subscription could not be ended");
         }

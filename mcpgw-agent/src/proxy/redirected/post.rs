@@ -26,8 +26,10 @@ use crate::{
         pending::PendingCall,
         refused::Refused,
         relay::{Relay, Watch},
+        subscribed,
     },
     resources::{DenialStatus, Transport},
+    shares,
     telemetry::{CallStart, Carried, Client, Keeping, Outcome, Path, Propagated, Record},
     upstream::UpstreamBody,
 };
@@ -273,6 +275,10 @@ impl Dialled<'_> {
         {
             self.shared.redirected.taint(&session.key());
         }
+        let listened = match method {
+            Method::Listen => Some(self.listened(&envelope)?),
+            _ => None,
+        };
         let traced = record.as_mut().and_then(|record| self.traced(record));
         let body = match &traced {
             Some(traced) => &told(&envelope, body, traced),
@@ -307,8 +313,10 @@ impl Dialled<'_> {
             },
             _ => VecDeque::new(),
         };
-        if method == Method::Listen && self.server.wanted.transport == Transport::StreamableHttp {
-            return self.listen(response, &envelope, session.as_ref());
+        if let Some(listened) = listened
+            && self.server.wanted.transport == Transport::StreamableHttp
+        {
+            return self.listen(response, &envelope, session.as_ref(), listened);
         }
         let mut filter = self.filter(Some(method));
         if let (Some(filter), Some(record)) = (&mut filter, &mut record) {
@@ -318,17 +326,28 @@ impl Dialled<'_> {
         self.answer(response, read, noted, envelope.id, session, filter)
     }
 
+    /// The resources that a client wants to hear of, and their share.
+    fn listened(&self, envelope: &Envelope<'_>) -> Result<(Vec<String>, shares::Share), Refused> {
+        let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
+        let mut share = self.shared.gateway.subscribed().none(self.payer);
+        match share.resize(subscribed::cost(uris.iter())) {
+            true => Ok((uris, share)),
+            false => Err(Refused::no_subscriptions()),
+        }
+    }
+
     /// Passes on what a modern client listens to, for as long as it may.
     fn listen(
         &self,
         response: Response<UpstreamBody>,
         envelope: &Envelope<'_>,
         session: Option<&Opened>,
+        (uris, share): (Vec<String>, shares::Share),
     ) -> Result<Response<Body>, Refused> {
         let (mut head, body) = response.into_parts();
-        let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
         let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);
         let (rewriter, lease) = self.watched(&mut head, endpoint, Some(Method::Listen), uris)?;
+        let lease = lease.map(|lease| lease.holding(share));
         let lease = match envelope.id {
             // Only what is cut into events can have one more at its end.
             Some(id) if rewriter.is_some() => lease.map(|lease| lease.saying(&end_of_listening(id))),

@@ -36,6 +36,7 @@ mod session_server;
 mod sessions;
 mod shared_sessions;
 mod streams;
+mod subscribed;
 mod tasks;
 mod tls;
 mod tokens;

@@ -58,7 +58,7 @@ pub(super) fn updated(uri: &str) -> String {
 }
 
 /// One server without any rule, in this generation.
-fn plain(server: SocketAddr, generation: u64) -> Desired {
+pub(super) fn plain(server: SocketAddr, generation: u64) -> Desired {
     Desired {
         generation,
         servers: vec![Arc::new(Server::at(name("tools", "calc"), vec![server]))],

@@ -66,9 +66,13 @@ impl Terms for Standing {
             return Err("another_principal");
         }
         // A promise that can no longer be kept is taken back whole: its client asks again, and hears what is left.
-        match self.promised.iter().all(|promise| self.hearing.may_go_on(promise)) {
-            true => Ok(()),
-            false => Err("subscription"),
+        for promise in &self.promised {
+            // There may be many, and each is decided.
+            tokio::task::coop::consume_budget().await;
+            if !self.hearing.may_go_on(promise) {
+                return Err("subscription");
+            }
         }
+        Ok(())
     }
 }

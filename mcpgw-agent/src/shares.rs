@@ -3,6 +3,7 @@
 use std::{
     array,
     collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -30,13 +31,23 @@ impl Payer {
     }
 
     /// For what this caller sends, also before it is known who it is: callers that neither the kernel nor a token tells
-    /// apart each have a share by the address that they come from.
+    /// apart each have a share by the address that they come from; of IPv6 by its first 64 bits, of which a host has all
+    /// that follow.
     pub fn of_sender(caller: &Caller) -> Self {
         match (&caller.workload, &caller.token, caller.client) {
             // No principal begins with a word and a space.
-            (None, None, Some(client)) => Self::Workload(Owner::of(&format!("from {}", client.ip().to_canonical()))),
+            (None, None, Some(client)) => Self::Workload(Owner::of(&format!("from {}", network(client.ip())))),
             _ => Self::of(caller),
         }
+    }
+}
+
+/// What of an address its owner cannot choose.
+fn network(address: IpAddr) -> IpAddr {
+    const HOST: u128 = u64::MAX as u128;
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !HOST)),
+        address => address,
     }
 }
 
@@ -241,6 +252,15 @@ mod tests {
         assert!(shares.take(workload("a")).is_ok());
         drop(others);
         assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn a_host_has_one_network_however_many_addresses_it_takes() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
+use super::limits::MAX_CAPABILITIES;
 use crate::{
     mcp::{annotations::Annotations, modern::ParamHeaders, version::Revision},
     resources::ObjectName,
@@ -129,12 +130,15 @@ impl Deref for Tools {
 /// Extensions of the protocol, by name, with what a server says of each.
 pub type Extensions = Map<String, Value>;
 
-/// The extensions among a server's capabilities; none where they are no object.
+/// The extensions among a server's capabilities; none where they are no object, or these too long.
 pub(super) fn extensions(capabilities: &RawValue) -> Extensions {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Written {
         extensions: Extensions,
+    }
+    if capabilities.get().len() > MAX_CAPABILITIES {
+        return Extensions::new();
     }
     let written: Written = serde_json::from_str(capabilities.get()).unwrap_or_default();
     written.extensions
@@ -330,7 +334,8 @@ mod tests {
             read(r#"{"tools":{},"extensions":{"example.org/x":{"deep":[1]}}}"#),
             r#"{"example.org/x":{"deep":[1]}}"#
         );
-        for none in ["{}", r#"{"extensions":[]}"#, r#"{"extensions":null}"#, "7"] {
+        let long = format!(r#"{{"extensions":{{"x":{:?}}}}}"#, "x".repeat(MAX_CAPABILITIES));
+        for none in [&long, "{}", r#"{"extensions":[]}"#, r#"{"extensions":null}"#, "7"] {
             assert_eq!(read(none), "{}", "{none}");
         }
     }

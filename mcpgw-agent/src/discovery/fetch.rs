@@ -16,7 +16,7 @@ use super::{
     Catalogue, Item, Speaks,
     ask::{FetchError, Tongue, answer, modern, ourselves, post, request, send},
     catalogue::{self, Capabilities, Extensions},
-    limits::{MAX_ITEMS, MAX_PAGES},
+    limits::{MAX_INSTRUCTIONS, MAX_ITEMS, MAX_PAGES},
 };
 use crate::{
     mcp::{error::code, headers, version::Revision},
@@ -84,6 +84,11 @@ pub(super) async fn introduce(upstream: &Upstream, behalf: &Behalf) -> Result<In
     if tongues.is_empty() {
         return Err(error.unwrap_or(FetchError::Nonsense("initialize")));
     }
+    let instructions = instructions.map(|mut text| {
+        text.truncate(text.floor_char_boundary(MAX_INSTRUCTIONS));
+        text.shrink_to_fit();
+        text
+    });
     let catalogue = Catalogue {
         speaks,
         features,

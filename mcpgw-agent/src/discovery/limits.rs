@@ -10,6 +10,10 @@ pub(super) const MAX_ITEMS: usize = 10_000;
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of all lists of one server.
 pub(super) const MAX_CATALOGUE_BYTES: usize = 64 * 1024 * 1024;
+/// What is kept of a server's instructions, in bytes: as much as all servers' may come to together.
+pub const MAX_INSTRUCTIONS: usize = 32 * 1024;
+/// What a server says that it can do, in bytes. Of more no extension is taken on.
+pub(super) const MAX_CAPABILITIES: usize = 64 * 1024;
 /// One answer, and all of them together.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// As [`ANSWER_TIMEOUT`].

@@ -77,7 +77,9 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
                     let stop = self.stop.clone();
                     self.tasks.spawn(async move {
                         stop.run_until_cancelled(serve).await;
-                        drop((permit, share));
+                        // Who waits for a permit finds a share, too.
+                        drop(share);
+                        drop(permit);
                     });
                 }
                 Err(reason) => {

@@ -83,7 +83,7 @@ impl Health {
     /// given up, and then nobody ever hears.
     pub(super) fn picked(&self, payer: Payer) {
         if self.failures.load(Relaxed) > 0 {
-            self.until.store(self.age() + pause(1), Relaxed);
+            self.until.fetch_max(self.age() + pause(1), Relaxed);
         }
         if self.is_poor.load(Relaxed) {
             let now = self.age();
@@ -189,6 +189,11 @@ mod tests {
         for _ in 0..5 {
             health.failed();
         }
+        health.picked(workload(1));
+        assert!(
+            health.ejected_for_all() > millis(EJECTION.0),
+            "who tries too early shortens nothing"
+        );
         tokio::time::advance(Duration::from_millis(health.ejected_for_all())).await;
         assert_eq!(health.ejected_for(workload(2)), 0);
         health.picked(workload(1));

@@ -245,9 +245,9 @@ fn the_sampler_is_honoured_and_so_is_the_callers_decision() -> Result<()> {
         // Nobody has asked for a trace: the ratio decides, and nothing is told to the server.
         let mark = scene.agent.audit_mark();
         scene.call(way, "echo", json!({"message": "root"}), &Trace::default())?;
-        let line = scene
-            .agent
-            .audit_after(mark, "the call", |line| line["event"] == "tool_call")?;
+        let line = scene.agent.audit_after(mark, "the call", |line| {
+            line["event"] == "tool_call" && line["path"] == way.word()
+        })?;
         ensure!(line["traceId"].is_null(), "{line}");
         let (header, meta, _) = told(&scene)?;
         ensure!(header.is_null() && meta.is_null(), "{header} {meta}");

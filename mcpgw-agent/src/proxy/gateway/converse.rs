@@ -17,14 +17,14 @@ use super::{
     limits::{ANSWER_TIMEOUT, MAX_ANSWERS_TO_QUESTIONS, MAX_EVENT_BYTES, MAX_ROUNDS},
     session::Session,
     settle,
-    stream::Feed,
+    stream::{Feed, Unsent},
 };
 use crate::{
     mcp::{
         Kind,
         error::{self, code},
         message::{self, Peek},
-        sse::Parser,
+        sse::{self, Parser},
     },
     telemetry::{Outcome, Record},
     upstream::UpstreamBody,
@@ -76,12 +76,17 @@ impl<'a> Questions<'a> {
     }
 }
 
+const NO_ROOM: &str = "There is no room for the answer: too much waits to be read";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     /// There is nobody to ask.
     #[error("{CANNOT_BE_ASKED}")]
     CannotBeAsked,
+    /// The answer is there, and has no room to wait in.
+    #[error("{NO_ROOM}")]
+    NoRoom,
     /// Something else was in the way.
     #[error("{0}")]
     Otherwise(String),
@@ -243,10 +248,13 @@ impl Conversation<'_> {
         // The client knows the id of its own request only.
         let message = self.asked.named(message);
         let message = errors::to_legacy(self.asked.told(message), self.asked.reads);
+        let sent = self.feed.offer(sse::event(&message, None, None)).await;
+        if sent == Err(Unsent::NoRoom) {
+            return self.fail(Failed::NoRoom).await;
+        }
         if let Some(record) = &mut self.record {
             settle(record, &self.asked.id, StatusCode::OK, &message);
         }
-        self.feed.message(&message).await;
     }
 
     async fn fail(mut self, why: Failed) {
@@ -256,6 +264,10 @@ impl Conversation<'_> {
         let server = &self.asked.upstream.server().name;
         let (code, message) = match why {
             Failed::CannotBeAsked => (code::INPUT_REQUIRED, CANNOT_BE_ASKED.to_owned()),
+            Failed::NoRoom => (
+                code::of_status(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+                NO_ROOM.to_owned(),
+            ),
             Failed::Otherwise(why) => (
                 code::of_status(StatusCode::BAD_GATEWAY.as_u16()),
                 format!("MCP server {server}: {why}"),

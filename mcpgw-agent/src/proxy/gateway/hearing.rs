@@ -143,7 +143,10 @@ impl Hearing {
         let Some((plan, view)) = self.now() else { return false };
         if view.seen(server).is_none() {
             let allows = |server| plan.allows(server, &self.caller, subscription(own));
-            return !view.is_listed(uri) && self.reached(&plan, server).is_some_and(|server| allows(server));
+            // One that has another URI at the gateway could not be told of.
+            return uri == own
+                && !view.is_listed(own)
+                && self.reached(&plan, server).is_some_and(|server| allows(server));
         }
         let owner = view.owner_of(uri);
         owner.is_some_and(|owner| plan.allows(&owner.seen.server, &self.caller, subscription(&owner.own)))

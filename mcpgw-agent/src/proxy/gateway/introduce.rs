@@ -8,12 +8,12 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     Call, answer,
-    limits::{LIST_TTL_MS, MAX_INSTRUCTIONS},
+    limits::LIST_TTL_MS,
     tasks::EXTENSION,
     view::{Seen, View},
 };
 use crate::{
-    discovery::TaskCapabilities,
+    discovery::{MAX_INSTRUCTIONS, TaskCapabilities},
     mcp::{Envelope, version::Revision},
 };
 

@@ -18,7 +18,8 @@ pub(super) const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 /// Ended sessions that are remembered until they could no longer be used anyway.
 pub(super) const MAX_ENDED: usize = 65_536;
 
-/// For a server to open a session, and to be told in it what it was told in the one before.
+/// For a server to open a session; and in one that takes the place of another, for each [`MAX_SUBSCRIBED_AT_A_TIME`]
+/// resources that it is asked for.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls of one session that wait for their answers.
@@ -75,8 +76,6 @@ pub(super) const MAX_URI_STEPS: usize = 4 * 1024 * 1024;
 /// Tasks of which it is remembered whose they are; of more the oldest are forgotten, until their owners ask for them.
 pub(super) const MAX_KNOWN_TASKS: usize = 65_536;
 
-/// Text that the servers' instructions may come to together.
-pub(super) const MAX_INSTRUCTIONS: usize = 32 * 1024;
 /// Rounds of questions that a server may ask within one call, where the gateway asks them for it.
 pub(super) const MAX_ROUNDS: usize = 10;
 /// What a client's answers to the questions of one round may come to together, in bytes: what the server is sent with

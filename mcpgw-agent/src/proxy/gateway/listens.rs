@@ -96,14 +96,17 @@ impl Listens {
         uri: &str,
         hearing: &Arc<Hearing>,
     ) -> Result<(), String> {
-        {
+        let was_there = {
             let mut listens = self.lock();
             let listening = at(&mut listens, session, server);
+            let was_there = listening.subscribed.contains(uri);
             listening.subscribed.add(uri).map_err(|full| full.to_string())?;
             listening.change();
-        }
+            was_there
+        };
         let taken = self.listen(session, server, hearing).await;
-        if taken.is_err() {
+        // What was subscribed to before stays so.
+        if taken.is_err() && !was_there {
             at(&mut self.lock(), session, server).leave(uri);
         }
         taken

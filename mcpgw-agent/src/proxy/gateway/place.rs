@@ -1,7 +1,10 @@
 //! Where the session at one server is, or will be: whoever comes first opens it, the others wait. What a server must
 //! be told in every session that is opened there is kept here too.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use futures_util::{TryStreamExt, stream};
@@ -79,12 +82,15 @@ impl Place {
         }
         self.put(None);
         let opening = timeout(OPEN_TIMEOUT, self.opened(session, upstream));
-        let link = opening.await.map_err(|_| LinkError::Timeout)??.used();
+        let opened = opening.await.map_err(|_| LinkError::Timeout)??;
+        let subscribing = timeout(self.time_to_subscribe(), self.subscribe_again(&opened.link));
+        subscribing.await.map_err(|_| LinkError::Timeout)??;
+        let link = opened.used();
         self.put(Some(&link));
         Ok((link, true))
     }
 
-    /// A new session, in which the server has been told all that it must be.
+    /// A new session, in which the server has been told at what level it is to log.
     async fn opened(&self, session: &Session, upstream: &Arc<Upstream>) -> Result<Opened, LinkError> {
         let link = Link::open(
             Arc::clone(upstream),
@@ -104,8 +110,13 @@ impl Place {
         {
             tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
         }
-        self.subscribe_again(link).await?;
         Ok(opened)
+    }
+
+    /// For a server to take all that was subscribed to before.
+    fn time_to_subscribe(&self) -> Duration {
+        let rounds = self.lock().uris().len().div_ceil(MAX_SUBSCRIBED_AT_A_TIME);
+        OPEN_TIMEOUT * u32::try_from(rounds).unwrap_or(1)
     }
 
     /// Gives up a session that its server has lost, unless another has taken its place.

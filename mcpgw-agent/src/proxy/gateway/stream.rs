@@ -18,7 +18,7 @@ use tokio::{
     },
     time::{Instant, Sleep, sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::{
     hear::{Ear, hear},
@@ -39,7 +39,20 @@ use crate::{
 
 /// What writes to a client's stream. Full, it makes the writer wait; closed, the client has gone.
 #[derive(Clone)]
-pub(super) struct Feed(Sender<Bytes>, Payer);
+pub(super) struct Feed {
+    queue: Sender<Bytes>,
+    payer: Payer,
+    gone: CancellationToken,
+}
+
+/// Why an event was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The client has gone, or the stream has ended.
+    Gone,
+    /// There is no room for it to wait in.
+    NoRoom,
+}
 
 impl Feed {
     /// Sends an event with this message; `false` if the client has gone.
@@ -47,13 +60,23 @@ impl Feed {
         self.raw(sse::event(message, None, None)).await
     }
 
-    /// Sends bytes that are whole events. Large ones for which there is no room go nowhere, as if the client had gone:
-    /// it does not read.
+    /// Sends bytes that are whole events; `false` if the client has gone. Where there is no room for them the stream ends
+    /// after what waits already: its client comes back, and knows that it may have missed something.
     pub(super) async fn raw(&self, events: Bytes) -> bool {
-        match Held::queued(events, self.1, &self.0, STREAM_QUEUE) {
-            Some(events) => self.0.send(events).await.is_ok(),
-            None => false,
+        let sent = self.offer(events).await;
+        if sent == Err(Unsent::NoRoom) {
+            self.gone.cancel();
         }
+        sent.is_ok()
+    }
+
+    /// Sends bytes that are whole events, or does nothing.
+    pub(super) async fn offer(&self, events: Bytes) -> Result<(), Unsent> {
+        if self.gone.is_cancelled() {
+            return Err(Unsent::Gone);
+        }
+        let events = Held::queued(events, self.payer, &self.queue, STREAM_QUEUE).ok_or(Unsent::NoRoom)?;
+        self.queue.send(events).await.map_err(|_| Unsent::Gone)
     }
 }
 
@@ -65,7 +88,9 @@ pub(in crate::proxy) struct EventBody {
     /// Said by the lease, and not yet taken by the client.
     last: Option<Bytes>,
     /// Cancelled when the client has gone, or the body has ended.
-    gone: Option<tokio_util::sync::DropGuard>,
+    gone: Option<DropGuard>,
+    /// Somebody has ended the stream, that is what this tells.
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl EventBody {
@@ -79,8 +104,14 @@ impl EventBody {
             lease: None,
             last: None,
             gone: Some(gone.clone().drop_guard()),
+            ended: Box::pin(gone.clone().cancelled_owned()),
         };
-        (Feed(sender, payer), body, gone)
+        let feed = Feed {
+            queue: sender,
+            payer,
+            gone: gone.clone(),
+        };
+        (feed, body, gone)
     }
 
     /// Ends with this, whoever still writes.
@@ -108,6 +139,7 @@ impl Body for EventBody {
         let bytes = match self.events.poll_recv(cx) {
             Poll::Ready(Some(bytes)) => bytes,
             Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending if self.ended.as_mut().poll(cx).is_ready() => return Poll::Ready(None),
             Poll::Pending => {
                 if self.silence.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
@@ -232,8 +264,31 @@ impl Ear for Carried {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
-    use crate::mcp::{held::MAX_HELD_PER_WORKLOAD, seal::Owner};
+    use crate::mcp::{
+        held::{FREE, MAX_HELD_PER_WORKLOAD},
+        seal::Owner,
+    };
+
+    #[tokio::test]
+    async fn a_stream_ends_where_there_is_no_room_for_what_it_is_told() {
+        let payer = Payer::Workload(Owner::of("full"));
+        let mut all = Held::new(payer);
+        assert!(all.hold(MAX_HELD_PER_WORKLOAD + FREE));
+        let (feed, mut body, gone) = EventBody::new(payer);
+        assert!(feed.message(b"1").await);
+        let large = [b' '; 2048];
+        assert_eq!(feed.offer(Bytes::copy_from_slice(&large)).await, Err(Unsent::NoRoom));
+        assert!(!gone.is_cancelled(), "what was only offered ends nothing");
+        assert!(!feed.message(&large).await && gone.is_cancelled());
+        drop(all);
+        assert!(!feed.message(b"2").await, "it comes too late");
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, sse::event(b"1", None, None));
+        assert!(body.frame().await.is_none());
+    }
 
     #[tokio::test]
     async fn what_waits_for_a_client_that_does_not_read_counts_however_small_its_parts_are() {

@@ -20,6 +20,8 @@ use crate::{
     telemetry::{FREE, OWN, Path, Refusal, Who},
 };
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 const LIST: &str = r#"{"jsonrpc":"2.0","method":"tools/list","id":1}"#;
 
 fn at_gateway() -> SocketAddr {
@@ -54,16 +56,19 @@ async fn one_address_has_its_part_of_the_connections_and_others_are_served() {
     assert_eq!(list(&proxied, &world.user("modest")).await.status, 200);
     // What is given back can be had again.
     idle.pop();
-    loop {
-        let mut again = connect_from("127.0.0.2", &proxied).await;
-        let _ = again.write_all(post("", LIST).as_bytes()).await;
-        let mut answer = Vec::new();
-        let _ = again.read_to_end(&mut answer).await;
-        if !answer.is_empty() {
-            assert!(answer.starts_with(b"HTTP/1.1 401"), "{answer:?}");
-            break;
+    let served = async {
+        loop {
+            let mut again = connect_from("127.0.0.2", &proxied).await;
+            let _ = again.write_all(post("", LIST).as_bytes()).await;
+            let mut answer = Vec::new();
+            let _ = again.read_to_end(&mut answer).await;
+            if !answer.is_empty() {
+                break answer;
+            }
         }
-    }
+    };
+    let answer = tokio::time::timeout(PATIENCE, served).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 401"), "{answer:?}");
     drop((idle, attested));
     let lines = proxied.finish().await;
     let refused = lines.iter().filter(|line| line["reason"] == "too_many_connections");
@@ -138,9 +143,12 @@ async fn bodies_that_drip_take_the_part_of_their_own_token() {
         stream.write_all(head.as_bytes()).await.unwrap();
         dripping.push(stream);
     }
-    while bodies.taken() < MAX_BODY {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let taken = async {
+        while bodies.taken() < MAX_BODY {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
     assert_eq!(list(&proxied, &world.user("modest")).await.status, 200);
     assert_eq!(bodies.taken(), MAX_BODY, "the others wait");
 }

@@ -76,7 +76,7 @@ impl Bench {
         let scene = Scene::set(&programs()?)?;
         thread::sleep(SETTLE);
         let idle = scene.resident_megabytes()?;
-        let (rounds, milliseconds) = if self.quick { (3, 500) } else { (5, 4_000) };
+        let (rounds, milliseconds) = if self.quick { (3, 350) } else { (5, 4_000) };
         let cases = match self.cases.is_empty() {
             true => Case::value_variants(),
             false => &self.cases,

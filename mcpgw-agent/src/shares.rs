@@ -8,12 +8,18 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
+
+use tokio::time::sleep;
 
 use crate::{identity::Caller, mcp::seal::Owner};
 
 /// Parts of the table that are locked by themselves: calls of different owners are not to wait for each other.
 const SHARDS: usize = 64;
+
+/// First and longest pause of those that wait for room.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Whose share of what all callers have in common a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +89,18 @@ impl Shares {
         let mut share = self.none(payer);
         share.amount = 1;
         Ok(share)
+    }
+
+    /// So much for this payer, as soon as there is room. Nobody waits behind another, who may be a payer that has its
+    /// share: who waits looks again and again.
+    pub(crate) async fn wait(&self, payer: Payer, amount: usize) -> Share {
+        let (mut pause, longest) = PAUSE;
+        let mut share = self.none(payer);
+        while !share.resize(amount) {
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+        share
     }
 
     /// Nothing yet, for this payer.

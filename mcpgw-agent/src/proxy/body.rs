@@ -4,10 +4,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
-    limits::{BODY_PAUSE, BODY_TIMEOUT, MAX_BODY, READ_BUFFER},
+    limits::{BODY_TIMEOUT, MAX_BODY, READ_BUFFER},
     refused::Refused,
 };
 use crate::shares::{self, Payer, Shares};
@@ -42,7 +42,7 @@ impl BodyBudget {
         }
         // A body of unknown length may become as long as any.
         let length = body.size_hint().exact().map_or(MAX_BODY, |length| length as usize);
-        let Ok(mut share) = timeout(BODY_TIMEOUT, self.share(payer, length)).await else {
+        let Ok(mut share) = timeout(BODY_TIMEOUT, self.0.wait(payer, length)).await else {
             let message = "Too many large requests are waiting for their answers";
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "bodies_exhausted", message).closing());
         };
@@ -61,17 +61,6 @@ impl BodyBudget {
         // One that became longer than it said would have been refused.
         let _shrunk = share.resize(body.len());
         Ok((body, Share(Some(share))))
-    }
-
-    /// Waits for room for a body. Nobody waits behind another, who may be a payer that has its share.
-    async fn share(&self, payer: Payer, length: usize) -> shares::Share {
-        let (mut pause, longest) = BODY_PAUSE;
-        let mut share = self.0.none(payer);
-        while !share.resize(length) {
-            sleep(pause).await;
-            pause = (pause * 2).min(longest);
-        }
-        share
     }
 }
 

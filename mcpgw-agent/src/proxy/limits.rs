@@ -25,8 +25,6 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Bodies of one workload's requests together, in bytes, from their arrival until the server begins to
 /// answer. More wait; after [`BODY_TIMEOUT`] that is HTTP 503.
 pub const MAX_BODIES_PER_WORKLOAD: usize = 64 * 1024 * 1024;
-/// First and longest pause in looking for room for another body.
-pub const BODY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Calls of one workload that are in flight over HTTP/2: more are HTTP 503. Over HTTP/1.1 its connections bound them.
 pub const MAX_STREAMS_PER_WORKLOAD: usize = MAX_CONNECTIONS_PER_WORKLOAD;

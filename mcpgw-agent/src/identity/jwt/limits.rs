@@ -36,8 +36,6 @@ pub const REVIEWS_AT_A_TIME: usize = 8;
 /// About how many it is to be asked for one caller, who may have made them up: more of its tokens wait for
 /// [`REVIEW_TIMEOUT`], and are refused then.
 pub const REVIEWS_PER_CALLER: usize = 2;
-/// First and longest pause of those that wait.
-pub const REVIEW_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// … for all of them, waiting for those before included.
 pub const MAX_REVIEWS: usize = 256;
 /// How long the authorities that it is known by are relied on before their file is read again.

@@ -25,8 +25,8 @@ use super::{
     flights::Flights,
     keys::{Key, KeySet},
     limits::{
-        MAX_REVIEWS, MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, REVIEW_PAUSE, REVIEW_TIMEOUT, REVIEWS_AT_A_TIME,
-        REVIEWS_PER_CALLER, UNKNOWN_KEY_WAIT,
+        MAX_REVIEWS, MIN_REFRESH_INTERVAL, REFRESH_INTERVAL, REVIEW_TIMEOUT, REVIEWS_AT_A_TIME, REVIEWS_PER_CALLER,
+        UNKNOWN_KEY_WAIT,
     },
     now,
     review::{Asker, Question, ReviewError},
@@ -35,7 +35,7 @@ use super::{
 use crate::{
     changes::Changes,
     resources::{Issuer, KeySource, Review},
-    shares::{Payer, Share, Shares},
+    shares::{Payer, Shares},
 };
 
 /// An issuer whose tokens are believed now.
@@ -189,23 +189,12 @@ impl Trusted {
             let (this, review) = (Arc::clone(self), review.clone());
             let question = Question::new(token, checked);
             async move {
-                let place = timeout(REVIEW_TIMEOUT, this.place_of(payer)).await;
+                let place = timeout(REVIEW_TIMEOUT, this.reviewed_for.wait(payer, 1)).await;
                 let _place = place.map_err(|_| Refusal::ReviewsTaken)?;
                 this.ask_about(&review, question).await
             }
         };
         self.flights.join(Digest::of(token), ask).await
-    }
-
-    /// Waits until fewer of this payer's tokens are asked about. Nobody waits behind another payer.
-    async fn place_of(&self, payer: Payer) -> Share {
-        let (mut pause, longest) = REVIEW_PAUSE;
-        let mut place = self.reviewed_for.none(payer);
-        while !place.resize(1) {
-            sleep(pause).await;
-            pause = (pause * 2).min(longest);
-        }
-        place
     }
 
     async fn ask_about(&self, review: &Review, question: Question) -> Result<Vec<Arc<str>>, Refusal> {

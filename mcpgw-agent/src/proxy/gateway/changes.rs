@@ -1,6 +1,6 @@
 //! What changes in a legacy server's messages on their way to the client.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -13,6 +13,7 @@ use super::{
     hearing::Hearing,
     link::Link,
     resumption::Places,
+    session::Session,
     tasks::TaskIds,
     uris::Uris,
 };
@@ -33,6 +34,8 @@ pub(super) struct Changes {
     pub(super) sealer: Sealer,
     /// Seals the ids of events, where the client can resume the stream.
     pub(super) places: Option<Places>,
+    /// The client's session: it may be gone before its stream is.
+    pub(super) session: Weak<Session>,
     pub(super) owner: Owner,
     pub(super) link: Arc<Link>,
     /// What the client calls its request, where the server knows that by another id.
@@ -68,6 +71,7 @@ impl Changes {
     pub(super) fn of_stream(
         sealer: Sealer,
         tasks: TaskIds,
+        session: Weak<Session>,
         owner: Owner,
         link: Arc<Link>,
         hearing: Arc<Hearing>,
@@ -80,6 +84,7 @@ impl Changes {
             tasks,
             has_tasks: true,
             sealer,
+            session,
             owner,
             link,
             own: None,
@@ -210,7 +215,10 @@ impl Changes {
     fn updated(&self, message: &Bytes, peek: &Peek<'_>) -> Option<Rewritten> {
         let uri = peek.params().ok()?.uri?;
         let own = uri.text()?;
-        let shown = self.hearing.hears(self.link.server(), &own)?;
+        let server = self.link.server();
+        let session = || self.session.upgrade();
+        let is_promised = || session().is_some_and(|session| session.is_subscribed(server, &own));
+        let shown = self.hearing.hears(server, &own, is_promised)?;
         if shown == *own {
             return Some(Rewritten::Keep);
         }

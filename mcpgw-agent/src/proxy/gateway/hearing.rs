@@ -108,11 +108,15 @@ impl Hearing {
     /// of what is that server's own, and only where a subscription would be allowed.
     ///
     /// What a server offers to this caller may not be known now: it was seen too long ago, or the server is another than
-    /// it was. It was known when the client subscribed, so that it is taken to be the server's own still, where no other
-    /// server has it.
-    pub(super) fn hears(&self, server: &ObjectName, uri: &str) -> Option<String> {
+    /// it was. It was known when the client subscribed, so that what it was promised to hear of is taken to be the server's
+    /// own still, where no other server has it.
+    pub(super) fn hears(&self, server: &ObjectName, uri: &str, is_promised: impl FnOnce() -> bool) -> Option<String> {
         let (plan, view) = self.now()?;
         if view.seen(server).is_none() {
+            if !is_promised() {
+                self.shared.telemetry.strange_update(server);
+                return None;
+            }
             let server = self.reached(&plan, server)?;
             let allowed = !view.is_listed(uri) && plan.allows(server, &self.caller, subscription(uri));
             return allowed.then(|| uri.to_owned());

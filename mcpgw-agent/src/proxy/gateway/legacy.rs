@@ -140,6 +140,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         in_flight: Some(in_flight),
         places: None,
         sealer: call.gateway.sealer.clone(),
+        session: Arc::downgrade(&session),
         owner: session.owner,
         link: Arc::clone(&link),
         own,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use bytes::Bytes;
@@ -67,11 +67,13 @@ pub(super) async fn stream(call: &Call<'_>) -> Result<Response<Body>, Refused> {
     let change: Change = {
         let hearing = Arc::clone(&hearing);
         let (sealer, owner) = (call.gateway.sealer.clone(), session.owner);
+        let session = Arc::downgrade(&session);
         let tasks = TaskIds::new(call.gateway, &ObjectName::default(), owner);
         Arc::new(move |link: &Arc<Link>, event: Event| {
             let mut changes = Changes::of_stream(
                 sealer.clone(),
                 tasks.at(link.server()),
+                Weak::clone(&session),
                 owner,
                 Arc::clone(link),
                 Arc::clone(&hearing),
@@ -128,7 +130,14 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
     let (head, body) = response.into_parts();
     let tasks = TaskIds::new(call.gateway, &server, session.owner);
     let lease = call.lease(&hearing, Vec::new());
-    let mut changes = Changes::of_stream(call.gateway.sealer.clone(), tasks, session.owner, link, hearing);
+    let mut changes = Changes::of_stream(
+        call.gateway.sealer.clone(),
+        tasks,
+        Arc::downgrade(session),
+        session.owner,
+        link,
+        hearing,
+    );
     changes.places = Places::of(&call.gateway.sealer, session, of);
     changes.uris = Uris::of(&call.view, &server);
     let rewriter = Rewriter::new(&head.headers, call.payer, changes);

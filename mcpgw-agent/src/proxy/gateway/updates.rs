@@ -184,7 +184,8 @@ impl Common {
                 return;
             }
             for own in changed {
-                let shown = self.hearing.hears(self.share.server(), &own);
+                let is_promised = || self.uris.iter().any(|uri| **uri == *own);
+                let shown = self.hearing.hears(self.share.server(), &own, is_promised);
                 if let Some(shown) = shown
                     && !listener.tell(&shown).await
                 {
@@ -323,7 +324,7 @@ impl Subscription {
                         true => pause = RETRY.0,
                         false => return,
                     },
-                    Ok(Heard::Updated(uri)) => match self.hearing.hears(server, &uri) {
+                    Ok(Heard::Updated(uri)) => match self.hearing.hears(server, &uri, || self.uris.contains(&uri)) {
                         None => {}
                         Some(shown) if listener.tell(&shown).await => pause = RETRY.0,
                         Some(_) => return,

@@ -130,7 +130,11 @@ impl Pool {
         let room = self.room(payer, connect).await?;
         let safe = request.method().is_safe().then(|| request.clone());
         loop {
-            let Lease { on, reused } = self.lease(connect).await?;
+            let Lease { on, reused } = match self.open_already() {
+                Some(lease) => lease,
+                // Rare, and larger than all the rest of a call's state.
+                None => Box::pin(self.open_another(connect)).await?,
+            };
             let (mut error, untouched) = match on {
                 On::Connection(mut sender) => {
                     multiplex::in_http1(&mut request)?;
@@ -178,10 +182,8 @@ impl Pool {
         })
     }
 
-    async fn lease(&self, connect: Duration) -> Result<Lease, UpstreamError> {
-        if let Some(lease) = self.open_already() {
-            return Ok(lease);
-        }
+    /// Opens a connection, or takes what is open by the time that it would be this call's turn to do so.
+    async fn open_another(&self, connect: Duration) -> Result<Lease, UpstreamError> {
         let turn = self.multiplex.turn(connect).await?;
         if turn.is_some()
             && let Some(lease) = self.open_already()

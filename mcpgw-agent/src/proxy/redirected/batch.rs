@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::{Dialled, post::Judged, session::Opened};
+use super::{Dialled, session::Opened};
 use crate::{
     mcp::{
         Kind,
@@ -32,11 +32,7 @@ pub(super) async fn serve(
     if dialled.seen.is_some() {
         // Of an observed caller's batch there is one answer, the server's own.
         for (envelope, element) in messages {
-            if let Ok(Judged {
-                record: Some(mut record),
-                ..
-            }) = dialled.decide(envelope, &element, DenialStatus::Ok).await?
-            {
+            if let Ok(Some(mut record)) = dialled.decide(&envelope, &element, DenialStatus::Ok).await? {
                 record.outcome(Outcome::Ok, None);
             }
         }
@@ -46,13 +42,16 @@ pub(super) async fn serve(
     for (envelope, element) in messages {
         let wants_answer = envelope.kind == Kind::Request;
         // One answer has no status of its own.
-        let response = match dialled.decide(envelope, &element, DenialStatus::Ok).await? {
+        let response = match dialled.decide(&envelope, &element, DenialStatus::Ok).await? {
             Err(denied) => denied,
-            Ok(judged) => {
-                dialled.note_cancelled(&judged.envelope, session.as_ref());
-                let id = judged.envelope.id.map(ToOwned::to_owned);
+            Ok(record) => {
+                dialled.note_cancelled(&envelope, session.as_ref());
+                let id = envelope.id.map(ToOwned::to_owned);
                 let session = session.as_ref().map(Opened::again);
-                match dialled.forward(judged, &element, session, Share::default()).await {
+                match dialled
+                    .forward(&envelope, record, &element, session, Share::default())
+                    .await
+                {
                     Ok(response) => response,
                     Err(refused) => {
                         refused.report(&dialled.shared.telemetry, dialled.caller, Path::Redirected);

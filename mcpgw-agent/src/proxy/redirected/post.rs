@@ -37,12 +37,8 @@ use crate::{
 /// Headers that say what the body is, byte for byte.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
-/// A message that may go to the server.
-pub(super) struct Judged<'b> {
-    pub(super) envelope: Envelope<'b>,
-    /// Open where it was decided.
-    pub(super) record: Option<Record>,
-}
+/// What comes of a message: where it may go to the server, the record that was opened for it, and else the answer.
+type Judged = Result<Option<Record>, Response<Body>>;
 
 impl Dialled<'_> {
     /// Answers a POST of a message, or of several.
@@ -52,7 +48,7 @@ impl Dialled<'_> {
         match Envelope::parse(&body) {
             Ok(envelope) => {
                 let id = envelope.id.map(ToOwned::to_owned);
-                let answer = self.message(envelope, &body, share).await;
+                let answer = self.message(&envelope, &body, share).await;
                 answer.map_err(|refused| refused.to(id.as_deref()))
             }
             Err(refused) if refused.error == EnvelopeError::Batch => {
@@ -81,10 +77,10 @@ impl Dialled<'_> {
         }
     }
 
-    async fn message(&self, envelope: Envelope<'_>, body: &Bytes, share: Share) -> Result<Response<Body>, Refused> {
+    async fn message(&self, envelope: &Envelope<'_>, body: &Bytes, share: Share) -> Result<Response<Body>, Refused> {
         // The transport of 2024-11-05 has no headers to go by, whatever era is spoken over it.
         let has_headers = self.server.wanted.transport == Transport::StreamableHttp;
-        let era = era(&self.head.headers, &envelope);
+        let era = era(&self.head.headers, envelope);
         let session = match era {
             Era::Legacy => self.session()?,
             // It stands for itself, whatever session it names.
@@ -92,20 +88,20 @@ impl Dialled<'_> {
         };
         match era {
             Era::Modern if !has_headers => {}
-            Era::Legacy => headers::check_claims(&self.head.headers, &envelope).map_err(Refused::headers)?,
+            Era::Legacy => headers::check_claims(&self.head.headers, envelope).map_err(Refused::headers)?,
             Era::Modern => {
-                let parameters = self.parameters(&envelope);
-                modern::check(&self.head.headers, &envelope, parameters.as_deref()).map_err(Refused::rejection)?;
+                let parameters = self.parameters(envelope);
+                modern::check(&self.head.headers, envelope, parameters.as_deref()).map_err(Refused::rejection)?;
             }
         }
-        let judged = match self.decide(envelope, body, self.server.denial_status).await? {
-            Ok(judged) => judged,
+        let record = match self.decide(envelope, body, self.server.denial_status).await? {
+            Ok(record) => record,
             Err(denied) => return Ok(self.denied(denied).await),
         };
         if era == Era::Legacy {
-            self.note_cancelled(&judged.envelope, session.as_ref());
+            self.note_cancelled(envelope, session.as_ref());
         }
-        self.forward(judged, body, session, share).await
+        self.forward(envelope, record, body, session, share).await
     }
 
     /// Which arguments the headers of a call must repeat, where the tool's definition is known.
@@ -117,29 +113,22 @@ impl Dialled<'_> {
     }
 
     /// Decides about a message, where rules can; a denial gets this status.
-    pub(super) async fn decide<'b>(
+    pub(super) async fn decide(
         &self,
-        envelope: Envelope<'b>,
+        envelope: &Envelope<'_>,
         body: &[u8],
         denial_status: DenialStatus,
-    ) -> Result<Result<Judged<'b>, Response<Body>>, Refused> {
+    ) -> Result<Judged, Refused> {
         if envelope.known() == Some(Method::Listen) {
-            return Ok(self
-                .decide_subscriptions(&envelope, body, denial_status)
-                .await?
-                .map(|()| Judged { envelope, record: None }));
+            return self.decide_subscriptions(envelope, body, denial_status).await;
         }
-        let Some(governed) = governed(&envelope) else {
-            let record = self.listing(&envelope, body.len());
-            return Ok(Ok(Judged { envelope, record }));
+        let Some(governed) = governed(envelope) else {
+            return Ok(Ok(self.listing(envelope, body.len())));
         };
-        let asked = self.asked(governed, &envelope, body, denial_status);
+        let asked = self.asked(governed, envelope, body, denial_status);
         let decided = decide(self.shared, self.plan, &asked).await;
         Ok(match decided {
-            Decided::Allowed(record) => Ok(Judged {
-                envelope,
-                record: Some(record),
-            }),
+            Decided::Allowed(record) => Ok(Some(record)),
             Decided::Denied(answer) => Err(answer),
         })
     }
@@ -150,7 +139,7 @@ impl Dialled<'_> {
         envelope: &Envelope<'_>,
         body: &[u8],
         denial_status: DenialStatus,
-    ) -> Result<Result<(), Response<Body>>, Refused> {
+    ) -> Result<Judged, Refused> {
         let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
         for (number, uri) in uris.iter().enumerate() {
             let governed = Governed {
@@ -171,7 +160,7 @@ impl Dialled<'_> {
             }
         }
         self.counted(envelope, body.len(), (uris.len(), 0));
-        Ok(Ok(()))
+        Ok(Ok(None))
     }
 
     /// Records how many resources a client may hear of, of those that it wants to, and how many not: where not each has a
@@ -263,12 +252,12 @@ impl Dialled<'_> {
     /// Takes a message to the server, and the answer back.
     pub(super) async fn forward(
         &self,
-        judged: Judged<'_>,
+        envelope: &Envelope<'_>,
+        mut record: Option<Record>,
         body: &Bytes,
         session: Option<Opened>,
         share: Share,
     ) -> Result<Response<Body>, Refused> {
-        let Judged { envelope, mut record } = judged;
         let method = Method::of(envelope.method.as_deref().unwrap_or_default());
         if let Some(session) = &session
             && method.leaves_traces()
@@ -276,12 +265,12 @@ impl Dialled<'_> {
             self.shared.redirected.taint(&session.key());
         }
         let listened = match method {
-            Method::Listen => Some(self.listened(&envelope)?),
+            Method::Listen => Some(self.listened(envelope)?),
             _ => None,
         };
         let traced = record.as_mut().and_then(|record| self.traced(record));
         let body = match &traced {
-            Some(traced) => &told(&envelope, body, traced),
+            Some(traced) => &told(envelope, body, traced),
             None => body,
         };
         let key = session.as_ref().map(Opened::key).or(self.stream);
@@ -307,7 +296,7 @@ impl Dialled<'_> {
         };
         drop(share);
         let read = match method {
-            Method::Initialize => match self.seal(&envelope, &mut response).await {
+            Method::Initialize => match self.seal(envelope, &mut response).await {
                 Ok(read) => read,
                 Err(refused) => return refused.ending(envelope.id, record),
             },
@@ -316,7 +305,7 @@ impl Dialled<'_> {
         if let Some(listened) = listened
             && self.server.wanted.transport == Transport::StreamableHttp
         {
-            return self.listen(response, &envelope, session.as_ref(), listened);
+            return self.listen(response, envelope, session.as_ref(), listened);
         }
         let mut filter = self.filter(Some(method));
         if let (Some(filter), Some(record)) = (&mut filter, &mut record) {
@@ -389,7 +378,8 @@ impl Dialled<'_> {
         let Some(lost) = session.as_ref().filter(|_| response.status() == StatusCode::NOT_FOUND) else {
             return Ok((response, session));
         };
-        match self.replace(lost).await {
+        // Rare, and larger than all the rest of a call's state.
+        match Box::pin(self.replace(lost)).await {
             Some(session) => Ok((self.send(request(Some(&session)), Some(&session)).await?, Some(session))),
             None => Ok((response, session)),
         }

@@ -217,6 +217,22 @@ impl Share {
         self.amount = amount;
         true
     }
+
+    /// Makes it this payer's; `false`, and it stays whose it was, where that one has its share. Of all together it
+    /// takes no more than before.
+    #[must_use]
+    pub(crate) fn charge(&mut self, payer: Payer) -> bool {
+        let fits = match payer {
+            _ if payer == self.payer => return true,
+            Payer::Workload(owner) => self.room.take_of(owner, self.amount),
+            Payer::Agent => true,
+        };
+        if fits {
+            self.room.give_back_of(self.payer, self.amount);
+            self.payer = payer;
+        }
+        fits
+    }
 }
 
 impl Drop for Share {
@@ -233,6 +249,21 @@ mod tests {
 
     fn workload(name: &str) -> Payer {
         Payer::Workload(Owner::of(name))
+    }
+
+    #[test]
+    fn a_share_changes_hands_where_all_together_have_no_room_for_another() {
+        let shares = Shares::new(2, 1);
+        let mut moved = shares.take(workload("a")).unwrap();
+        let other = shares.take(workload("b")).unwrap();
+        assert!(!moved.charge(workload("b")), "that one has its share");
+        assert!(moved.charge(workload("c")));
+        assert_eq!(shares.taken(), 2);
+        drop(other);
+        assert!(shares.take(workload("a")).is_ok(), "it is no longer this one's");
+        assert_eq!(shares.take(workload("c")).unwrap_err(), Taken::ByOwner);
+        drop(moved);
+        assert!(shares.0.owners.iter().all(|owners| owners.lock().unwrap().is_empty()));
     }
 
     #[test]

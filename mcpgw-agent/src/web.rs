@@ -82,7 +82,8 @@ impl Web {
             .enable_http1()
             .wrap_connector(http);
         Ok(Self {
-            // A service is asked once in minutes: no connection is kept for that.
+            // Most are asked once in minutes, and no connection is kept for that; who is asked more often knows us by its
+            // TLS session.
             client: Client::builder(TokioExecutor::new())
                 .pool_max_idle_per_host(0)
                 .build(connector),

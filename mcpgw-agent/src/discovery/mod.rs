@@ -325,9 +325,13 @@ impl Known {
     /// alone.
     fn told(&self, server: &ObjectName) {
         if self.personal.changed(server) {
-            for kind in [ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources] {
-                self.changed(server, kind);
-            }
+            self.all_changed(server);
+        }
+    }
+
+    fn all_changed(&self, server: &ObjectName) {
+        for kind in [ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources] {
+            self.changed(server, kind);
         }
     }
 
@@ -358,8 +362,6 @@ impl Known {
             catalogues.remove(server);
             Snapshot::new(snapshot.generation + 1, catalogues)
         });
-        for kind in [ChangeKind::Tools, ChangeKind::Prompts, ChangeKind::Resources] {
-            self.changed(server, kind);
-        }
+        self.all_changed(server);
     }
 }

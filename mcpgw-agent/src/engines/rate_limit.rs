@@ -79,8 +79,8 @@ impl RateLimits {
         self.health.status(NAME, &self.wanted.engine)
     }
 
-    /// Counts a call of this payer in each of these budgets, and waits for the answer: the budget that is spent, by its index, and for
-    /// how long; `None` if none is. A spent one is closed on this node for that time.
+    /// Counts a call of this payer in each of these budgets, and waits for the answer: the budget that is spent, by its
+    /// index, and for how long; `None` if none is. A spent one is closed on this node for that time.
     ///
     /// The service counts the call in every budget, also where one of them is spent.
     ///
@@ -101,13 +101,13 @@ impl RateLimits {
         Ok(longest.max_by_key(|(_, wait)| *wait))
     }
 
-    /// Counts a call of this payer in each of these budgets without waiting. Those that turn out to be spent are closed on this node.
+    /// Counts a call of this payer in each of these budgets without waiting. Those that turn out to be spent are closed
+    /// on this node.
     pub fn beside(self: &Arc<Self>, payer: Payer, questions: Vec<Question>) {
-        let mut place = self.beside.none(payer);
-        if !place.resize(1) {
+        let Ok(place) = self.beside.take(payer) else {
             self.health.not_asked();
             return;
-        }
+        };
         let service = Arc::clone(self);
         self.runtime.spawn(async move {
             let _place = place;

@@ -96,8 +96,8 @@ impl Held {
     }
 
     /// These bytes, which have this share until nobody has them any more.
-    pub fn keep(self, bytes: Bytes) -> Bytes {
-        match self.share {
+    pub fn keep(&mut self, bytes: Bytes) -> Bytes {
+        match self.share.take() {
             None => bytes,
             Some(share) => Bytes::from_owner(Kept { bytes, _share: share }),
         }

@@ -9,7 +9,7 @@ use std::{fmt, mem, ops::Range};
 use bytes::Bytes;
 use memchr::memchr2;
 
-use super::held::{Held, Room};
+use super::held::Held;
 use crate::shares::Payer;
 
 /// What may stand before the first line of a stream.
@@ -121,12 +121,6 @@ impl Parser {
             first: true,
             failed: false,
         }
-    }
-
-    /// With another room than that which all share.
-    pub fn within(mut self, room: &'static Room, payer: Payer) -> Self {
-        self.held = Held::of(room, payer);
-        self
     }
 
     /// Takes the next chunk. The events of the one before should have been taken: what was left is copied.

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mcp::held::FREE;
+use crate::mcp::held::{FREE, Room};
 
 const ROOM: usize = 1 << 20;
 
@@ -251,7 +251,10 @@ fn events_that_are_gathered_share_one_room_and_give_it_back() {
     static ROOM: LazyLock<Room> = LazyLock::new(|| Room::new(4 * FREE, 4 * FREE));
     let chunk = Bytes::from(vec![b'x'; FREE]);
     let mut parsers: Vec<Parser> = (0..2)
-        .map(|_| Parser::new(64 * FREE, Payer::Agent).within(&ROOM, Payer::Agent))
+        .map(|_| Parser {
+            held: Held::of(&ROOM, Payer::Agent),
+            ..Parser::new(64 * FREE, Payer::Agent)
+        })
         .collect();
     for _ in 0..3 {
         for parser in &mut parsers {

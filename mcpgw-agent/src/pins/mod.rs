@@ -121,7 +121,12 @@ impl Pins {
         }
         let mut before = table.servers.clone();
         before.retain(|name, _| !pinned.contains_key(name));
-        self.replace(&changing, pinned, before);
+        let next = Table {
+            generation: table.generation + 1,
+            servers: pinned,
+            before,
+        };
+        self.replace(&changing, next);
     }
 
     fn read(&self, server: &ObjectName, pin: Pin) -> ServerPins {
@@ -176,7 +181,7 @@ impl Pins {
             }
         }
         self.tell(server, &pins, &changes);
-        self.replace(&changing, table.with(server, pins), table.before.clone());
+        self.replace(&changing, table.with(server, pins));
     }
 
     /// Approves definitions, each known by its digest: all of them, or none if one is no longer what the server
@@ -192,7 +197,7 @@ impl Pins {
         let mut pins = known.clone();
         let changes = pins.approved(approved);
         self.tell(&name, &pins, &changes);
-        self.replace(&changing, table.with(&name, pins), table.before.clone());
+        self.replace(&changing, table.with(&name, pins));
         Ok(name)
     }
 
@@ -223,17 +228,7 @@ impl Pins {
     }
 
     /// Whoever has the lock replaces the table.
-    fn replace(
-        &self,
-        _: &MutexGuard<'_, ()>,
-        servers: HashMap<ObjectName, Arc<ServerPins>>,
-        before: HashMap<ObjectName, Arc<ServerPins>>,
-    ) {
-        let generation = self.table.load().generation + 1;
-        self.table.store(Arc::new(Table {
-            generation,
-            servers,
-            before,
-        }));
+    fn replace(&self, _: &MutexGuard<'_, ()>, table: Table) {
+        self.table.store(Arc::new(table));
     }
 }

@@ -26,11 +26,15 @@ impl Table {
         self.server(name).or_else(|| self.before.get(name).map(|pins| &**pins))
     }
 
-    /// The servers, with another state of one.
-    pub(super) fn with(&self, name: &ObjectName, pins: ServerPins) -> HashMap<ObjectName, Arc<ServerPins>> {
+    /// The next one, with another state of one server.
+    pub(super) fn with(&self, name: &ObjectName, pins: ServerPins) -> Self {
         let mut servers = self.servers.clone();
         servers.insert(name.clone(), Arc::new(pins));
-        servers
+        Self {
+            generation: self.generation + 1,
+            servers,
+            before: self.before.clone(),
+        }
     }
 
     /// Whether the definition of a tool, as it was last seen, is the approved one.

@@ -87,7 +87,6 @@ pub(super) struct Messages {
     events: Option<Parser>,
     whole: BytesMut,
     held: Held,
-    payer: Payer,
     ended: bool,
 }
 
@@ -99,7 +98,6 @@ impl Messages {
             body: answer.into_body(),
             whole: BytesMut::new(),
             held: Held::new(payer),
-            payer,
             ended: false,
         }
     }
@@ -122,8 +120,7 @@ impl Messages {
             let Some(frame) = self.body.frame().await else {
                 self.ended = true;
                 let whole = std::mem::take(&mut self.whole);
-                let held = std::mem::replace(&mut self.held, Held::new(self.payer));
-                return Ok((!whole.is_empty()).then(|| held.keep(whole.freeze())));
+                return Ok((!whole.is_empty()).then(|| self.held.keep(whole.freeze())));
             };
             let Ok(chunk) = frame.map_err(broken)?.into_data() else {
                 continue;

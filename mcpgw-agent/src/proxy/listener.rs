@@ -67,12 +67,12 @@ impl<F: Fn(&TcpStream) -> Result<Caller, &'static str>> Accept<F> {
             // Asked at once, while the connection's tuple cannot belong to another.
             match (self.origin)(&stream) {
                 Ok(caller) => {
-                    let mut share = self.room.connections.none(Payer::of_sender(&caller));
+                    let share = self.room.connections.take(Payer::of_sender(&caller));
                     let caller = Arc::new(caller);
-                    if !share.resize(1) {
+                    let Ok(share) = share else {
                         self.shared.refuse("too_many_connections", &caller);
                         continue;
-                    }
+                    };
                     let serve = connection::serve(stream, caller, self.room.clone(), Arc::clone(&self.shared));
                     let stop = self.stop.clone();
                     self.tasks.spawn(async move {

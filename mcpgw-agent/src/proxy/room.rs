@@ -72,16 +72,9 @@ impl Room {
 #[derive(Clone)]
 pub(super) struct Turn {
     bodies: BodyBudget,
-    /// `None` over HTTP/1.1.
-    stream: Option<Stream>,
+    /// A place among the calls over HTTP/2; `None` over HTTP/1.1.
+    stream: Option<Arc<Mutex<Share>>>,
     payer: Payer,
-}
-
-/// A place among the calls over HTTP/2.
-#[derive(Clone)]
-struct Stream {
-    all: Shares,
-    place: Arc<Mutex<Share>>,
 }
 
 impl Turn {
@@ -96,16 +89,9 @@ impl Turn {
 
     /// Of a request over HTTP/2, until its last clone is dropped; `None` where this payer has too many in flight.
     pub(super) fn of_stream(room: &Room, payer: Payer) -> Option<Self> {
-        let mut place = room.streams.none(payer);
-        if !place.resize(1) {
-            return None;
-        }
-        let stream = Stream {
-            all: room.streams.clone(),
-            place: Arc::new(Mutex::new(place)),
-        };
+        let place = room.streams.take(payer).ok()?;
         Some(Self {
-            stream: Some(stream),
+            stream: Some(Arc::new(Mutex::new(place))),
             ..Self::of(room, payer)
         })
     }
@@ -121,12 +107,10 @@ impl Turn {
             return Ok(());
         }
         let payer = Payer::of_sender(caller);
-        if let Some(stream) = &self.stream {
-            let mut place = stream.all.none(payer);
-            if !place.resize(1) {
-                return Err(Refused::no_streams());
-            }
-            *stream.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        if let Some(place) = &self.stream
+            && !place.lock().unwrap_or_else(PoisonError::into_inner).charge(payer)
+        {
+            return Err(Refused::no_streams());
         }
         self.payer = payer;
         Ok(())

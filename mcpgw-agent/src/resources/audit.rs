@@ -52,7 +52,7 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<AuditSettings> {
 }
 
 /// The words for where lines go.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Word {
     Local,
     Stdout,

@@ -45,9 +45,11 @@ use tokio::sync::watch;
 
 pub use crate::resources::AuditSink;
 pub use audit::{
-    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, FREE, Keeping, OWN, Omitted, Payload,
-    ROOM_TIMEOUT, Refusal, Who,
+    AuditError, AuditHealth, DefinitionChange, FLUSH_INTERVAL, FLUSH_TIMEOUT, Keeping, Omitted, Payload, ROOM_TIMEOUT,
+    Refusal, Who,
 };
+#[cfg(test)]
+pub(crate) use audit::{FREE, OWN};
 pub use client::Client;
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use listed::Listed;

@@ -49,11 +49,11 @@ pub enum UpstreamError {
     /// There is nothing to show to it. Why, is not for callers.
     #[error("has a credential that cannot be had now")]
     Credential(#[source] CredentialError),
-    /// Too many calls of all callers are in flight, or wait for it.
-    #[error("has too many calls in flight")]
+    /// Too many calls of all callers are in flight, or wait for it; or it has too many sessions (HTTP+SSE).
+    #[error("has too many calls in flight, or sessions open")]
     Busy,
     /// As many of this caller as one workload may have.
-    #[error("has too many calls of this caller in flight")]
+    #[error("has too many calls of this caller in flight, or sessions open")]
     ShareTaken,
 }
 

@@ -79,8 +79,9 @@ impl Health {
     }
 
     /// A call of this payer is about to go there. Where it was of no use before, this call tries, and others that it
-    /// was of no use to stay away until it is known what became of it. For a moment only, where that is all: a call may be
-    /// given up, and then nobody ever hears.
+    /// was of no use to stay away until it is known what became of it. Those of all payers for a moment only: a call may
+    /// be given up, and then nobody ever hears. Those of a payer that was answered poorly as long as after the last time:
+    /// its trial may take the server long.
     pub(super) fn picked(&self, payer: Payer) {
         if self.failures.load(Relaxed) > 0 {
             self.until.fetch_max(self.age() + pause(1), Relaxed);
@@ -95,8 +96,8 @@ impl Health {
 
     /// It could not be reached.
     pub(super) fn failed(&self) {
-        self.failures.fetch_add(1, Relaxed);
-        self.eject();
+        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        self.until.store(self.age() + pause(failures), Relaxed);
     }
 
     /// A call of this payer that was sent there got no answer, or one that says that there is none. It takes several in
@@ -146,11 +147,6 @@ impl Health {
             self.failures.store(0, Relaxed);
             self.until.store(0, Relaxed);
         }
-    }
-
-    fn eject(&self) {
-        let until = self.age() + pause(self.failures.load(Relaxed));
-        self.until.store(until, Relaxed);
     }
 
     fn age(&self) -> u64 {

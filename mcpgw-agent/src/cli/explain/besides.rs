@@ -26,8 +26,8 @@ pub(super) fn of(server: &Server, caller: &Caller, kind: Kind, name: &str, desir
     let mut besides = Vec::new();
     besides.extend(catalogs(server, kind, name, desired));
     besides.extend(pin(server.wanted.pin).filter(|_| kind == Kind::Tool).map(str::to_owned));
-    besides.extend(limits(server, caller, kind, name, desired));
     besides.extend(engine(desired));
+    besides.extend(limits(server, caller, kind, name, desired));
     besides
 }
 

@@ -61,13 +61,16 @@ struct Command {
     explain: Explain,
 }
 
-/// What the command says, with the configuration in a directory of its own, or with what is there already.
+/// What the command says, with the configuration in a directory of its own.
 fn explain(directory: &Path, flags: &[&str]) -> anyhow::Result<String> {
+    explain_by(CONFIGURATION, directory, flags)
+}
+
+/// The same, with this configuration.
+fn explain_by(configuration: &str, directory: &Path, flags: &[&str]) -> anyhow::Result<String> {
     let config = directory.join("config");
     fs::create_dir_all(&config)?;
-    if !config.join("a.yaml").exists() {
-        fs::write(config.join("a.yaml"), CONFIGURATION)?;
-    }
+    fs::write(config.join("a.yaml"), configuration)?;
     let desired = FileSource::load(&config)?;
     let config = config.display().to_string();
     let command = Command::try_parse_from(["explain", "--config", &config].iter().chain(flags))?;
@@ -289,10 +292,8 @@ spec:
 /// What the command says of the files above.
 fn besides(flags: &[&str]) -> anyhow::Result<String> {
     let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("config");
-    fs::create_dir_all(&config).unwrap();
-    fs::write(config.join("a.yaml"), BESIDES).unwrap();
-    explain(directory.path(), &[&["--server", "tools/files"], flags].concat())
+    let flags = [&["--server", "tools/files"], flags].concat();
+    explain_by(BESIDES, directory.path(), &flags)
 }
 
 #[test]
@@ -308,10 +309,10 @@ fn what_a_call_would_meet_besides_the_rules_is_said_in_its_order() {
     let engine =
         "The policy engine at opa:9191 is asked about it, and may deny it; where that does not answer, it passes";
     let read = of(&["--tool", "read"]);
-    let expected = format!("/mcp/few offers it as well\n{pinned}\n{fair}\n{reads}\n{tried}{waits}\n{engine}\n\nRULE ");
+    let expected = format!("/mcp/few offers it as well\n{pinned}\n{engine}\n{fair}\n{reads}\n{tried}{waits}\n\nRULE ");
     assert!(read.contains(&expected), "{read}");
     let write = of(&["--tool", "write"]);
-    let expected = format!("/mcp/few leaves it out, and refuses it\n{pinned}\n{fair}\n{tried}{waits}\n{engine}\n");
+    let expected = format!("/mcp/few leaves it out, and refuses it\n{pinned}\n{engine}\n{fair}\n{tried}{waits}\n");
     assert!(write.contains(&expected), "{write}");
     let prompt = of(&["--prompt", "read"]);
     let expected = format!("/mcp/few offers it as well\n{engine}\n\nRULE ");

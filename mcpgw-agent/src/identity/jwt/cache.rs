@@ -68,8 +68,8 @@ impl Cache {
             if !is_believed(&entry.verified.issuer) {
                 return None;
             }
-            // The key is gone: its successor may have signed it too, and is asked.
-            if entry.verified.proof.is_good(now) {
+            // Else its key or its issuer is gone, and the successor is asked; or its review is too old.
+            if entry.verified.is_proven(now) {
                 let verified = Arc::clone(&entry.verified);
                 drop(shard);
                 return Some(verified.check(now).map(|()| verified));
@@ -91,7 +91,7 @@ impl Cache {
         let mut shard = self.shard(&digest);
         shard.forget(&digest);
         if shard.is_full(bytes) {
-            let over = |entry: &Entry| !entry.verified.proof.is_good(now) || entry.verified.check(now).is_err();
+            let over = |entry: &Entry| !entry.verified.is_proven(now) || entry.verified.check(now).is_err();
             let gone: Vec<Digest> = shard
                 .verified
                 .iter()
@@ -111,7 +111,7 @@ impl Cache {
         shard.verified.insert(digest, Entry { verified, bytes });
     }
 
-    /// Remembers for a while that a token of this issuer was not signed with its key.
+    /// Remembers for a while that a token of this issuer was not signed with its key, or that the issuer said no.
     pub(super) fn refuse(&self, digest: Digest, refusal: Refusal, issuer: &Arc<Trusted>, now: u64) {
         let mut shard = self.shard(&digest);
         if shard.refused.len() >= REFUSED_PER_SHARD {

@@ -31,14 +31,7 @@ struct Waiting {
 
 impl Flights {
     /// The answer to the question about this token; `ask` asks it, unless it is being asked already.
-    pub(super) async fn join<F>(&self, token: Digest, ask: impl FnOnce() -> F) -> Answer
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        self.flight(token, ask).await
-    }
-
-    fn flight<F>(&self, token: Digest, ask: impl FnOnce() -> F) -> Shared<Flight>
+    pub(super) fn join<F>(&self, token: Digest, ask: impl FnOnce() -> F) -> Shared<Flight>
     where
         F: Future<Output = Answer> + Send + 'static,
     {
@@ -103,7 +96,7 @@ mod tests {
 
     impl Drop for Next {
         fn drop(&mut self) {
-            let next = self.0.flight(self.1, pending);
+            let next = self.0.join(self.1, pending);
             *self.2.lock().unwrap() = Some(next);
         }
     }
@@ -113,14 +106,14 @@ mod tests {
         let (flights, token) = (Flights::default(), Digest::of("token"));
         let begun = Arc::default();
         let next = Next(flights.clone(), token, Arc::clone(&begun));
-        let first = flights.flight(token, || async move {
+        let first = flights.join(token, || async move {
             let _next = next;
             pending().await
         });
         assert!(first.clone().now_or_never().is_none());
         drop(first);
         let second = begun.lock().unwrap().take().unwrap();
-        let third = flights.flight(token, || async { panic!("it is being asked already") });
+        let third = flights.join(token, || async { panic!("it is being asked already") });
         assert!(second.ptr_eq(&third));
         drop((second, third));
         assert!(flights.waiting().flights.is_empty(), "with the last who waits it ends");

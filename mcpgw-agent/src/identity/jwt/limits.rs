@@ -29,7 +29,8 @@ pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a call waits for its issuer to be asked for a key that is not known, [`MIN_REFRESH_INTERVAL`] included.
 pub const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(10);
 
-/// For an API server to answer about one token, waiting for those before it included.
+/// For an API server to answer about one token, waiting for those before it included; waiting for others of the same
+/// caller may take as long before that.
 pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many tokens an API server is asked about at a time.
 pub const REVIEWS_AT_A_TIME: usize = 8;

@@ -94,16 +94,16 @@ enum Proof {
     Review { until: u64 },
 }
 
-impl Proof {
-    fn is_good(&self, now: u64) -> bool {
-        match self {
-            Self::Key(key) => key.is_good(),
-            Self::Review { until } => now < *until,
+impl Verified {
+    /// Whether what it is believed for still stands; else it is to be looked at anew. What an issuer said goes with that
+    /// issuer, as a key that is withdrawn does: another like it may be in force by now.
+    fn is_proven(&self, now: u64) -> bool {
+        match &self.proof {
+            Proof::Key(key) => key.is_good(),
+            Proof::Review { until } => now < *until && self.issuer.check_age(now).is_ok(),
         }
     }
-}
 
-impl Verified {
     /// Whether it is still good: it has not ended, and its issuer's keys can be relied on.
     fn check(&self, now: u64) -> Result<(), Refusal> {
         self.issuer.check_age(now)?;

@@ -53,7 +53,7 @@ pub(super) enum ReviewError {
     /// It answers something else.
     #[error("its answer is no TokenReview")]
     Answer,
-    /// Too many ask already.
+    /// It is slow, or too many ask already.
     #[error("no answer within {0:?}")]
     Late(Duration),
 }

@@ -284,25 +284,19 @@ impl Trusted {
     pub(super) fn status(&self) -> IssuerStatus {
         let keys = self.keys.load();
         let progress = self.progress();
-        let refusal = self.check_age(now()).err();
+        let state = match (self.check_age(now()), &self.issuer.keys, &progress.error) {
+            (Err(Refusal::KeysTooOld), ..) => "KeysTooOld",
+            (Err(_), ..) => "NoKeys",
+            (Ok(()), KeySource::Review(_), Some(_)) => "ReviewFails",
+            (Ok(()), ..) => "Ready",
+        };
         IssuerStatus {
             issuer: self.issuer.issuer.to_string(),
             keys: keys.len(),
             unusable_keys: keys.unusable,
             age_seconds: progress.read.map(|read| read.elapsed().as_secs()),
             max_age_seconds: self.issuer.max_key_age.as_secs(),
-            state: refusal
-                .map_or(
-                    match (&self.issuer.keys, &progress.error) {
-                        (KeySource::Review(_), Some(_)) => "ReviewFails",
-                        _ => "Ready",
-                    },
-                    |refusal| match refusal {
-                        Refusal::KeysTooOld => "KeysTooOld",
-                        _ => "NoKeys",
-                    },
-                )
-                .to_owned(),
+            state: state.to_owned(),
             error: progress.error.clone(),
             reads: progress.good,
             failed_reads: progress.failed,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::limit::Limit;
 use crate::{
-    identity::{Caller, WorkloadIdentity},
+    identity::Caller,
     resources::{KeyPart, ObjectName},
 };
 
@@ -92,12 +92,7 @@ pub(super) fn claim<'c>(path: &[Box<str>], caller: &'c Caller) -> Option<&'c Val
 fn hash_principal(caller: &Caller, hasher: &mut DefaultHasher) {
     match (&caller.workload, &caller.token) {
         (Some(workload), _) => {
-            let WorkloadIdentity {
-                workload,
-                service_account,
-                ..
-            } = &**workload;
-            (0_u8, &workload.namespace, service_account).hash(hasher);
+            (0_u8, &workload.workload.namespace, &workload.service_account).hash(hasher);
         }
         (None, Some(token)) => match &token.service_account {
             Some(account) => (0_u8, &account.name.namespace, &account.name.name).hash(hasher),

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::mcp::{
     Kind,
+    held::Held,
     level::Level,
     message::Peek,
     method::Method,
@@ -99,12 +100,15 @@ impl Changes {
         self.modern || self.own.is_some() || self.has_tasks || self.uris.is_some()
     }
 
-    pub(super) fn of_answer(&mut self, message: Bytes) -> Bytes {
+    /// An answer that is held whole, and counts, as the client gets it; `None` where there is no room for that.
+    pub(super) fn of_answer(&mut self, message: Bytes) -> Option<Bytes> {
         self.in_flight.as_mut().into_iter().for_each(InFlight::over);
-        match Peek::new(&message).map(|peek| self.response(&message, &peek)) {
+        let changed = match Peek::new(&message).map(|peek| self.response(&message, &peek)) {
             Ok(Rewritten::Replace(changed)) => changed,
-            _ => message,
-        }
+            _ => return Some(message),
+        };
+        drop(message);
+        Held::counted(changed, self.link.payer())
     }
 
     fn response(&mut self, message: &Bytes, peek: &Peek<'_>) -> Rewritten {

@@ -148,8 +148,9 @@ impl Conversation<'_> {
                     // Modern servers ask in their answers.
                     Some(Kind::Request) | None => {}
                     Some(Kind::Notification) => {
-                        // A client that has gone has not taken the call back.
-                        let _ = self.feed.message(&data).await;
+                        // A client that has gone has not taken the call back, and where there is no room for this there
+                        // may be some for the answer.
+                        let _ = self.feed.offer(sse::event(&data, None, None)).await;
                     }
                 }
             }
@@ -231,8 +232,12 @@ impl Conversation<'_> {
             params: question.params,
         });
         let request = request.map_err(|error| error.to_string())?;
-        if !self.feed.message(&request).await {
-            return Err(gone());
+        match self.feed.offer(sse::event(&request, None, None)).await {
+            Ok(()) => {}
+            Err(Unsent::Gone) => return Err(gone()),
+            Err(Unsent::NoRoom) => {
+                return Err("there is no room for its question: too much waits to be read".to_owned());
+            }
         }
         let body = answered.await.map_err(|_| gone())?;
         match serde_json::from_slice(&body) {

@@ -28,8 +28,7 @@ use super::{
     uris::Uris,
 };
 use crate::mcp::{
-    AnswerObserver, Envelope, held::Held, level::Level, media::reads_events, params::MetaKey, splice::Splice,
-    version::Era,
+    AnswerObserver, Envelope, level::Level, media::reads_events, params::MetaKey, splice::Splice, version::Era,
 };
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
@@ -194,7 +193,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     }
     // An answer that changes is held whole, and so is one for a client that reads no event streams.
     let whole = collect::answer_between(response, sent_id.get(), |said| changes.unheard(said)).await;
-    let mut changed = |whole| Held::counted(changes.of_answer(whole), call.payer).ok_or(CollectError::NoRoom);
+    let mut changed = |whole| changes.of_answer(whole).ok_or(CollectError::NoRoom);
     let whole = match whole.and_then(&mut changed) {
         Ok(whole) => whole,
         Err(error) => return refuse(forward::unanswered(server, &error.into()), record),

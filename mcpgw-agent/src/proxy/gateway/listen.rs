@@ -294,15 +294,12 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             "At most {MAX_SUBSCRIPTIONS} resources and tasks can be subscribed to at once"
         )));
     }
-    let mut share = session.rooms.subscribed.none(call.payer);
-    let wanted = filter.resource_subscriptions.iter().chain(&filter.task_ids);
-    if filter
-        .resource_subscriptions
-        .iter()
-        .any(|uri| uri.len() > MAX_SUBSCRIBED_URI)
-    {
+    let is_long = |uri: &String| uri.len() > MAX_SUBSCRIBED_URI;
+    if filter.resource_subscriptions.iter().any(is_long) {
         return Err(long_uri().to(Some(id)));
     }
+    let mut share = call.gateway.subscribed().none(call.payer);
+    let wanted = filter.resource_subscriptions.iter().chain(&filter.task_ids);
     if !share.resize(subscribed::cost(wanted)) {
         return Err(Refused::no_subscriptions().to(Some(id)));
     }

@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     Call,
-    limits::{FIRST_RESUMPTION, MAX_EVENT_BYTES, MAX_EVENT_ID, MAX_RESUMPTIONS, RESUMPTION},
+    limits::{FIRST_RESUMPTION, MAX_EVENT_BYTES, MAX_EVENT_ID, MAX_RESUMED_SUBJECT, MAX_RESUMPTIONS, RESUMPTION},
     link::Link,
     session::{Key, Session},
 };
@@ -74,7 +74,7 @@ impl Resumed {
 
     /// Whether its caller could make it now, whatever the arguments: those are not known any more.
     fn is_allowed(&self, call: &Call<'_>, server: &ObjectName) -> bool {
-        let Some(seen) = call.view.servers.iter().find(|seen| seen.server.name() == server) else {
+        let Some(seen) = call.view.seen(server) else {
             return false;
         };
         let personal = seen.is_personal.then_some(&*seen.catalogue);
@@ -90,9 +90,17 @@ impl Resumed {
 }
 
 impl Places {
-    /// For a call of a session; `None` for one that callers share, whose streams nobody can resume.
+    /// For a call of a session; `None` for one that callers share, whose streams nobody can resume, and for one about what
+    /// has so long a name that the ids of its events could not be sealed: those are resumed here.
     pub(super) fn of(sealer: &Sealer, session: &Session, of: Resumed) -> Option<Self> {
         let Key::Own(nonce) = session.key else { return None };
+        if of
+            .subject
+            .as_ref()
+            .is_some_and(|subject| subject.len() > MAX_RESUMED_SUBJECT)
+        {
+            return None;
+        }
         Some(Self {
             sealer: sealer.clone(),
             owner: session.owner,

@@ -32,7 +32,7 @@ pub(super) async fn serve(
     if dialled.seen.is_some() {
         // Of an observed caller's batch there is one answer, the server's own.
         for (envelope, element) in messages {
-            if let Ok(Some(mut record)) = dialled.decide(&envelope, &element, DenialStatus::Ok).await? {
+            if let Ok((Some(mut record), _)) = dialled.decide(&envelope, &element, DenialStatus::Ok).await? {
                 record.outcome(Outcome::Ok, None);
             }
         }
@@ -44,12 +44,12 @@ pub(super) async fn serve(
         // One answer has no status of its own.
         let response = match dialled.decide(&envelope, &element, DenialStatus::Ok).await? {
             Err(denied) => denied,
-            Ok(record) => {
+            Ok(judged) => {
                 dialled.note_cancelled(&envelope, session.as_ref());
                 let id = envelope.id.map(ToOwned::to_owned);
                 let session = session.as_ref().map(Opened::again);
                 match dialled
-                    .forward(&envelope, record, &element, session, Share::default())
+                    .forward(&envelope, judged, &element, session, Share::default())
                     .await
                 {
                     Ok(response) => response,

@@ -37,8 +37,12 @@ use crate::{
 /// Headers that say what the body is, byte for byte.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
-/// What comes of a message: where it may go to the server, the record that was opened for it, and else the answer.
-type Judged = Result<Option<Record>, Response<Body>>;
+/// What comes of a message: where it may go to the server, the record that was opened for it and what it is to hear of,
+/// and else the answer.
+type Judged = Result<(Option<Record>, Option<Listened>), Response<Body>>;
+
+/// The resources that a client wants to hear of, and their share of the memory.
+type Listened = (Vec<String>, shares::Share);
 
 impl Dialled<'_> {
     /// Answers a POST of a message, or of several.
@@ -94,14 +98,14 @@ impl Dialled<'_> {
                 modern::check(&self.head.headers, envelope, parameters.as_deref()).map_err(Refused::rejection)?;
             }
         }
-        let record = match self.decide(envelope, body, self.server.denial_status).await? {
-            Ok(record) => record,
+        let judged = match self.decide(envelope, body, self.server.denial_status).await? {
+            Ok(judged) => judged,
             Err(denied) => return Ok(self.denied(denied).await),
         };
         if era == Era::Legacy {
             self.note_cancelled(envelope, session.as_ref());
         }
-        self.forward(envelope, record, body, session, share).await
+        self.forward(envelope, judged, body, session, share).await
     }
 
     /// Which arguments the headers of a call must repeat, where the tool's definition is known.
@@ -123,12 +127,12 @@ impl Dialled<'_> {
             return self.decide_subscriptions(envelope, body, denial_status).await;
         }
         let Some(governed) = governed(envelope) else {
-            return Ok(Ok(self.listing(envelope, body.len())));
+            return Ok(Ok((self.listing(envelope, body.len()), None)));
         };
         let asked = self.asked(governed, envelope, body, denial_status);
         let decided = decide(self.shared, self.plan, &asked).await;
         Ok(match decided {
-            Decided::Allowed(record) => Ok(Some(record)),
+            Decided::Allowed(record) => Ok((Some(record), None)),
             Decided::Denied(answer) => Err(answer),
         })
     }
@@ -140,7 +144,8 @@ impl Dialled<'_> {
         body: &[u8],
         denial_status: DenialStatus,
     ) -> Result<Judged, Refused> {
-        let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
+        let listened = self.listened(envelope)?;
+        let (uris, _) = &listened;
         for (number, uri) in uris.iter().enumerate() {
             let governed = Governed {
                 method: "resources/subscribe",
@@ -160,7 +165,7 @@ impl Dialled<'_> {
             }
         }
         self.counted(envelope, body.len(), (uris.len(), 0));
-        Ok(Ok(None))
+        Ok(Ok((None, Some(listened))))
     }
 
     /// Records how many resources a client may hear of, of those that it wants to, and how many not: where not each has a
@@ -253,7 +258,7 @@ impl Dialled<'_> {
     pub(super) async fn forward(
         &self,
         envelope: &Envelope<'_>,
-        mut record: Option<Record>,
+        (mut record, listened): (Option<Record>, Option<Listened>),
         body: &Bytes,
         session: Option<Opened>,
         share: Share,
@@ -264,10 +269,6 @@ impl Dialled<'_> {
         {
             self.shared.redirected.taint(&session.key());
         }
-        let listened = match method {
-            Method::Listen => Some(self.listened(envelope)?),
-            _ => None,
-        };
         let traced = record.as_mut().and_then(|record| self.traced(record));
         let body = match &traced {
             Some(traced) => &told(envelope, body, traced),
@@ -316,7 +317,7 @@ impl Dialled<'_> {
     }
 
     /// The resources that a client wants to hear of, and their share.
-    fn listened(&self, envelope: &Envelope<'_>) -> Result<(Vec<String>, shares::Share), Refused> {
+    fn listened(&self, envelope: &Envelope<'_>) -> Result<Listened, Refused> {
         let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
         let mut share = self.shared.gateway.subscribed().none(self.payer);
         match share.resize(subscribed::cost(uris.iter())) {
@@ -331,7 +332,7 @@ impl Dialled<'_> {
         response: Response<UpstreamBody>,
         envelope: &Envelope<'_>,
         session: Option<&Opened>,
-        (uris, share): (Vec<String>, shares::Share),
+        (uris, share): Listened,
     ) -> Result<Response<Body>, Refused> {
         let (mut head, body) = response.into_parts();
         let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);

@@ -7,6 +7,7 @@ use tokio::{io::AsyncReadExt, time::timeout};
 
 use super::{
     gateway::{ask, desired, request, start},
+    hearing::{takes, updates},
     listening::stream,
     live_server::LiveServer,
     read_until,
@@ -28,17 +29,9 @@ async fn a_subscription_at_a_modern_server_ends_with_its_token_and_goes_on_with_
     let headers = session(&proxied, &world.lasting(LASTING.as_secs(), claims.clone())).await;
     let mut first = send(&proxied, get(&headers)).await;
     read_until(&mut first, "\r\n\r\n").await;
-    let says = |method: &str, params: serde_json::Value| json!({"jsonrpc": "2.0", "method": method, "params": params});
-    let acknowledged = says(
-        "notifications/subscriptions/acknowledged",
-        json!({ "notifications": {} }),
-    );
     let uri = server.uri("a");
     let (subscription, subscribe) = (json!("listen"), request("resources/subscribe", json!({ "uri": uri })));
-    let (answer, ()) = tokio::join!(
-        ask(&proxied, &headers, &subscribe),
-        server.say_of(&subscription, &acknowledged)
-    );
+    let (answer, ()) = tokio::join!(ask(&proxied, &headers, &subscribe), takes(&server));
     assert_eq!((answer.status, answer.code()), (200, None), "{answer:?}");
     assert!(server.is_waiting(&subscription));
     timeout(2 * LASTING, first.read_to_end(&mut Vec::new()))
@@ -56,8 +49,7 @@ async fn a_subscription_at_a_modern_server_ends_with_its_token_and_goes_on_with_
     let id = headers.split_once("\r\n").unwrap().0;
     let headers = format!("{id}\r\n{}", world.lasting(600, claims));
     let mut second = stream(&proxied, &headers).await;
-    server.say_of(&subscription, &acknowledged).await;
-    let updated = says("notifications/resources/updated", json!({ "uri": uri }));
-    server.say_of(&subscription, &updated).await;
+    takes(&server).await;
+    updates(&server, &uri).await;
     read_until(&mut second, &uri).await;
 }

@@ -26,7 +26,7 @@ fn says(method: &str, params: Value) -> Value {
 }
 
 /// The server takes the subscription that was opened last.
-async fn takes(server: &LiveServer) {
+pub(super) async fn takes(server: &LiveServer) {
     let acknowledged = says(
         "notifications/subscriptions/acknowledged",
         json!({ "notifications": {} }),
@@ -35,7 +35,7 @@ async fn takes(server: &LiveServer) {
 }
 
 /// It says there that a resource changed.
-async fn updates(server: &LiveServer, uri: &str) {
+pub(super) async fn updates(server: &LiveServer, uri: &str) {
     let updated = says("notifications/resources/updated", json!({ "uri": uri }));
     server.say_of(&json!("listen"), &updated).await;
 }

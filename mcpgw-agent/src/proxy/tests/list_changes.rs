@@ -9,6 +9,7 @@ use super::{
     Proxied,
     cancellation::session,
     gateway::{ask, desired, request, start},
+    hearing::{takes, updates},
     listening::{listen_to, stream},
     live_server::LiveServer,
     name, read_until,
@@ -146,16 +147,28 @@ async fn a_client_is_told_once_which_of_its_lists_a_new_plan_changes_and_nothing
 async fn a_client_is_told_of_no_server_that_it_does_not_see() {
     let (one, hidden) = (LiveServer::start().await, LiveServer::start().await);
     let proxied = start(desired(&[one.address])).await;
-    let mut listeners = listeners(&proxied, &[]).await;
+    let uri = one.uri("a");
+    let mut listeners = listeners(&proxied, &[&uri]).await;
     let mut both = in_generation(2, desired(&[one.address, hidden.address]));
     Arc::make_mut(&mut both.servers[1]).expose_to = Server::at(name("tools", "b"), vec![]).expose_to;
     put_in_force(&proxied, &both);
     proxied.knows(2).await;
     put_in_force(&proxied, &in_generation(3, desired(&[one.address])));
-    // It hears of the one that it sees, and of nothing before.
-    put_in_force(&proxied, &in_generation(4, desired(&[])));
+    for (session, _) in one.gets("resources/subscribe", 2).await {
+        one.is_heard_in(&session).await;
+        one.update(&session, &uri);
+    }
     for listener in &mut listeners {
-        listener.is_told(1, 1).await;
+        // What there is to say of the other one is said before this comes.
+        listener.reads_until(|heard| heard.text.contains(&uri)).await;
+        listener.is_told(0, 0).await;
+    }
+    // It hears of the one that it sees.
+    let mut renamed = in_generation(4, desired(&[one.address]));
+    Arc::make_mut(&mut renamed.servers[0]).prefix = "other_".into();
+    put_in_force(&proxied, &renamed);
+    for listener in &mut listeners {
+        listener.is_told(1, 0).await;
     }
 }
 
@@ -192,21 +205,12 @@ async fn a_subscription_at_a_modern_server_goes_with_it_where_it_moves() {
     let uri = here.uri("a");
     let session = session(&proxied).await;
     let mut client = stream(&proxied, &session).await;
-    let says = |method: &str, params: serde_json::Value| json!({"jsonrpc": "2.0", "method": method, "params": params});
-    let acknowledged = says(
-        "notifications/subscriptions/acknowledged",
-        json!({ "notifications": {} }),
-    );
     let (subscription, subscribe) = (json!("listen"), request("resources/subscribe", json!({ "uri": uri })));
-    let (answer, ()) = tokio::join!(
-        ask(&proxied, &session, &subscribe),
-        here.say_of(&subscription, &acknowledged)
-    );
+    let (answer, ()) = tokio::join!(ask(&proxied, &session, &subscribe), takes(&here));
     assert_eq!(answer.code(), None);
     put_in_force(&proxied, &in_generation(2, desired(&[there.address])));
-    there.say_of(&subscription, &acknowledged).await;
+    takes(&there).await;
     assert!(!here.is_waiting(&subscription));
-    let updated = says("notifications/resources/updated", json!({ "uri": uri }));
-    there.say_of(&subscription, &updated).await;
+    updates(&there, &uri).await;
     read_until(&mut client, &uri).await;
 }

@@ -173,14 +173,6 @@ impl Proxied {
         .await
     }
 
-    fn parts(&self) -> (Arc<Shared>, Arc<tempfile::TempDir>, Arc<Issuers>) {
-        (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.dir),
-            Arc::clone(&self.issuers),
-        )
-    }
-
     /// The same proxy, for callers that the kernel does not know.
     async fn unknown(&self, destination: SocketAddr) -> Self {
         self.unknown_with(destination, Room::of_gateway).await
@@ -188,53 +180,41 @@ impl Proxied {
 
     /// The same proxy, for callers that the kernel does not know, and that have this room.
     async fn unknown_with(&self, destination: SocketAddr, room: impl FnOnce(TaskTracker) -> Room) -> Self {
-        let (shared, dir, issuers) = self.parts();
-        Self::serve(shared, None, false, Some(destination), dir, issuers, room).await
+        self.again(None, false, destination, room).await
     }
 
     /// The same proxy, for another workload.
     async fn of_another_workload(&self, destination: SocketAddr) -> Self {
-        let (shared, dir, issuers) = self.parts();
-        Self::serve(
-            shared,
-            Some(("pod-2", "ci")),
-            false,
-            Some(destination),
-            dir,
-            issuers,
-            Room::of_workload,
-        )
-        .await
+        let pod = Some(("pod-2", "ci"));
+        self.again(pod, false, destination, Room::of_workload).await
     }
 
     /// The same proxy, for a workload of another ServiceAccount.
     async fn of_another_account(&self, destination: SocketAddr) -> Self {
-        let (shared, dir, issuers) = self.parts();
-        Self::serve(
-            shared,
-            Some(("pod-3", "cd")),
-            false,
-            Some(destination),
-            dir,
-            issuers,
-            Room::of_workload,
-        )
-        .await
+        let pod = Some(("pod-3", "cd"));
+        self.again(pod, false, destination, Room::of_workload).await
     }
 
     /// The same proxy, for the same workload if it is only observed.
     async fn observing(&self, destination: SocketAddr) -> Self {
-        let (shared, dir, issuers) = self.parts();
-        Self::serve(
-            shared,
-            Some(("pod-1", "ci")),
-            true,
-            Some(destination),
-            dir,
-            issuers,
-            Room::of_workload,
-        )
-        .await
+        let pod = Some(("pod-1", "ci"));
+        self.again(pod, true, destination, Room::of_workload).await
+    }
+
+    /// The same proxy, for these callers.
+    async fn again(
+        &self,
+        pod: Option<(&str, &str)>,
+        observed: bool,
+        destination: SocketAddr,
+        room: impl FnOnce(TaskTracker) -> Room,
+    ) -> Self {
+        let (shared, dir, issuers) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.dir),
+            Arc::clone(&self.issuers),
+        );
+        Self::serve(shared, pod, observed, Some(destination), dir, issuers, room).await
     }
 
     async fn serve(

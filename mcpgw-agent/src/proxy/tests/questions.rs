@@ -9,7 +9,7 @@ use super::{
     cancellation::{BOTH, modern, send, session},
     gateway::{ask, desired, start},
     live_server::LiveServer,
-    read_until,
+    read_until, shared_sessions,
 };
 use crate::{policy::Plan, proxy::gateway::limits::MAX_DECLINED_AT_A_TIME, resources::Expose};
 
@@ -57,9 +57,7 @@ async fn a_question_is_taken_back_by_the_name_that_the_client_knows_it_by() {
 async fn who_cannot_be_asked_hears_of_no_question_and_of_none_that_is_taken_back() {
     let server = LiveServer::start().await;
     let proxied = start(desired(&[server.address])).await;
-    let params = json!({"name": "a_wait", "arguments": {}});
-    let (headers, call) = modern(5, "tools/call", Some("a_wait"), params);
-    let mut client = send(&proxied, &format!("{BOTH}{headers}"), &call).await;
+    let mut client = shared_sessions::wait(&proxied, 5, json!({})).await;
     let (_, call) = server.gets("tools/call", 1).await.remove(0);
     for said in [question("q"), taken_back("q")] {
         server.say_of(&call["id"], &said).await;
@@ -151,9 +149,7 @@ async fn a_server_that_its_caller_no_longer_sees_hears_nothing_more_of_it() {
 async fn a_server_that_asks_much_where_nobody_can_be_asked_is_told_so_only_as_fast_as_it_listens() {
     let server = LiveServer::start().await;
     let proxied = start(desired(&[server.address])).await;
-    let params = json!({"name": "a_wait", "arguments": {}});
-    let (headers, call) = modern(5, "tools/call", Some("a_wait"), params);
-    let mut client = send(&proxied, &format!("{BOTH}{headers}"), &call).await;
+    let mut client = shared_sessions::wait(&proxied, 5, json!({})).await;
     let (_, call) = server.gets("tools/call", 1).await.remove(0);
     let ping = |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
     server.is_deaf(true);

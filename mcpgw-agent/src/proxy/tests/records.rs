@@ -90,11 +90,10 @@ async fn who_begins_a_conversation_is_recorded_on_both_paths_and_in_both_eras() 
         };
         assert_eq!(Answer::of(&asked).body["result"].is_object(), discovers, "{asked}");
         let counted = r#"mcp_server_operation_duration_seconds_count{mcp_method_name="initialize"} 1"#;
-        // The record closes behind the answer.
-        while !proxied.telemetry.render().contains(counted) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        let telemetry = Arc::clone(&proxied.telemetry);
         let lines = proxied.finish().await;
+        let metrics = telemetry.render();
+        assert!(metrics.contains(counted), "{metrics}");
         assert_eq!(lines.len(), 2, "{lines:?}");
         for (line, method, revision) in [
             (&lines[0], "initialize", "2025-06-18"),

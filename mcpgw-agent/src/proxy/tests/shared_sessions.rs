@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Calls the tool that waits, as a modern client, with this in `_meta`.
-async fn wait(proxied: &Proxied, id: u32, meta: Value) -> TcpStream {
+pub(super) async fn wait(proxied: &Proxied, id: u32, meta: Value) -> TcpStream {
     let (headers, call) = modern(
         id,
         "tools/call",

@@ -8,6 +8,7 @@ use super::{
     Answer, Proxied,
     cancellation::session,
     gateway::{ask, desired, request, start},
+    hearing,
     live_server::LiveServer,
     read_until,
     streams::{listen, plain, send},
@@ -90,11 +91,9 @@ async fn what_legacy_clients_subscribe_to_is_refused_where_there_is_no_room_and_
         assert!(!is_subscribed_to(&server));
         drop(room);
         let again = subscribe(&uri);
-        let acknowledged = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
-            "params": {"notifications": {}}});
         let takes = async {
             if server.got("initialize").is_empty() {
-                server.say_of(&json!("listen"), &acknowledged).await;
+                hearing::takes(&server).await;
             }
         };
         let (taken_over, ()) = tokio::join!(ask(&proxied, &session, &again), takes);

@@ -44,7 +44,9 @@ pub use definition::DefinitionChange;
 pub use line::{Refusal, Who};
 pub(super) use line::{ToolCall, bounded, bounded_id};
 pub use payload::{Omitted, Payload};
-pub use queue::{FREE, OWN, ROOM_TIMEOUT};
+pub use queue::ROOM_TIMEOUT;
+#[cfg(test)]
+pub(crate) use queue::{FREE, OWN};
 pub use writer::{FLUSH_INTERVAL, FLUSH_TIMEOUT};
 
 use exported::{Exported, Nowhere};

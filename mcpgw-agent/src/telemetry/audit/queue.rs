@@ -25,7 +25,8 @@ pub const QUEUE: usize = 8_192;
 /// tool calls, others' or its own.
 pub const REFUSALS: usize = QUEUE / 2;
 /// How many of them may be of lists, how many of calls that were denied or limited, and how many of clients that begin:
-/// nobody waits for a server's answer to those, so that there may be many of them at once. Where none may be lost, requests wait instead.
+/// nobody waits for a server's answer to those, so that there may be many of them at once. Where none may be lost,
+/// requests wait instead.
 pub const MINOR: usize = QUEUE / 8;
 /// With this many waiting, the writer does not wait for its interval to end.
 const WAKE_AT: usize = QUEUE / 4;
@@ -208,18 +209,15 @@ impl State {
             return Some(Places::default());
         }
         let payer = event.payer();
-        let kind = match kind {
-            Some(kind) => Some(kind.take(payer).ok()?),
-            None => None,
-        };
-        let own = match ahead >= FREE {
-            true => match self.owned.take(payer).ok() {
-                None if !blocks => return None,
-                own => own,
-            },
-            false => None,
-        };
-        Some(Places { _kind: kind, _own: own })
+        let kind = kind.map(|kind| kind.take(payer)).transpose().ok()?;
+        let own = (ahead >= FREE).then(|| self.owned.take(payer)).transpose();
+        if own.is_err() && !blocks {
+            return None;
+        }
+        Some(Places {
+            _kind: kind,
+            _own: own.ok().flatten(),
+        })
     }
 
     /// That many lines are written or lost: there is room for others.

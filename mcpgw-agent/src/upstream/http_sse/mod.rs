@@ -150,8 +150,8 @@ impl Sessions {
             endpoint: endpoint.clone(),
             target: target.map_err(|_| UpstreamError::NoEndpoint)?,
             calls,
-            share,
-            reader,
+            _share: share,
+            _reader: reader,
         })))
     }
 

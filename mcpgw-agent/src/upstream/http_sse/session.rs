@@ -28,13 +28,8 @@ use crate::{
 
 /// One stream, and who waits for something on it.
 pub(super) struct Session {
-    id: Box<str>,
-    endpoint: Endpoint,
-    target: PathAndQuery,
-    calls: Arc<Calls>,
+    begun: Begun,
     used: Mutex<Instant>,
-    _share: Share,
-    _reader: AbortOnDropHandle<()>,
 }
 
 /// What a session is begun with.
@@ -45,9 +40,9 @@ pub(super) struct Begun {
     pub(super) target: PathAndQuery,
     pub(super) calls: Arc<Calls>,
     /// The room that it takes, until it ends.
-    pub(super) share: Share,
+    pub(super) _share: Share,
     /// Reads its stream, until it ends.
-    pub(super) reader: AbortOnDropHandle<()>,
+    pub(super) _reader: AbortOnDropHandle<()>,
 }
 
 /// A message on its way to the server.
@@ -61,32 +56,19 @@ pub(super) struct Posted<'a> {
 
 impl Session {
     pub(super) fn new(begun: Begun) -> Self {
-        let Begun {
-            id,
-            endpoint,
-            target,
-            calls,
-            share,
-            reader,
-        } = begun;
         Self {
-            id,
-            endpoint,
-            target,
-            calls,
+            begun,
             used: Mutex::new(Instant::now()),
-            _share: share,
-            _reader: reader,
         }
     }
 
     pub(super) fn id(&self) -> &str {
-        &self.id
+        &self.begun.id
     }
 
     /// Whether its stream has ended.
     pub(super) fn has_ended(&self) -> bool {
-        self.calls.have_ended()
+        self.begun.calls.have_ended()
     }
 
     /// Posts a message, and answers as a server of the Streamable HTTP transport would: with the stream of a call's answer.
@@ -108,7 +90,7 @@ impl Session {
             Kind::Notification | Kind::Response => None,
         };
         let events = match &id {
-            Some(id) => match self.calls.wait(id, &message) {
+            Some(id) => match self.begun.calls.wait(id, &message) {
                 Some(events) => Some(events),
                 None => return Ok(empty(StatusCode::NOT_FOUND)),
             },
@@ -120,10 +102,10 @@ impl Session {
         }
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.uri_mut() = Uri::from(self.begun.target.clone());
         *request.headers_mut() = headers;
         request.extensions_mut().extend(extensions(behalf));
-        let response = upstream.send(&self.endpoint, payer, request).await?;
+        let response = upstream.send(&self.begun.endpoint, payer, request).await?;
         if !response.status().is_success() {
             return Ok(response);
         }
@@ -144,7 +126,7 @@ impl Session {
     /// The stream of what belongs to no call. There is one; who asks last has it.
     pub(super) fn listen(&self, upstream: &Upstream, payer: Payer) -> Response<UpstreamBody> {
         self.touch();
-        let Some(events) = self.calls.listen() else {
+        let Some(events) = self.begun.calls.listen() else {
             return empty(StatusCode::NOT_FOUND);
         };
         let body = UpstreamBody::of_events(events, payer, upstream.server().timeouts);
@@ -158,7 +140,7 @@ impl Session {
     /// Whether nobody uses it, and nobody has for long.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        now.duration_since(used) >= HTTP_SSE_IDLE && !self.calls.has_any()
+        now.duration_since(used) >= HTTP_SSE_IDLE && !self.begun.calls.has_any()
     }
 }
 
@@ -177,7 +159,7 @@ impl Unasked<'_> {
 impl Drop for Unasked<'_> {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
-            self.session.calls.forget(id);
+            self.session.begun.calls.forget(id);
         }
     }
 }

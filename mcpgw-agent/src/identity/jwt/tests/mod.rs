@@ -30,6 +30,20 @@ use signer::Signer;
 
 const ISSUER: &str = "https://issuer.example";
 
+/// What a server of the name `localhost` needs for TLS, and its certificate as PEM for who is to trust it.
+fn localhost() -> (tokio_rustls::TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (Arc::new(config).into(), made.cert.pem())
+}
+
 /// An issuer with its keys in a file.
 fn issuer(name: &str, keys: PathBuf) -> resources::Issuer {
     resources::Issuer {

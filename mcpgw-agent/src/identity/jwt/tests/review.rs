@@ -10,12 +10,11 @@ use std::{
     time::Duration,
 };
 
-use rustls::{HandshakeKind, pki_types::PrivateKeyDer};
+use rustls::HandshakeKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     limits::{REVIEWS_AT_A_TIME, REVIEWS_PER_CALLER},
@@ -50,17 +49,9 @@ impl Drop for Api {
 
 impl Api {
     async fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
+        let (tls, certificate) = localhost();
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("ca.pem"), certificate).unwrap();
         std::fs::write(dir.path().join("token"), format!("{OWN}\n")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
@@ -70,7 +61,6 @@ impl Api {
         let (resumed, let_through) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<String>>::default());
         let (said, count, open) = (Arc::clone(&answers), Arc::clone(&asked), Arc::clone(&gate));
         let (again, passes) = (Arc::clone(&resumed), Arc::clone(&let_through));
-        let tls = TlsAcceptor::from(Arc::new(config));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -400,4 +390,22 @@ async fn an_api_server_is_known_from_one_review_to_the_next() {
         assert!(issuers.verify(&token).await.is_ok());
         assert_eq!(api.resumed.load(Ordering::Relaxed), known);
     }
+}
+
+#[tokio::test]
+async fn an_api_server_whose_settings_are_changed_and_put_back_is_asked_anew() {
+    let api = Api::start().await;
+    let issuers = in_force(vec![api.issuer()]);
+    let token = token("a");
+    api.says(&token, good());
+    assert!(issuers.verify(&token).await.is_ok());
+    let edited = resources::Issuer {
+        clock_skew: Duration::from_secs(31),
+        ..api.issuer()
+    };
+    issuers.put_in_force(&settings(vec![edited]));
+    issuers.put_in_force(&settings(vec![api.issuer()]));
+    assert!(issuers.known(&token).is_none(), "who said so is gone");
+    assert!(issuers.verify(&token).await.is_ok());
+    assert_eq!(api.asked(), 2);
 }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rustls::pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -216,21 +215,13 @@ async fn what_an_issuer_says_is_bounded_and_must_be_its_own() {
 
 #[tokio::test]
 async fn an_issuers_certificate_must_come_from_its_authority() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let site = Site::start(Some(TlsAcceptor::from(Arc::new(config)))).await;
+    let (tls, certificate) = localhost();
+    let site = Site::start(Some(tls)).await;
     let signer = Signer::ed25519("k");
     site.says("/keys", &document(&[signer.jwk()]));
     let dir = tempfile::tempdir().unwrap();
     let authority = dir.path().join("ca.pem");
-    std::fs::write(&authority, made.cert.pem()).unwrap();
+    std::fs::write(&authority, certificate).unwrap();
     let url = format!("https://localhost:{}/keys", site.address.port());
     let one = resources::Issuer {
         keys: KeySource::Url(url.as_str().into()),

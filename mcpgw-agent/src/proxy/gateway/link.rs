@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    collect::{self, CollectError},
+    aside::Aside,
+    collect::{self, Answering, CollectError, Said},
     limits::MAX_DECLINED_AT_A_TIME,
 };
 use crate::{
@@ -211,22 +212,45 @@ impl Link {
         self.upstream.ask(&self.endpoint, self.payer, request).await
     }
 
-    /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words.
-    pub(super) async fn ask(&self, method: &str, params: serde_json::Value) -> Result<Bytes, LinkError> {
+    /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words. What the
+    /// server says before it is heard aside.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        method: &str,
+        params: serde_json::Value,
+        aside: &mut Aside<'_>,
+    ) -> Result<Bytes, LinkError> {
         let id = self.next_id();
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let response = self.send(body.to_string().into(), &HeaderMap::new(), None).await?;
-        Ok(collect::answer(response, &id.to_string()).await?)
+        self.answered(response, &id.to_string(), aside).await
+    }
+
+    /// The answer to a request of the gateway's own, with what the server says before it.
+    async fn answered(
+        self: &Arc<Self>,
+        response: Response<UpstreamBody>,
+        id: &str,
+        aside: &mut Aside<'_>,
+    ) -> Result<Bytes, LinkError> {
+        let mut answering = Answering::new(response, id);
+        loop {
+            match answering.next().await? {
+                Said::Answer(answer) => return Ok(answer),
+                Said::Aside(event) => aside.hear(self, event).await,
+            }
+        }
     }
 
     /// Has the server log from this level on, if it does not yet: it may say more then, not less, because others who
     /// share the session may want to hear that. One that cannot is not asked again.
-    pub(super) async fn log_from(&self, level: Level) {
+    pub(super) async fn log_from(self: &Arc<Self>, level: Level, aside: &mut Aside<'_>) {
         let mut from = self.logs_from.lock().await;
         if from.is_some_and(|from| from <= level) {
             return;
         }
-        if let Err(error) = self.ask("logging/setLevel", json!({ "level": level })).await {
+        let set = self.ask("logging/setLevel", json!({ "level": level }), aside).await;
+        if let Err(error) = set {
             tracing::debug!(server = %self.server(), %error, "the logging level could not be set");
         }
         *from = Some(level);

@@ -83,7 +83,7 @@ impl Place {
         self.put(None);
         let opening = timeout(OPEN_TIMEOUT, self.opened(session, upstream));
         let opened = opening.await.map_err(|_| LinkError::Timeout)??;
-        let subscribing = timeout(self.time_to_subscribe(), self.subscribe_again(&opened.link));
+        let subscribing = timeout(self.time_to_subscribe(), self.subscribe_again(session, &opened.link));
         subscribing.await.map_err(|_| LinkError::Timeout)??;
         let link = opened.used();
         self.put(Some(&link));
@@ -105,7 +105,11 @@ impl Place {
         let link = &opened.link;
         if let Some(level) = session.level()
             && let Err(error) = link
-                .ask("logging/setLevel", serde_json::json!({ "level": level }))
+                .ask(
+                    "logging/setLevel",
+                    serde_json::json!({ "level": level }),
+                    &mut session.aside(),
+                )
                 .await
         {
             tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
@@ -142,10 +146,10 @@ impl Place {
     }
 
     /// Subscribes in a new session to what was subscribed to before.
-    async fn subscribe_again(&self, link: &Link) -> Result<(), LinkError> {
+    async fn subscribe_again(&self, session: &Session, link: &Arc<Link>) -> Result<(), LinkError> {
         let subscribe = async |uri: Box<str>| {
             let params = serde_json::json!({ "uri": uri });
-            let answer = link.ask("resources/subscribe", params).await?;
+            let answer = link.ask("resources/subscribe", params, &mut session.aside()).await?;
             if Peek::new(&answer).is_ok_and(|answer| answer.is_error()) {
                 tracing::debug!(server = %link.server(), %uri, "a resource can no longer be subscribed to");
                 self.unsubscribed(&uri);

@@ -1,6 +1,7 @@
 //! The proxy on real sockets, on loopback. Only the original destination is given instead of found.
 
 mod annotations;
+mod asides;
 mod batches;
 mod calls;
 mod cancellation;

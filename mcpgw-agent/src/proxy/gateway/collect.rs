@@ -107,7 +107,7 @@ impl<'i> Answering<'i> {
             return Err(CollectError::Absent(self.status));
         };
         loop {
-            while let Some(event) = parser.next() {
+            for event in parser.by_ref() {
                 let event = event.map_err(|_| CollectError::TooLarge)?;
                 let Some(data) = &event.data else { continue };
                 let Ok(message) = Peek::new(data) else { continue };

@@ -37,6 +37,8 @@ struct State {
     closed: bool,
     /// It answers what it is asked to tell with event streams, when the test says so.
     talkative: bool,
+    /// It does not answer this method yet.
+    held: Option<&'static str>,
     /// It does not say that it has an answer.
     deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
@@ -113,6 +115,11 @@ impl LiveServer {
     /// From now on answers what it is asked to tell with event streams, on which the test says all.
     pub(super) fn is_talkative(&self) {
         self.lock().talkative = true;
+    }
+
+    /// From now on keeps whoever asks for this method waiting, until it is another.
+    pub(super) fn holds(&self, method: Option<&'static str>) {
+        self.lock().held = method;
     }
 
     /// From now on lets whoever answers a question wait, or no longer.
@@ -253,6 +260,10 @@ impl LiveServer {
             Ok(session) => session,
             Err(refused) => return status(refused),
         };
+        let is_held = || self.lock().held == Some(&*method);
+        if is_held() {
+            self.until(|| (!is_held()).then_some(()), "leave to answer").await;
+        }
         let scope = if self.lock().private { "private" } else { "public" };
         let result = match &*method {
             "" if head.method == Method::GET => return self.listen(&session),

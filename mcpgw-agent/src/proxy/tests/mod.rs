@@ -7,6 +7,7 @@ mod calls;
 mod cancellation;
 mod connections;
 mod denial_status;
+mod endings;
 mod engines;
 mod exchange;
 mod expiry;

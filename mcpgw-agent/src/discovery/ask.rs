@@ -1,6 +1,9 @@
 //! One question to a server, and its answer; on somebody's behalf, and in either era.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -20,34 +23,63 @@ use crate::{
         version::Revision,
     },
     shares::Payer,
-    upstream::{Behalf, BodyError, Endpoint, Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, BodyError, Endpoint, Upstream, UpstreamBody, UpstreamError, end_session},
 };
 
 /// A way to speak with a server.
 pub(super) enum Tongue {
     /// In a session.
-    Legacy {
-        session: Option<HeaderValue>,
-        revision: HeaderValue,
-        endpoint: Endpoint,
-    },
+    Legacy(Session),
     /// Without one.
     Modern,
 }
 
+/// A session at a server. Dropped, it is ended there.
+pub(super) struct Session {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) behalf: Behalf,
+    pub(super) endpoint: Endpoint,
+    /// Its name; `None` where the server has no use for one.
+    pub(super) id: Option<HeaderValue>,
+    /// None before the server has chosen one.
+    pub(super) revision: Option<HeaderValue>,
+}
+
+impl Session {
+    fn identify(&self, headers: &mut HeaderMap) {
+        if let Some(revision) = &self.revision {
+            headers.insert(MCP_PROTOCOL_VERSION, revision.clone());
+        }
+        if let Some(id) = &self.id {
+            headers.insert(MCP_SESSION_ID, id.clone());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.id.is_none() {
+            return;
+        }
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = Method::DELETE;
+        *request.uri_mut() = path(&self.upstream);
+        self.identify(request.headers_mut());
+        request.extensions_mut().insert(self.behalf.clone());
+        end_session(&self.upstream, &self.endpoint, Payer::Agent, request);
+    }
+}
+
 impl Tongue {
     pub(super) fn identify(&self, headers: &mut HeaderMap) {
-        if let Self::Legacy { session, revision, .. } = self {
-            headers.insert(MCP_PROTOCOL_VERSION, revision.clone());
-            if let Some(session) = session {
-                headers.insert(MCP_SESSION_ID, session.clone());
-            }
+        if let Self::Legacy(session) = self {
+            session.identify(headers);
         }
     }
 
     pub(super) fn endpoint(&self, upstream: &Upstream) -> Option<Endpoint> {
         match self {
-            Self::Legacy { endpoint, .. } => Some(endpoint.clone()),
+            Self::Legacy(session) => Some(session.endpoint.clone()),
             Self::Modern => upstream.pick(Payer::Agent).ok(),
         }
     }
@@ -211,26 +243,4 @@ async fn message(response: Response<UpstreamBody>, method: &'static str) -> Resu
         }
     }
     Ok((!events).then(|| whole.freeze()))
-}
-
-/// Ends the sessions that were opened to ask and to listen.
-pub(super) async fn close(upstream: &Upstream, behalf: &Behalf, tongues: Vec<Tongue>) {
-    for tongue in tongues {
-        let Tongue::Legacy { session: Some(_), .. } = &tongue else {
-            continue;
-        };
-        let Some(endpoint) = tongue.endpoint(upstream) else {
-            continue;
-        };
-        let mut request = Request::new(Full::default());
-        *request.method_mut() = Method::DELETE;
-        *request.uri_mut() = path(upstream);
-        let mut headers = HeaderMap::new();
-        tongue.identify(&mut headers);
-        *request.headers_mut() = headers;
-        request.extensions_mut().insert(behalf.clone());
-        if let Err(error) = upstream.ask(&endpoint, Payer::Agent, request).await {
-            tracing::debug!(server = %upstream.server().name, %error, "a session could not be ended");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -14,7 +14,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     Catalogue, Item, Speaks,
-    ask::{FetchError, Tongue, answer, modern, ourselves, post, request, send},
+    ask::{FetchError, Session, Tongue, answer, modern, ourselves, post, request, send},
     catalogue::{self, Capabilities, Extensions},
     limits::{MAX_INSTRUCTIONS, MAX_ITEMS, MAX_PAGES},
 };
@@ -46,7 +46,7 @@ impl Introduced {
 }
 
 /// Asks a server who it is, in both eras, on somebody's behalf.
-pub(super) async fn introduce(upstream: &Upstream, behalf: &Behalf) -> Result<Introduced, FetchError> {
+pub(super) async fn introduce(upstream: &Arc<Upstream>, behalf: &Behalf) -> Result<Introduced, FetchError> {
     let mut modern = discover(upstream, behalf).await;
     let mut legacy = initialize(upstream, behalf).await;
     // A server that was restarted between the two questions is not one that speaks one era only.
@@ -183,7 +183,7 @@ struct Initialized {
     instructions: Option<String>,
 }
 
-async fn initialize(upstream: &Upstream, behalf: &Behalf) -> Result<(Tongue, Initialized), FetchError> {
+async fn initialize(upstream: &Arc<Upstream>, behalf: &Behalf) -> Result<(Tongue, Initialized), FetchError> {
     const METHOD: &str = "initialize";
     let endpoint = upstream.pick(Payer::Agent)?;
     // Some servers list a tool only to clients that can do what it needs: of these the gateway wants to know too.
@@ -193,14 +193,18 @@ async fn initialize(upstream: &Upstream, behalf: &Behalf) -> Result<(Tongue, Ini
         "protocolVersion": Revision::LATEST_LEGACY.as_str(), "capabilities": capabilities, "clientInfo": ourselves(),
     });
     let response = send(upstream, behalf, &endpoint, METHOD, request(METHOD, &params)).await?;
-    let session = headers::session_id(response.headers()).map_err(|_| FetchError::Nonsense(METHOD))?;
-    let said: Initialized = answer(response, METHOD).await?;
-    let revision = headers::revision(&said.protocol_version).ok_or(FetchError::Nonsense(METHOD))?;
-    let tongue = Tongue::Legacy {
-        session,
-        revision,
+    // Ended with this, whatever goes wrong from here on.
+    let mut session = Session {
+        upstream: Arc::clone(upstream),
+        behalf: behalf.clone(),
         endpoint,
+        id: headers::any_session_id(response.headers()),
+        revision: None,
     };
+    headers::session_id(response.headers()).map_err(|_| FetchError::Nonsense(METHOD))?;
+    let said: Initialized = answer(response, METHOD).await?;
+    session.revision = Some(headers::revision(&said.protocol_version).ok_or(FetchError::Nonsense(METHOD))?);
+    let tongue = Tongue::Legacy(session);
     let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     let mut initialized = post(body);
     tongue.identify(initialized.headers_mut());
@@ -287,7 +291,7 @@ impl Asking<'_> {
                 None => json!({}),
             };
             let request = match tongue {
-                Tongue::Legacy { .. } => {
+                Tongue::Legacy(_) => {
                     let mut request = request(method, &params);
                     tongue.identify(request.headers_mut());
                     request

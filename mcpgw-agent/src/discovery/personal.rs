@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Catalogue, Known,
-    ask::{self, FetchError},
+    ask::FetchError,
     fetch::{self, Introduced},
     limits::{
         BACKOFF, FETCH_TIMEOUT, MAX_ALL_PERSONAL_BYTES, MAX_PERSONAL, MAX_PERSONAL_AGE, MAX_PERSONAL_BYTES,
@@ -354,7 +354,7 @@ async fn ask(
 }
 
 async fn fetched(
-    upstream: &Upstream,
+    upstream: &Arc<Upstream>,
     behalf: &Behalf,
     base: Option<&Catalogue>,
     before: Option<&Catalogue>,
@@ -364,7 +364,6 @@ async fn fetched(
         None => fetch::introduce(upstream, behalf).await?,
     };
     let listed = fetch::list(upstream, behalf, &introduced, before, MAX_PERSONAL_BYTES).await;
-    ask::close(upstream, behalf, introduced.tongues).await;
     Ok(listed?.0)
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Ar
 
 /// Learns what a server offers, and returns when it is time to ask again. It is listened to before it is asked, so
 /// that no change falls between the two.
-async fn follow(server: &ObjectName, upstream: &Upstream, known: &Known, refresh: &Notify) -> Result<(), String> {
+async fn follow(server: &ObjectName, upstream: &Arc<Upstream>, known: &Known, refresh: &Notify) -> Result<(), String> {
     let deadline = Instant::now() + FETCH_TIMEOUT;
     let too_long = |_| format!("did not list all that it offers within {FETCH_TIMEOUT:?}");
     let introduced = timeout_at(deadline, fetch::introduce(upstream, &Behalf::Agent))
@@ -98,7 +98,6 @@ async fn follow(server: &ObjectName, upstream: &Upstream, known: &Known, refresh
             Err(elapsed) => Err(too_long(elapsed)),
         }
     };
-    ask::close(upstream, &Behalf::Agent, introduced.tongues).await;
     outcome
 }
 
@@ -173,7 +172,7 @@ impl<'a> Changes<'a> {
 /// Listens in one way; lets go of `opening` when that is open. Whether the server said that something changed.
 async fn listen(upstream: &Upstream, tongue: &Tongue, opening: mpsc::Sender<Infallible>) -> bool {
     let mut request = match tongue {
-        Tongue::Legacy { .. } => {
+        Tongue::Legacy(_) => {
             let mut request = Request::new(Full::default());
             *request.method_mut() = Method::GET;
             let accept = HeaderValue::from_static("text/event-stream");

@@ -86,6 +86,11 @@ pub fn session_id(headers: &HeaderMap) -> Result<Option<HeaderValue>, LongSessio
     Ok(HeaderValue::from_bytes(id.as_bytes()).ok())
 }
 
+/// The id that a server gave a session, however long: of one that cannot be kept, so that it can be ended.
+pub fn any_session_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    session_id(headers).unwrap_or_else(|LongSessionId| headers.get(MCP_SESSION_ID).cloned())
+}
+
 /// The revision that a server chose, to be kept: one that is not known here too, in a name of a sensible length.
 pub fn revision(chosen: &str) -> Option<HeaderValue> {
     let is_short = chosen.len() <= MAX_REVISION_NAME;

@@ -98,3 +98,5 @@ pub const HTTP_SSE_QUEUE: usize = 16;
 pub const HTTP_SSE_PATIENCE: Duration = Duration::from_secs(1);
 /// What such a server answers when it takes a message, in bytes; more is not read.
 pub const MAX_HTTP_SSE_ANSWER: usize = 64 * 1024;
+/// For a server to end a session that was let go of.
+pub const ENDING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@
 //! credential  what a server is shown in place of what the caller showed
 //! http_sse  servers of the transport of 2024-11-05, spoken to like all others
 //! body      the body of an answer, with its deadlines
+//! ending    ends sessions that servers opened
 //! hop       headers that end at each connection
 //! error     why there is no answer
 //! limits    every bound, by name
@@ -22,6 +23,7 @@
 mod body;
 mod connect;
 pub(crate) mod credential;
+mod ending;
 mod endpoint;
 mod error;
 mod health;
@@ -57,6 +59,7 @@ use resolve::Names;
 pub use body::{BodyError, UpstreamBody};
 pub(crate) use connect::{Stream, open};
 pub use credential::{Behalf, CredentialError, OwnCredentials};
+pub use ending::end_session;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::UpstreamError;
 pub use resolve::Resolution;

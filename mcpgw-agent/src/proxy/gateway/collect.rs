@@ -1,16 +1,19 @@
 //! Waits for the one answer to a request, whatever form the server gives it.
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 
-use super::limits::{MAX_ANSWER_BYTES, MAX_EVENT_BYTES};
+use super::{
+    super::is_events,
+    limits::{MAX_ANSWER_BYTES, MAX_EVENT_BYTES},
+};
 use crate::{
     mcp::{
         Kind,
         held::Held,
         message::{self, Peek},
-        sse::Parser,
+        sse::{Event, Parser},
     },
     upstream::{BodyError, UpstreamBody},
 };
@@ -29,7 +32,7 @@ pub(super) enum CollectError {
     NoRoom,
     /// The answer ended without being one.
     #[error("gave no answer to the request (HTTP {0})")]
-    Absent(http::StatusCode),
+    Absent(StatusCode),
 }
 
 /// The message that answers the request with this id, as it is written in the request.
@@ -43,34 +46,85 @@ pub(super) async fn answer_between(
     id: &str,
     mut heard: impl FnMut(&Peek<'_>),
 ) -> Result<Bytes, CollectError> {
-    let status = response.status();
-    let events = super::super::is_events(response.headers());
-    let body = response.into_body();
-    if !events {
-        let whole = whole(body).await?;
-        return if message::is_response(&whole) {
-            Ok(whole)
-        } else {
-            Err(CollectError::Absent(status))
-        };
-    }
-    let payer = body.payer();
-    let mut parser = Parser::new(MAX_EVENT_BYTES, payer);
-    let mut body = body;
-    while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame?.into_data() else { continue };
-        parser.feed(&chunk);
-        for event in parser.by_ref() {
-            let event = event.map_err(|_| CollectError::TooLarge)?;
-            let Some(data) = event.data else { continue };
-            let Ok(message) = Peek::new(&data) else { continue };
-            if message.kind == Kind::Response && message.id.is_none_or(|known| known.get() == id) {
-                return Held::counted(data, payer).ok_or(CollectError::NoRoom);
+    let mut answering = Answering::new(response, id);
+    loop {
+        match answering.next().await? {
+            Said::Answer(answer) => return Ok(answer),
+            Said::Aside(event) => {
+                let said = event.data.as_ref().and_then(|data| Peek::new(data).ok());
+                said.as_ref().into_iter().for_each(&mut heard);
             }
-            heard(&message);
         }
     }
-    Err(CollectError::Absent(status))
+}
+
+/// What a server says to answer a request.
+pub(super) enum Said {
+    /// Another message, before the answer.
+    Aside(Event),
+    /// The answer: it is the last.
+    Answer(Bytes),
+}
+
+/// An answer that is on its way.
+pub(super) struct Answering<'i> {
+    /// Of the request, as it is written there.
+    id: &'i str,
+    status: StatusCode,
+    body: Option<UpstreamBody>,
+    /// Where it is a stream.
+    parser: Option<Parser>,
+}
+
+impl<'i> Answering<'i> {
+    /// To the request with this id, as it is written there.
+    pub(super) fn new(response: Response<UpstreamBody>, id: &'i str) -> Self {
+        let events = is_events(response.headers());
+        let payer = response.body().payer();
+        Self {
+            id,
+            status: response.status(),
+            parser: events.then(|| Parser::new(MAX_EVENT_BYTES, payer)),
+            body: Some(response.into_body()),
+        }
+    }
+
+    /// The next message; an error where the answer does not come any more.
+    pub(super) async fn next(&mut self) -> Result<Said, CollectError> {
+        let Some(parser) = &mut self.parser else {
+            return match self.body.take() {
+                Some(body) => {
+                    let whole = whole(body).await?;
+                    let is_one = message::is_response(&whole);
+                    is_one
+                        .then_some(Said::Answer(whole))
+                        .ok_or(CollectError::Absent(self.status))
+                }
+                None => Err(CollectError::Absent(self.status)),
+            };
+        };
+        let Some(body) = &mut self.body else {
+            return Err(CollectError::Absent(self.status));
+        };
+        loop {
+            for event in parser.by_ref() {
+                let event = event.map_err(|_| CollectError::TooLarge)?;
+                let Some(data) = &event.data else { continue };
+                let Ok(message) = Peek::new(data) else { continue };
+                if message.kind != Kind::Response || message.id.is_some_and(|known| known.get() != self.id) {
+                    return Ok(Said::Aside(event));
+                }
+                let answer = Held::counted(data.clone(), body.payer());
+                return answer.map(Said::Answer).ok_or(CollectError::NoRoom);
+            }
+            let Some(frame) = body.frame().await else {
+                return Err(CollectError::Absent(self.status));
+            };
+            if let Ok(chunk) = frame?.into_data() {
+                parser.feed(&chunk);
+            }
+        }
+    }
 }
 
 /// A whole body. It counts among what is held until nobody has it any more.

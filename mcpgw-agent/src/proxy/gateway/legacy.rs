@@ -81,7 +81,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
                 let sent_id = raw(link.next_id());
                 let (sent, Wishes { progress, level }) = adapted(&body, &sent_id, call.era);
                 if let Some(level) = level.filter(|_| seen.catalogue.features.logging) {
-                    link.log_from(level).await;
+                    link.log_from(level, &mut session.aside()).await;
                 }
                 let own = Own {
                     sent: sent_id.clone(),

@@ -3,8 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    collect::{self, CollectError},
+    aside::Aside,
+    collect::{Answering, CollectError, Said},
     limits::MAX_DECLINED_AT_A_TIME,
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
     },
     resources::ObjectName,
     shares::Payer,
-    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError},
+    upstream::{Behalf, Endpoint, Upstream, UpstreamBody, UpstreamError, end_session},
 };
 
 /// What servers are told that a client is and can do.
@@ -91,7 +92,8 @@ pub(super) struct Link {
     voice: Voice,
     endpoint: Endpoint,
     id: Option<HeaderValue>,
-    revision: HeaderValue,
+    /// None before the server has chosen one.
+    revision: OnceLock<HeaderValue>,
     next_id: AtomicU64,
     /// The lowest level that somebody who shares the session wanted to hear of.
     logs_from: tokio::sync::Mutex<Option<Level>>,
@@ -99,6 +101,8 @@ pub(super) struct Link {
     declining: Arc<Semaphore>,
     /// Another has taken its place, or will.
     replaced: CancellationToken,
+    /// It is ended at the server, or lost there.
+    is_over: AtomicBool,
 }
 
 /// Why a server could not be asked.
@@ -119,13 +123,15 @@ pub(super) enum LinkError {
 }
 
 impl Link {
-    /// Opens a session: `initialize`, then `notifications/initialized`.
+    /// Opens a session: `initialize`, then `notifications/initialized`. From the moment on that the server has named it,
+    /// it is ended there if this fails, or is given up.
     pub(super) async fn open(
         upstream: Arc<Upstream>,
         facts: &Facts,
         voice: Voice,
         payer: Payer,
-    ) -> Result<Self, LinkError> {
+        aside: &mut Aside<'_>,
+    ) -> Result<Arc<Self>, LinkError> {
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
             "params": {
@@ -140,21 +146,25 @@ impl Link {
         if !status.is_success() {
             return Err(LinkError::Refused(format!("HTTP {status}")));
         }
-        let id = headers::session_id(response.headers()).map_err(|long| LinkError::Refused(long.to_string()))?;
-        let answer = collect::answer(response, "0").await?;
-        let revision = negotiated(&answer)?;
-        let link = Self {
+        let too_long = headers::session_id(response.headers()).err();
+        let link = Arc::new(Self {
             upstream,
             payer,
             voice,
             endpoint,
-            id,
-            revision,
+            id: headers::any_session_id(response.headers()),
+            revision: OnceLock::new(),
             next_id: AtomicU64::new(1),
             logs_from: tokio::sync::Mutex::default(),
             declining: Arc::new(Semaphore::new(MAX_DECLINED_AT_A_TIME)),
             replaced: CancellationToken::new(),
-        };
+            is_over: AtomicBool::new(false),
+        });
+        if let Some(long) = too_long {
+            return Err(LinkError::Refused(long.to_string()));
+        }
+        let answer = link.answered(response, "0", aside).await?;
+        let _ = link.revision.set(negotiated(&answer)?);
         link.notify(Bytes::from_static(
             br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
         ))
@@ -211,22 +221,45 @@ impl Link {
         self.upstream.ask(&self.endpoint, self.payer, request).await
     }
 
-    /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words.
-    pub(super) async fn ask(&self, method: &str, params: serde_json::Value) -> Result<Bytes, LinkError> {
+    /// Sends a request of the gateway's own and waits for its answer; `method` and `params` are its own words. What the
+    /// server says before it is heard aside.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        method: &str,
+        params: serde_json::Value,
+        aside: &mut Aside<'_>,
+    ) -> Result<Bytes, LinkError> {
         let id = self.next_id();
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let response = self.send(body.to_string().into(), &HeaderMap::new(), None).await?;
-        Ok(collect::answer(response, &id.to_string()).await?)
+        self.answered(response, &id.to_string(), aside).await
+    }
+
+    /// The answer to a request of the gateway's own, with what the server says before it.
+    async fn answered(
+        self: &Arc<Self>,
+        response: Response<UpstreamBody>,
+        id: &str,
+        aside: &mut Aside<'_>,
+    ) -> Result<Bytes, LinkError> {
+        let mut answering = Answering::new(response, id);
+        loop {
+            match answering.next().await? {
+                Said::Answer(answer) => return Ok(answer),
+                Said::Aside(event) => aside.hear(self, event).await,
+            }
+        }
     }
 
     /// Has the server log from this level on, if it does not yet: it may say more then, not less, because others who
     /// share the session may want to hear that. One that cannot is not asked again.
-    pub(super) async fn log_from(&self, level: Level) {
+    pub(super) async fn log_from(self: &Arc<Self>, level: Level, aside: &mut Aside<'_>) {
         let mut from = self.logs_from.lock().await;
         if from.is_some_and(|from| from <= level) {
             return;
         }
-        if let Err(error) = self.ask("logging/setLevel", json!({ "level": level })).await {
+        let set = self.ask("logging/setLevel", json!({ "level": level }), aside).await;
+        if let Err(error) = set {
             tracing::debug!(server = %self.server(), %error, "the logging level could not be set");
         }
         *from = Some(level);
@@ -253,16 +286,22 @@ impl Link {
 
     /// Ends the session at the server.
     pub(super) async fn close(&self) {
-        if self.id.is_none() {
-            return;
+        let Some(request) = self.ending() else { return };
+        if let Err(error) = self.upstream.ask(&self.endpoint, self.payer, request).await {
+            tracing::debug!(server = %self.server(), %error, "a session could not be ended at its server");
+        }
+    }
+
+    /// The request that ends it, if it has to be ended: once.
+    fn ending(&self) -> Option<Request<Full<Bytes>>> {
+        if self.id.is_none() || self.is_over.swap(true, Ordering::Relaxed) {
+            return None;
         }
         let mut request = request(Full::default(), self.voice.behalf());
         *request.method_mut() = Method::DELETE;
         *request.uri_mut() = path(&self.upstream);
         self.identify(request.headers_mut());
-        if let Err(error) = self.upstream.ask(&self.endpoint, self.payer, request).await {
-            tracing::debug!(server = %self.server(), %error, "a session could not be ended at its server");
-        }
+        Some(request)
     }
 
     /// Whether the server has sessions that it can lose.
@@ -290,6 +329,12 @@ impl Link {
         }
     }
 
+    /// The server has lost it: there is nothing to end.
+    pub(super) fn lost(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.replaced();
+    }
+
     /// Another takes its place: nobody needs to listen to it any more.
     pub(super) fn replaced(&self) {
         self.replaced.cancel();
@@ -304,7 +349,18 @@ impl Link {
         if let Some(id) = &self.id {
             headers.insert(MCP_SESSION_ID, id.clone());
         }
-        headers.insert(MCP_PROTOCOL_VERSION, self.revision.clone());
+        if let Some(revision) = self.revision.get() {
+            headers.insert(MCP_PROTOCOL_VERSION, revision.clone());
+        }
+    }
+}
+
+/// When nobody has it any more, it is ended.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(request) = self.ending() {
+            end_session(&self.upstream, &self.endpoint, self.payer, request);
+        }
     }
 }
 

@@ -31,6 +31,7 @@
 //! place      where the session at one server is, or will be
 //! link       one session at one server
 //! hear       what a server says unasked in a session
+//! aside      … and what it says while it answers the gateway
 //! stream     event streams that are written here
 //! listen     what clients hear unasked
 //! tell       which of a client's lists changed
@@ -43,6 +44,7 @@
 //! ```
 
 mod answer;
+mod aside;
 mod asked;
 mod batch;
 mod calls;

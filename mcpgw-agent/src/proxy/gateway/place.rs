@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use futures_util::{TryStreamExt, stream};
-use tokio::{runtime::Handle, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     super::subscribed::{Full, Subscribed},
@@ -21,33 +21,9 @@ use crate::{mcp::message::Peek, upstream::Upstream};
 /// The place of the session at one server.
 pub(super) struct Place {
     link: ArcSwapOption<Link>,
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
     /// What was subscribed to.
     subscribed: Mutex<Subscribed>,
-}
-
-/// A session that was just opened. Unless it is used it is ended at its server, which would keep it else.
-struct Opened {
-    link: Arc<Link>,
-    is_used: bool,
-}
-
-impl Opened {
-    fn used(mut self) -> Arc<Link> {
-        self.is_used = true;
-        Arc::clone(&self.link)
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        if !self.is_used
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let link = Arc::clone(&self.link);
-            runtime.spawn(async move { link.close().await });
-        }
-    }
 }
 
 impl Place {
@@ -55,7 +31,7 @@ impl Place {
     pub(super) fn new(none_subscribed: Subscribed) -> Self {
         Self {
             link: ArcSwapOption::empty(),
-            opening: tokio::sync::Mutex::default(),
+            opening: Arc::default(),
             subscribed: Mutex::new(none_subscribed),
         }
     }
@@ -68,49 +44,52 @@ impl Place {
     /// The session, opened if it is not; anew where the server is another than it was, or is no longer at the address
     /// that had the session. `true` beside one that was not there before.
     pub(super) async fn link(
-        &self,
-        session: &Session,
+        self: &Arc<Self>,
+        session: &Arc<Session>,
         upstream: &Arc<Upstream>,
     ) -> Result<(Arc<Link>, bool), LinkError> {
         let known = || self.open().filter(|link| link.is_of(upstream));
         if let Some(link) = known() {
             return Ok((link, false));
         }
-        let _turn = self.opening.lock().await;
+        let turn = Arc::clone(&self.opening).lock_owned().await;
         if let Some(link) = known() {
             return Ok((link, false));
         }
+        let (place, session, upstream) = (Arc::clone(self), Arc::clone(session), Arc::clone(upstream));
+        // Goes on where nobody waits for it any more: what the server was asked for is then there for the next who
+        // comes, and is not left at the server by somebody who never heard its name.
+        let opening = tokio::spawn(async move {
+            let _turn = turn;
+            place.open_anew(&session, &upstream).await
+        });
+        match opening.await {
+            Ok(opened) => Ok((opened?, true)),
+            Err(ended) => Err(LinkError::Refused(ended.to_string())),
+        }
+    }
+
+    async fn open_anew(&self, session: &Session, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
         self.put(None);
-        let opening = timeout(OPEN_TIMEOUT, self.opened(session, upstream));
-        let opened = opening.await.map_err(|_| LinkError::Timeout)??;
-        let subscribing = timeout(self.time_to_subscribe(), self.subscribe_again(&opened.link));
+        let opening = timeout(OPEN_TIMEOUT, Self::opened(session, upstream));
+        let link = opening.await.map_err(|_| LinkError::Timeout)??;
+        let subscribing = timeout(self.time_to_subscribe(), self.subscribe_again(session, &link));
         subscribing.await.map_err(|_| LinkError::Timeout)??;
-        let link = opened.used();
         self.put(Some(&link));
-        Ok((link, true))
+        Ok(link)
     }
 
     /// A new session, in which the server has been told at what level it is to log.
-    async fn opened(&self, session: &Session, upstream: &Arc<Upstream>) -> Result<Opened, LinkError> {
-        let link = Link::open(
-            Arc::clone(upstream),
-            &session.facts,
-            session.voice.clone(),
-            session.payer,
-        );
-        let opened = Opened {
-            link: Arc::new(link.await?),
-            is_used: false,
-        };
-        let link = &opened.link;
-        if let Some(level) = session.level()
-            && let Err(error) = link
-                .ask("logging/setLevel", serde_json::json!({ "level": level }))
-                .await
-        {
-            tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
+    async fn opened(session: &Session, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
+        let (voice, mut aside) = (session.voice.clone(), session.aside());
+        let link = Link::open(Arc::clone(upstream), &session.facts, voice, session.payer, &mut aside).await?;
+        if let Some(level) = session.level() {
+            let level = serde_json::json!({ "level": level });
+            if let Err(error) = link.ask("logging/setLevel", level, &mut aside).await {
+                tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
+            }
         }
-        Ok(opened)
+        Ok(link)
     }
 
     /// For a server to take all that was subscribed to before.
@@ -123,7 +102,7 @@ impl Place {
     pub(super) fn give_up(&self, lost: &Arc<Link>) {
         let lost = Some(Arc::clone(lost));
         self.link.compare_and_swap(&lost, None);
-        lost.into_iter().for_each(|lost| lost.replaced());
+        lost.into_iter().for_each(|lost| lost.lost());
     }
 
     /// Whether a resource was subscribed to.
@@ -142,10 +121,10 @@ impl Place {
     }
 
     /// Subscribes in a new session to what was subscribed to before.
-    async fn subscribe_again(&self, link: &Link) -> Result<(), LinkError> {
+    async fn subscribe_again(&self, session: &Session, link: &Arc<Link>) -> Result<(), LinkError> {
         let subscribe = async |uri: Box<str>| {
             let params = serde_json::json!({ "uri": uri });
-            let answer = link.ask("resources/subscribe", params).await?;
+            let answer = link.ask("resources/subscribe", params, &mut session.aside()).await?;
             if Peek::new(&answer).is_ok_and(|answer| answer.is_error()) {
                 tracing::debug!(server = %link.server(), %uri, "a resource can no longer be subscribed to");
                 self.unsubscribed(&uri);

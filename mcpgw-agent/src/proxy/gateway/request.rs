@@ -274,9 +274,8 @@ impl<'a> Call<'a> {
         if let Some(session) = &self.session {
             session.set_level(level);
             for link in self.links_of(session) {
-                let asked = link
-                    .ask("logging/setLevel", serde_json::json!({ "level": level }))
-                    .await;
+                let level = serde_json::json!({ "level": level });
+                let asked = link.ask("logging/setLevel", level, &mut session.aside()).await;
                 if let Err(error) = asked {
                     tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
                 }

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     super::subscribed::{self, Full, Subscribed},
+    aside::Aside,
     calls::Calls,
     limits::{
         MAX_ENDED, MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD, MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD, MAX_SESSIONS,
@@ -149,15 +150,23 @@ impl Session {
         params: serde_json::Value,
     ) -> Result<Bytes, LinkError> {
         let link = self.link(upstream).await?;
-        let answer = link.ask(method, params.clone()).await;
+        let answer = link.ask(method, params.clone(), &mut self.aside()).await;
         let is_lost = match &answer {
             Ok(answer) => Peek::new(answer).is_ok_and(|answer| answer.is_error()) && link.is_lost().await,
             Err(error) => link.lost_by(error),
         };
         match is_lost {
-            true => self.reopen(upstream, &link).await?.ask(method, params).await,
+            true => {
+                let link = self.reopen(upstream, &link).await?;
+                link.ask(method, params, &mut self.aside()).await
+            }
             false => answer,
         }
+    }
+
+    /// Hears what a server says while it answers the gateway.
+    pub(super) fn aside(&self) -> Aside<'_> {
+        Aside::of(self)
     }
 
     /// The session at a server, where one is open.

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use bytes::Bytes;
 use tokio::{
     runtime::Handle,
     sync::{
@@ -45,6 +46,14 @@ impl Shares {
         let share = Share::new(session, upstreams, server);
         shares.insert(server.clone(), Arc::downgrade(&share));
         share
+    }
+
+    /// Hears something that a server said in the session, but on no stream of its own.
+    pub(super) fn hear(&self, link: &Arc<Link>, message: &Bytes) {
+        let shares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = shares.get(link.server()).and_then(Weak::upgrade);
+        drop(shares);
+        heard(link, message, share.as_ref().map(|share| &share.updates));
     }
 }
 
@@ -235,21 +244,25 @@ impl Ear for All {
     }
 
     async fn hear(&mut self, link: &Arc<Link>, event: Event) -> ControlFlow<()> {
-        let Some(data) = event.data else {
-            return ControlFlow::Continue(());
-        };
-        let Ok(message) = Peek::new(&data) else {
-            return ControlFlow::Continue(());
-        };
-        match (message.kind, message.method.as_deref()) {
-            (Kind::Request, _) => decline(link, &message),
-            (Kind::Notification, Some(method)) if Method::of(method) == Method::ResourceUpdated => {
-                let uri = message.params().ok().and_then(|params| params.uri?.text());
-                // Whether anybody listens is their matter.
-                uri.map(|uri| self.updates.send(Arc::from(&*uri)));
-            }
-            _ => {}
+        if let Some(message) = event.data {
+            heard(link, &message, Some(&self.updates));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Passes on which resource changed, if somebody listens; what the server asks, no client can be asked.
+fn heard(link: &Arc<Link>, message: &Bytes, updates: Option<&broadcast::Sender<Arc<str>>>) {
+    let Ok(message) = Peek::new(message) else { return };
+    match (message.kind, message.method.as_deref()) {
+        (Kind::Request, _) => decline(link, &message),
+        (Kind::Notification, Some(method)) if Method::of(method) == Method::ResourceUpdated => {
+            let uri = message.params().ok().and_then(|params| params.uri?.text());
+            if let (Some(uri), Some(updates)) = (uri, updates) {
+                // Whether anybody listens is their matter.
+                let _ = updates.send(Arc::from(&*uri));
+            }
+        }
+        _ => {}
     }
 }

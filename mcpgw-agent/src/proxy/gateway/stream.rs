@@ -215,6 +215,14 @@ impl Outlet {
         });
     }
 
+    /// What writes to the stream, and how the messages of this server's are changed for it; `None` where no stream is
+    /// open, or its client may not hear of the server.
+    pub(super) fn carrying(&self, server: &ObjectName) -> Option<(Feed, Change)> {
+        let open = self.lock().clone()?;
+        let is_heard = !open.gone.is_cancelled() && open.hearing.sees(server);
+        is_heard.then_some((open.feed, open.change))
+    }
+
     /// What writes to the stream, as soon as one is open.
     pub(super) async fn feed(&self) -> Feed {
         loop {

@@ -31,7 +31,7 @@ use crate::{
         pending::StreamKey,
         refused::Refused,
     },
-    upstream::{Endpoint, UpstreamBody},
+    upstream::{Endpoint, UpstreamBody, end_session},
 };
 
 /// A session that a request named.
@@ -243,7 +243,13 @@ impl Dialled<'_> {
             let sealed = session.seal(&self.shared.gateway.sealer).ok()?;
             HeaderValue::from_str(&sealed).ok()
         });
-        let (Some(session), Some(sealed)) = (session, sealed) else {
+        let (Some(session), Some(sealed)) = (session.as_ref(), sealed) else {
+            let session = session.map(|session| Opened {
+                sealed: Arc::new(session),
+                upstream: id,
+                endpoint: self.endpoint.clone(),
+            });
+            drop(Unkept { at: self, session });
             let message = format!("MCP server {} gave a session id that is too long", self.server.name());
             return Err(Refused::new(StatusCode::BAD_GATEWAY, "upstream_session", message));
         };
@@ -274,7 +280,12 @@ impl Dialled<'_> {
             .send(self.own_request(initialize.into(), None), Some(lost))
             .await
             .ok()?;
-        let id = headers::session_id(response.headers()).ok()??;
+        let id = headers::any_session_id(response.headers())?;
+        let mut unkept = Unkept {
+            at: self,
+            session: Some(replaced(id.clone())),
+        };
+        headers::session_id(response.headers()).ok()?;
         let (_, answer) = beginning(&mut response).await;
         // Another revision would be something that the client can tell.
         if answer.as_deref().and_then(revision_of)? != lost.revision() {
@@ -286,6 +297,7 @@ impl Dialled<'_> {
             .await
             .ok()?;
         known.replace(&lost.key(), id);
+        unkept.session = None;
         Some(session)
     }
 
@@ -310,6 +322,26 @@ impl Dialled<'_> {
             }
         }
         request
+    }
+}
+
+/// A session that a server has just opened for us. Unless it is kept it is ended there, where its name, or what was
+/// agreed on in it, is of no use, or nobody waits for it any more.
+struct Unkept<'d, 'a> {
+    at: &'d Dialled<'a>,
+    session: Option<Opened>,
+}
+
+impl Drop for Unkept<'_, '_> {
+    fn drop(&mut self) {
+        // Of a caller that is only observed, nothing here was opened by us.
+        let Some(session) = self.session.as_ref().filter(|_| self.at.seen.is_none()) else {
+            return;
+        };
+        let mut request = self.at.own_request(Bytes::new(), Some(session));
+        *request.method_mut() = Method::DELETE;
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        end_session(&self.at.upstream, &session.endpoint, self.at.payer, request);
     }
 }
 

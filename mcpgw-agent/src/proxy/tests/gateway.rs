@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const GATEWAY: &str = "10.9.9.9:8080";
+pub(super) const GATEWAY: &str = "10.9.9.9:8080";
 
 /// The gateway with these servers, `tools/a`, `tools/b` and so on.
 pub(super) fn desired(addresses: &[SocketAddr]) -> Desired {

@@ -35,6 +35,10 @@ struct State {
     mute: bool,
     /// It refuses every subscription.
     closed: bool,
+    /// It answers what it is asked to tell with event streams, when the test says so.
+    talkative: bool,
+    /// It does not answer this method yet.
+    held: Option<&'static str>,
     /// It does not say that it has an answer.
     deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
@@ -108,6 +112,16 @@ impl LiveServer {
         self.lock().closed = closed;
     }
 
+    /// From now on answers what it is asked to tell with event streams, on which the test says all.
+    pub(super) fn is_talkative(&self) {
+        self.lock().talkative = true;
+    }
+
+    /// From now on keeps whoever asks for this method waiting, until it is another.
+    pub(super) fn holds(&self, method: Option<&'static str>) {
+        self.lock().held = method;
+    }
+
     /// From now on lets whoever answers a question wait, or no longer.
     pub(super) fn is_deaf(&self, deaf: bool) {
         self.lock().deaf = deaf;
@@ -146,7 +160,12 @@ impl LiveServer {
 
     /// The ids of its questions that were answered.
     pub(super) fn answers(&self) -> Vec<Value> {
-        let is_answer = |(_, message): &&(String, Value)| message["result"].is_object();
+        self.answers_with("result")
+    }
+
+    /// The ids of its questions that were answered with this member.
+    fn answers_with(&self, member: &str) -> Vec<Value> {
+        let is_answer = |(_, message): &&(String, Value)| message[member].is_object();
         let messages = &self.lock().messages;
         messages
             .iter()
@@ -164,6 +183,12 @@ impl LiveServer {
     pub(super) async fn gets(&self, method: &str, count: usize) -> Vec<(String, Value)> {
         self.until(|| Some(self.got(method)).filter(|got| got.len() >= count), method)
             .await
+    }
+
+    /// Waits until a question was answered with a `result`, or an `error`.
+    pub(super) async fn is_answered(&self, id: &Value, member: &str) {
+        let is_there = || self.answers_with(member).contains(id).then_some(());
+        self.until(is_there, "an answer").await;
     }
 
     /// Waits until a call was broken off by whoever made it.
@@ -235,6 +260,10 @@ impl LiveServer {
             Ok(session) => session,
             Err(refused) => return status(refused),
         };
+        let is_held = || self.lock().held == Some(&*method);
+        if is_held() {
+            self.until(|| (!is_held()).then_some(()), "leave to answer").await;
+        }
         let scope = if self.lock().private { "private" } else { "public" };
         let result = match &*method {
             "" if head.method == Method::GET => return self.listen(&session),
@@ -272,6 +301,7 @@ impl LiveServer {
             "resources/subscribe" | "subscriptions/listen" if self.lock().closed => {
                 return status(StatusCode::SERVICE_UNAVAILABLE);
             }
+            "resources/subscribe" | "logging/setLevel" if self.lock().talkative => return self.stream(&id),
             "resources/subscribe" if self.lock().mute => std::future::pending().await,
             "subscriptions/listen" => return self.stream(&id),
             "tools/call" if message["params"]["name"] == "hang" => {

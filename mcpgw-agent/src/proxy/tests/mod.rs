@@ -1,11 +1,13 @@
 //! The proxy on real sockets, on loopback. Only the original destination is given instead of found.
 
 mod annotations;
+mod asides;
 mod batches;
 mod calls;
 mod cancellation;
 mod connections;
 mod denial_status;
+mod endings;
 mod engines;
 mod exchange;
 mod expiry;

@@ -126,6 +126,17 @@ impl SessionServer {
         self.state.lock().unwrap().lengths = (id, revision);
     }
 
+    /// Waits until no more sessions are open than this.
+    pub(super) async fn has_no_more_than(&self, sessions: usize) {
+        for _ in 0..1_000 {
+            if self.state.lock().unwrap().sessions.len() <= sessions {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("left open: {:?}", self.state.lock().unwrap().sessions);
+    }
+
     /// How many sessions were opened.
     pub(super) fn opened(&self) -> usize {
         self.state.lock().unwrap().opened

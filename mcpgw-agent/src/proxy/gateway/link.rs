@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -258,11 +259,16 @@ impl Link {
         if from.is_some_and(|from| from <= level) {
             return;
         }
+        self.set_level(level, aside).await;
+        *from = Some(level);
+    }
+
+    /// Has the server log from this level on, and no less.
+    pub(super) async fn set_level(self: &Arc<Self>, level: impl Serialize, aside: &mut Aside<'_>) {
         let set = self.ask("logging/setLevel", json!({ "level": level }), aside).await;
         if let Err(error) = set {
             tracing::debug!(server = %self.server(), %error, "the logging level could not be set");
         }
-        *from = Some(level);
     }
 
     /// Sends what has no answer.

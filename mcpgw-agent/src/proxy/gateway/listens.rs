@@ -116,7 +116,11 @@ impl Listens {
     pub(super) async fn remove(&self, session: &Arc<Session>, server: &ObjectName, uri: &str, hearing: &Arc<Hearing>) {
         let left = {
             let mut listens = self.lock();
-            let listening = at(&mut listens, session, server);
+            let there = listens.get_mut(server);
+            // What was not subscribed to changes nothing.
+            let Some(listening) = there.filter(|listening| listening.subscribed.contains(uri)) else {
+                return;
+            };
             listening.leave(uri);
             !listening.subscribed.uris().is_empty()
         };

@@ -84,10 +84,7 @@ impl Place {
         let (voice, mut aside) = (session.voice.clone(), session.aside());
         let link = Link::open(Arc::clone(upstream), &session.facts, voice, session.payer, &mut aside).await?;
         if let Some(level) = session.level() {
-            let level = serde_json::json!({ "level": level });
-            if let Err(error) = link.ask("logging/setLevel", level, &mut aside).await {
-                tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
-            }
+            link.set_level(level, &mut aside).await;
         }
         Ok(link)
     }

@@ -274,11 +274,7 @@ impl<'a> Call<'a> {
         if let Some(session) = &self.session {
             session.set_level(level);
             for link in self.links_of(session) {
-                let level = serde_json::json!({ "level": level });
-                let asked = link.ask("logging/setLevel", level, &mut session.aside()).await;
-                if let Err(error) = asked {
-                    tracing::debug!(server = %link.server(), %error, "the logging level could not be set");
-                }
+                link.set_level(level, &mut session.aside()).await;
             }
         }
         Ok(answer::ok(answer::empty(id)))
@@ -323,7 +319,7 @@ impl<'a> Call<'a> {
 
     /// Whether the caller sees a server now.
     fn sees(&self, server: &ObjectName) -> bool {
-        self.view.servers.iter().any(|seen| seen.server.name() == server)
+        self.view.seen(server).is_some()
     }
 
     /// Tells the server that asked the client how far it is with the answer, and no other.

@@ -181,7 +181,8 @@ impl Session {
 
     /// Whether a resource of a server was subscribed to.
     pub(super) fn is_subscribed(&self, server: &ObjectName, uri: &str) -> bool {
-        self.place(server).is_subscribed(uri)
+        let place = lock(&self.places).get(server).cloned();
+        place.is_some_and(|place| place.is_subscribed(uri))
     }
 
     /// Remembers a subscription at a server.
@@ -191,7 +192,8 @@ impl Session {
 
     /// Forgets one.
     pub(super) fn unsubscribed(&self, server: &ObjectName, uri: &str) {
-        self.place(server).unsubscribed(uri);
+        let place = lock(&self.places).get(server).cloned();
+        place.into_iter().for_each(|place| place.unsubscribed(uri));
     }
 
     /// To nothing yet, with a share of its own.

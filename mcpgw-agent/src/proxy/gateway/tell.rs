@@ -90,7 +90,10 @@ impl Lists {
             change = self.changes.recv() => match change {
                 Ok(change) => vec![change],
                 // Some changes went by unheard: any list may be another.
-                Err(RecvError::Lagged(_)) => return Some(KINDS.to_vec()),
+                Err(RecvError::Lagged(_)) => {
+                    self.known = self.hearing.prints();
+                    return Some(KINDS.to_vec());
+                }
                 Err(RecvError::Closed) => return None,
             },
             changed = self.plans.changed() => changed.ok().map(|()| Vec::new())?,

@@ -22,7 +22,7 @@ use crate::{
         call::{Asked, Decided, decide},
         exchange::Body,
         gateway::end_of_listening,
-        limits::MAX_LISTENED_ON_RECORD,
+        listened::Listened,
         pending::PendingCall,
         refused::Refused,
         relay::{Relay, Watch},
@@ -152,34 +152,43 @@ impl Dialled<'_> {
         denial_status: DenialStatus,
     ) -> Result<Result<(), Response<Body>>, Refused> {
         let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
+        let mut listened = Listened::default();
         for (number, uri) in uris.iter().enumerate() {
             let governed = Governed {
                 method: "resources/subscribe",
                 kind: Kind::Resource,
                 name: uri,
             };
-            let asked = Asked {
-                on_record: number < MAX_LISTENED_ON_RECORD,
-                ..self.asked(governed, envelope, body, denial_status)
-            };
+            // The one for which all are refused has a line of its own, wherever it stands.
+            let asked = self.asked(governed, envelope, body, denial_status);
             match decide(self.shared, self.plan, &asked).await {
-                Decided::Allowed(mut record) => record.outcome(Outcome::Ok, None),
+                Decided::Allowed(mut record) => {
+                    let has_line = listened.has_line();
+                    if !has_line {
+                        record.off_record();
+                    }
+                    record.outcome(Outcome::Ok, None);
+                    listened.note(uri, true, has_line);
+                }
                 Decided::Denied(answer) => {
-                    self.counted(envelope, body.len(), (0, uris.len()));
+                    listened.refuse_all();
+                    listened.note(uri, false, true);
+                    let behind = uris.iter().skip(number + 1);
+                    behind.for_each(|uri| listened.note(uri, false, false));
+                    self.note(envelope, body.len(), listened);
                     return Ok(Err(answer));
                 }
             }
         }
-        self.counted(envelope, body.len(), (uris.len(), 0));
+        self.note(envelope, body.len(), listened);
         Ok(Ok(()))
     }
 
-    /// Records how many resources a client may hear of, of those that it wants to, and how many not: where not each has a
-    /// line of its own.
-    fn counted(&self, envelope: &Envelope<'_>, request_bytes: usize, (heard, unheard): (usize, usize)) {
-        if heard + unheard > MAX_LISTENED_ON_RECORD {
-            let mut record = self.start("subscriptions/listen", envelope, request_bytes);
-            record.lists().add(heard, unheard);
+    /// Records which resources a client may hear of, of those that it wants to, and which not, where not each has a line
+    /// of its own.
+    fn note(&self, envelope: &Envelope<'_>, request_bytes: usize, listened: Listened) {
+        let record = listened.record(|| self.start("subscriptions/listen", envelope, request_bytes));
+        if let Some(mut record) = record {
             record.outcome(Outcome::Ok, None);
         }
     }

@@ -9,6 +9,7 @@ mod denial_status;
 mod engines;
 mod exchange;
 mod expiry;
+mod exposure;
 mod gateway;
 mod hearing;
 mod http2;

@@ -161,7 +161,9 @@ pub(super) fn lacking(plan: &Plan, path: &str, lacks: Lacks) -> Refused {
 /// HTTP 401, without a word of an error: the client may not have known that a token is needed.
 fn missing(plan: &Plan, path: Option<&str>) -> Refused {
     let message = "A token is needed here: send it as Authorization: Bearer";
-    Refused::new(StatusCode::UNAUTHORIZED, "no_token", message).challenging(challenge::header(plan, path, None))
+    Refused::new(StatusCode::UNAUTHORIZED, "no_token", message)
+        .challenging(challenge::header(plan, path, None))
+        .traceable()
 }
 
 fn refusing(plan: &Plan, path: Option<&str>, refusal: Refusal) -> Refused {
@@ -170,12 +172,14 @@ fn refusing(plan: &Plan, path: Option<&str>, refusal: Refusal) -> Refused {
         // Another token would not help either.
         outage if outage.is_outage() => {
             let message = format!("Tokens cannot be checked: {refusal}");
-            return Refused::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason(), message);
+            return Refused::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason(), message).traceable();
         }
         _ => (StatusCode::UNAUTHORIZED, Error::InvalidToken),
     };
     let challenge = challenge::header(plan, path, Some((error, refusal)));
-    Refused::new(status, refusal.reason(), refusal.to_string()).challenging(challenge)
+    Refused::new(status, refusal.reason(), refusal.to_string())
+        .challenging(challenge)
+        .traceable()
 }
 
 #[cfg(test)]

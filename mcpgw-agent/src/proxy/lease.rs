@@ -62,6 +62,7 @@ impl Lease {
                 status: None,
                 path,
                 who: Who::Caller(caller),
+                decision_id: None,
             });
         };
         Self {

@@ -196,6 +196,11 @@ impl Telemetry {
         self.audit.refused(refusal);
     }
 
+    /// What a decision is found by in the audit log: of this node, also across restarts.
+    pub fn decision_id(&self) -> String {
+        self.decisions.next()
+    }
+
     /// Counts and audits a stream that was open, and may not stay so.
     pub fn stream_ended(&self, ended: Refusal) {
         self.metrics.stream_ended(ended.reason);
@@ -226,6 +231,7 @@ impl Telemetry {
             status: None,
             path,
             who: Who::Caller(Arc::clone(caller)),
+            decision_id: None,
         });
     }
 
@@ -238,6 +244,7 @@ impl Telemetry {
             status: None,
             path: Path::Redirected,
             who,
+            decision_id: None,
         });
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn serve(
                 let session = session.as_ref().map(Opened::again);
                 match dialled.forward(judged, &element, session, Share::default()).await {
                     Ok(response) => response,
-                    Err(refused) => {
+                    Err(mut refused) => {
                         refused.report(&dialled.shared.telemetry, dialled.caller, Path::Redirected);
                         refused.to(id.as_deref()).response()
                     }

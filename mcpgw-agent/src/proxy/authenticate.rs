@@ -2,7 +2,7 @@
 //!
 //! A token that is for us ends here: it never goes on to a server.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -142,6 +142,18 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
     });
     Ok(token)
+}
+
+/// Waits for the end of a token that counts, by which a stream was opened; for ever, where none did.
+pub(super) async fn disproved(shared: &Shared, plan: &Plan, caller: &Caller, headers: &HeaderMap) -> Refusal {
+    match (&caller.token, bearer(headers)) {
+        // It is proven whose it is, and so who pays.
+        (Some(_), Ok(Some(token))) => {
+            let believed = &plan.settings.issuers;
+            shared.tokens.keep(token, believed, Payer::of(caller)).await
+        }
+        _ => pending().await,
+    }
 }
 
 /// On whose behalf a request is made whose token was verified.

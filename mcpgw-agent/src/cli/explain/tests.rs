@@ -134,12 +134,31 @@ fn what_cannot_be_answered_is_said() {
     assert!(error(&["--tool", "x"]).contains("--server"));
     assert!(error(&["--workload", "a/b"]).contains("--to"));
     assert!(error(&["--tool", "x", "--prompt", "y", "--server", "a/b"]).contains("cannot be used with"));
-    assert!(error(&["--tool", "x", "--server", "a/b"]).contains("there is no MCPServer a/b"));
+    assert_eq!(
+        error(&["--tool", "x", "--server", "tool/fils"]),
+        "there is no MCPServer tool/fils in the configuration; the nearest known: elsewhere/files, tools/files, \
+         other/shown"
+    );
     assert_eq!(
         error(&["--tool", "x", "--server", "tools/files", "--args", "{"]),
         "--arguments"
     );
     assert!(error(&["--decision", "x"]).contains("--audit"));
+}
+
+#[test]
+fn an_identity_that_nobody_names_is_answered_with_those_most_like_it() {
+    let readr = about(&["--identity", "agents/readr", "--tool", "read"]);
+    let expected = "No Workload and no rule names agents/readr, which is taken for a ServiceAccount: the nearest known: \
+                    agents/reader, agents/pod\n";
+    assert!(
+        readr.starts_with("deny (default-deny)") && readr.contains(expected),
+        "{readr}"
+    );
+    for known in ["agents/reader", "agents/pod"] {
+        assert!(!about(&["--identity", known, "--tool", "read"]).contains("nearest"));
+    }
+    assert!(!about(&["--claims", "{}", "--tool", "read"]).contains("nearest"));
 }
 
 #[test]

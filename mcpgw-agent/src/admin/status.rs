@@ -15,7 +15,7 @@ use crate::{
     identity::jwt::IssuerStatus,
     pins::PinCount,
     policy::doubts,
-    resources::{Backend, Capture, Captured, Catalog, Desired, Expose, HostAddresses, Server, captured},
+    resources::{Backend, Capture, Captured, Catalog, Desired, Expose, HostAddresses, Namespaces, Server, captured},
     source::SourceStatus,
     upstream::Reach,
 };
@@ -156,6 +156,14 @@ pub(super) fn servers(desired: &Desired, hosts: &HostAddresses, reach: impl Fn(&
             exposed_to: match &server.expose_to {
                 Expose::Own => Vec::new(),
                 Expose::Namespaces(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
+                Expose::Selected { by, within } => match within {
+                    Namespaces::All => vec![format!("namespaces with {by}")],
+                    Namespaces::These(granted) => {
+                        let mut shown = granted.clone();
+                        shown.retain(|namespace| by.selects_namespace(namespace, &desired.namespaces));
+                        shown.iter().map(ToString::to_string).collect()
+                    }
+                },
                 Expose::Everyone => vec!["*".to_owned()],
             },
             policies: desired

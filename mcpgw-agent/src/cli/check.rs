@@ -8,8 +8,8 @@ use super::{print, refuse, table::Table};
 use crate::{
     policy::doubts,
     resources::{
-        Action, Authentication, Capture, Desired, Enforcement, Expose, Gateway, Policy, Server, Transport,
-        UnknownWorkloads,
+        Action, Authentication, Capture, Desired, Enforcement, Expose, Gateway, LabelSelector, Policy, Server,
+        Transport, UnknownWorkloads,
     },
     source::FileSource,
 };
@@ -77,6 +77,12 @@ pub(super) fn render(desired: &Desired) -> String {
         };
         table.row([kind.into(), policy.title(), says]);
     }
+    let mut namespaces: Vec<_> = desired.namespaces.iter().collect();
+    namespaces.sort_by_key(|(name, _)| *name);
+    for (name, labels) in namespaces {
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        table.row(["Namespace".into(), name.to_string(), labels.join(",")]);
+    }
     let gateway = match &desired.settings.gateway {
         Some(gateway) => describe_gateway(gateway),
         None => "there is no gateway: calls are governed where they are redirected".to_owned(),
@@ -119,14 +125,9 @@ fn governed(policy: &Policy) -> String {
         ("", namespaces) => namespaces.join(", "),
         (namespace, _) => namespace.to_owned(),
     };
-    let labels: Vec<String> = selector
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    match labels.is_empty() {
+    match selector.labels == LabelSelector::default() {
         true => format!("every server in {place}"),
-        false => format!("servers with {} in {place}", labels.join(",")),
+        false => format!("servers with {} in {place}", selector.labels),
     }
 }
 
@@ -147,6 +148,7 @@ fn describe(server: &Server) -> String {
     match &server.expose_to {
         Expose::Own => {}
         Expose::Namespaces(namespaces) => says += &format!("; exposed to {}", namespaces.join(", ")),
+        Expose::Selected { by, .. } => says += &format!("; exposed to namespaces with {by}"),
         Expose::Everyone => says += "; exposed to everyone",
     }
     says

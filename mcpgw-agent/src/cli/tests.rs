@@ -315,6 +315,8 @@ fn the_example_with_tenants_is_valid_and_says_what_is_not_granted() {
         "MCPServer  research/database  not granted: /mcp at 10.30.0.5:5432\n",
         "MCPServer  research/notes     /mcp at 10.20.0.5:8080\n",
         "direct dials are left alone; exposed to agents\n",
+        "exposed to namespaces with team=assistants,stage notin (trial)\n",
+        "Namespace  agents             team=assistants\n",
         "MCPServer research/database: NotGranted: externalBackends of ClusterMCPSettings does not grant 10.30.0.5 to \
          namespace research: ",
         "MCPServer tools/search: NotGranted: exposure of ClusterMCPSettings does not let servers of namespace tools be \

@@ -59,7 +59,7 @@ impl Discovery {
         };
         let conflicts = |items: fn(&Catalogue) -> &[super::Item]| {
             let offered = known().map(|(server, catalogue)| (&**server, items(catalogue)));
-            names::conflicts(offered, |one, other| all_meet || one.meets(other))
+            names::conflicts(offered, |one, other| all_meet || one.meets(other, &desired.namespaces))
         };
         let mut problems: HashMap<ObjectName, Vec<names::Conflict>> = conflicts(|catalogue| &catalogue.tools);
         for (server, more) in conflicts(|catalogue| &catalogue.prompts) {

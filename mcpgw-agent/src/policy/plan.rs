@@ -15,8 +15,8 @@ use crate::{
         governed::{Governed, Kind},
     },
     resources::{
-        self, Action, Asking, Catalog, DenialStatus, Desired, Enforcement, Expose, Gateway, HostAddresses, ObjectName,
-        Payloads, Pin, Policy, PolicyAudit, Settings,
+        self, Action, Asking, Catalog, DenialStatus, Desired, Enforcement, Expose, Gateway, HostAddresses,
+        NamespaceLabels, ObjectName, Payloads, Pin, Policy, PolicyAudit, Settings,
     },
 };
 
@@ -29,6 +29,7 @@ pub struct Plan {
     by_address: HashMap<SocketAddr, Vec<Arc<Server>>>,
     by_name: HashMap<ObjectName, Arc<Server>>,
     catalogs: HashMap<Arc<str>, Arc<Catalog>>,
+    namespaces: Arc<NamespaceLabels>,
     gateway: Option<Gateway>,
     default_deny: Arc<str>,
     looks: Looks,
@@ -86,6 +87,7 @@ impl Plan {
                 .iter()
                 .map(|catalog| (Arc::clone(&catalog.name.name), Arc::clone(catalog)))
                 .collect(),
+            namespaces: Arc::clone(&desired.namespaces),
             gateway: desired.settings.gateway.clone(),
             looks,
             exchanges_tokens: desired.servers.iter().any(|server| server.exchanges_tokens()),
@@ -137,7 +139,7 @@ impl Plan {
         match caller.account() {
             None if caller.token.is_none() => true,
             None => server.wanted.expose_to == Expose::Everyone,
-            Some((namespace, _)) => server.wanted.is_shown_to(namespace),
+            Some((namespace, _)) => server.wanted.is_shown_to(namespace, &self.namespaces),
         }
     }
 

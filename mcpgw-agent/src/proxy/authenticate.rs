@@ -2,7 +2,7 @@
 //!
 //! A token that is for us ends here: it never goes on to a server.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -144,6 +144,18 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     Ok(token)
 }
 
+/// Waits for the end of a token that counts, by which a stream was opened; for ever, where none did.
+pub(super) async fn disproved(shared: &Shared, plan: &Plan, caller: &Caller, headers: &HeaderMap) -> Refusal {
+    match (&caller.token, bearer(headers)) {
+        // It is proven whose it is, and so who pays.
+        (Some(_), Ok(Some(token))) => {
+            let believed = &plan.settings.issuers;
+            shared.tokens.keep(token, believed, Payer::of(caller)).await
+        }
+        _ => pending().await,
+    }
+}
+
 /// On whose behalf a request is made whose token was verified.
 pub(super) fn behalf(headers: &HeaderMap) -> Option<Behalf> {
     let token = bearer(headers).ok().flatten()?;
@@ -161,7 +173,9 @@ pub(super) fn lacking(plan: &Plan, path: &str, lacks: Lacks) -> Refused {
 /// HTTP 401, without a word of an error: the client may not have known that a token is needed.
 fn missing(plan: &Plan, path: Option<&str>) -> Refused {
     let message = "A token is needed here: send it as Authorization: Bearer";
-    Refused::new(StatusCode::UNAUTHORIZED, "no_token", message).challenging(challenge::header(plan, path, None))
+    Refused::new(StatusCode::UNAUTHORIZED, "no_token", message)
+        .challenging(challenge::header(plan, path, None))
+        .traceable()
 }
 
 fn refusing(plan: &Plan, path: Option<&str>, refusal: Refusal) -> Refused {
@@ -170,12 +184,14 @@ fn refusing(plan: &Plan, path: Option<&str>, refusal: Refusal) -> Refused {
         // Another token would not help either.
         outage if outage.is_outage() => {
             let message = format!("Tokens cannot be checked: {refusal}");
-            return Refused::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason(), message);
+            return Refused::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason(), message).traceable();
         }
         _ => (StatusCode::UNAUTHORIZED, Error::InvalidToken),
     };
     let challenge = challenge::header(plan, path, Some((error, refusal)));
-    Refused::new(status, refusal.reason(), refusal.to_string()).challenging(challenge)
+    Refused::new(status, refusal.reason(), refusal.to_string())
+        .challenging(challenge)
+        .traceable()
 }
 
 #[cfg(test)]

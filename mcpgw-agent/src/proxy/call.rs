@@ -39,6 +39,8 @@ pub(super) struct Asked<'a> {
     pub(super) caller: &'a Arc<Caller>,
     pub(super) path: Path,
     pub(super) server: &'a Server,
+    /// The catalog that it is asked through.
+    pub(super) catalog: Option<&'a str>,
     /// What the server offers to this caller, where that is its own.
     pub(super) personal: Option<&'a Catalogue>,
     /// With the server's own name for what it is about.
@@ -139,6 +141,7 @@ pub(super) async fn decide(shared: &Shared, plan: &Plan, asked: &Asked<'_>) -> D
         caller: Arc::clone(asked.caller),
         path: asked.path,
         server: Some(asked.server.name()),
+        catalog: asked.catalog,
         method: asked.governed.method,
         kind: asked.governed.kind,
         name: asked.governed.name,
@@ -241,6 +244,32 @@ pub(super) fn unknown(
     record.error_code(code);
     record.add_response_bytes(error::body(id, code, &message, data.as_ref()).len() as u64);
     Refused::protocol(status, code, reason, message).recorded(data).to(id)
+}
+
+/// The refusal of a request that could be for a server which wants to know more of its callers than this one shows. It
+/// is recorded with what it asked for, by the server's own name for that, whether there is any such or not.
+pub(super) fn barred(
+    telemetry: &Arc<Telemetry>,
+    governed: Governed<'_>,
+    server: &Server,
+    refused: Refused,
+    start: CallStart<'_>,
+) -> Refused {
+    let own = match governed.kind {
+        Kind::Tool | Kind::Prompt => governed.name.strip_prefix(&*server.wanted.prefix),
+        Kind::Resource | Kind::Task | Kind::Other => None,
+    };
+    let id = start.request_id;
+    let record = telemetry.call(CallStart {
+        server: Some(server.name()),
+        kind: governed.kind,
+        name: own.unwrap_or(governed.name),
+        called_as: governed.name,
+        verdict: Verdict::Deny,
+        reason: Some(refused.reason),
+        ..start
+    });
+    refused.to(id).of(record)
 }
 
 /// What the audit log has of the arguments: nothing, and at no cost, unless settings or a policy ask for it.

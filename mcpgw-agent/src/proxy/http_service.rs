@@ -172,7 +172,7 @@ async fn serve_stream(
     let response = match held.turn.clone() {
         Some(turn) => Box::pin(exchange::serve(shared, caller, turn, request)).await?,
         None => {
-            let refused = Refused::no_streams();
+            let mut refused = Refused::no_streams();
             refused.report(&shared.telemetry, &caller, shared.path_to(caller.destination));
             refused.response()
         }

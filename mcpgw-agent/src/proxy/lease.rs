@@ -2,7 +2,8 @@
 //!
 //! What a request gets is decided when it comes, by the plan of that moment and the token that it showed. A stream
 //! outlives both, so that it is decided anew under each plan, as the same request of the same caller, and ends with the
-//! token. Nothing is polled: one timer, and a wait for the next plan.
+//! token; where an API server is asked about tokens, also when that no longer knows it. Nothing is polled: timers, and a
+//! wait for the next plan.
 
 use std::{
     future::pending,
@@ -13,9 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::time::sleep;
 
-use super::{Shared, limits::LONGEST_WAIT};
+use super::{Shared, authenticate, limits::LONGEST_WAIT};
 use crate::{
     identity::Caller,
     mcp::sse,
@@ -28,9 +30,13 @@ use crate::{
 const TOKEN_EXPIRED: &str = "token_expired";
 
 /// The request that opened a stream, to be decided again.
-pub(super) trait Terms: Send + 'static {
-    /// Decides it by another plan; else why it would be refused, in the words of the audit log.
-    fn again(&mut self, plan: &Arc<Plan>) -> impl Future<Output = Result<(), &'static str>> + Send;
+pub(super) trait Terms: Send + Sync + 'static {
+    /// Decides it by another plan: who its caller is by that; else why it would be refused, in the words of the audit
+    /// log.
+    fn again(&mut self, plan: &Arc<Plan>) -> impl Future<Output = Result<Arc<Caller>, &'static str>> + Send;
+
+    /// Its headers, with what its caller showed; `None` where there are none to be seen.
+    fn headers(&self) -> Option<&HeaderMap>;
 }
 
 /// The time that a stream has.
@@ -54,7 +60,7 @@ impl Lease {
         let over = async move {
             let reason = tokio::select! {
                 () = expired(&caller) => TOKEN_EXPIRED,
-                reason = refused(&shared, plan, terms) => reason,
+                reason = refused(&shared, plan, Arc::clone(&caller), terms) => reason,
             };
             shared.telemetry.stream_ended(Refusal {
                 time: SystemTime::now(),
@@ -62,6 +68,7 @@ impl Lease {
                 status: None,
                 path,
                 who: Who::Caller(caller),
+                decision_id: None,
             });
         };
         Self {
@@ -104,21 +111,38 @@ pub(super) async fn expired(caller: &Caller) {
     }
 }
 
-/// Waits for a plan by which the stream would be refused.
-async fn refused(shared: &Shared, decided_by: Arc<Plan>, mut terms: impl Terms) -> &'static str {
+/// Waits for a plan by which the stream would be refused, or until its caller's token is no longer believed.
+async fn refused(
+    shared: &Shared,
+    decided_by: Arc<Plan>,
+    mut caller: Arc<Caller>,
+    mut terms: impl Terms,
+) -> &'static str {
     let mut changes = shared.plan.changes();
     let mut last = decided_by;
     loop {
         // Also the first time: another plan may have come into force since the request was decided.
         let plan = shared.plan.load_full();
-        if !Arc::ptr_eq(&plan, &last)
-            && let Err(reason) = terms.again(&plan).await
-        {
-            return reason;
+        if !Arc::ptr_eq(&plan, &last) {
+            match terms.again(&plan).await {
+                Ok(proven) => caller = proven,
+                Err(reason) => return reason,
+            }
+        }
+        let disproved = async {
+            match terms.headers() {
+                Some(headers) => authenticate::disproved(shared, &plan, &caller, headers).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return pending().await;
+                }
+            }
+            refusal = disproved => return refusal.reason(),
         }
         last = plan;
-        if changes.changed().await.is_err() {
-            return pending().await;
-        }
     }
 }

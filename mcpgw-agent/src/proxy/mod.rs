@@ -193,6 +193,7 @@ impl Shared {
             status: None,
             path: self.path_to(caller.destination),
             who: Who::Caller(Arc::clone(caller)),
+            decision_id: None,
         });
     }
 }

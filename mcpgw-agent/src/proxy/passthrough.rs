@@ -72,24 +72,29 @@ pub(super) struct Unread {
 }
 
 impl Terms for Unread {
-    async fn again(&mut self, plan: &Arc<Plan>) -> Result<(), &'static str> {
+    async fn again(&mut self, plan: &Arc<Plan>) -> Result<Arc<Caller>, &'static str> {
         let Self { caller, name } = self;
         let there = plan.at(caller.destination);
         match secured(there, name.as_deref()) {
-            Secured::Elsewhere(..) => Ok(()),
+            Secured::Elsewhere(..) => Ok(Arc::clone(caller)),
             Secured::Here(..) => Err("tls"),
             Secured::Refused(reason) => Err(reason),
-            Secured::Through(_) if caller.observed => Ok(()),
+            Secured::Through(_) if caller.observed => Ok(Arc::clone(caller)),
             Secured::Through(_) => {
                 let is_denied =
                     |server: &Arc<Server>| matches!(plan.decide_connection(server, caller), Decision::Deny { .. });
                 match must_be_seen(there, plan) {
                     Some(reason) => Err(reason),
                     None if there.iter().any(is_denied) => Err("denied"),
-                    None => Ok(()),
+                    None => Ok(Arc::clone(caller)),
                 }
             }
         }
+    }
+
+    /// What its caller shows is for the server, and not to be seen.
+    fn headers(&self) -> Option<&HeaderMap> {
+        None
     }
 }
 

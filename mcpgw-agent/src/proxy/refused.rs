@@ -9,7 +9,13 @@ use serde_json::value::RawValue;
 use super::{exchange::Body, limits::MAX_BODY};
 use crate::{
     identity::Caller,
-    mcp::{EnvelopeError, error, error::code, headers::HeaderError, modern::Rejection, seal::TokenError},
+    mcp::{
+        EnvelopeError, error,
+        error::{DenialData, code},
+        headers::HeaderError,
+        modern::Rejection,
+        seal::TokenError,
+    },
     resources::ObjectName,
     telemetry::{Outcome, Path, Record, Refusal, Telemetry, Who},
 };
@@ -27,6 +33,8 @@ pub(super) struct Refused {
     is_recorded: bool,
     id: Option<Box<RawValue>>,
     closing: bool,
+    /// Whether the client is told what its line in the audit log is found by.
+    is_traceable: bool,
     /// What a client without a good token is told.
     challenge: Option<Box<HeaderValue>>,
 }
@@ -44,6 +52,7 @@ impl Refused {
             is_recorded: false,
             id: None,
             closing: false,
+            is_traceable: false,
             challenge: None,
         }
     }
@@ -79,7 +88,7 @@ impl Refused {
     /// HTTP 403: only enrolled workloads may call, and no token would help.
     pub(super) fn not_attested() -> Self {
         let message = "This gateway serves enrolled workloads only, and this caller is none that the kernel attests";
-        Self::new(StatusCode::FORBIDDEN, "not_attested", message)
+        Self::new(StatusCode::FORBIDDEN, "not_attested", message).traceable()
     }
 
     /// Says in `WWW-Authenticate` which token would do.
@@ -197,6 +206,33 @@ impl Refused {
         }
     }
 
+    /// The refusal of the request of this record, which says what is to be reported and is found by what the client is
+    /// told.
+    pub(super) fn of(self, mut record: Record) -> Self {
+        let data = self.found_by(record.decision_id());
+        record.status(self.status.as_u16());
+        record.error_code(self.code);
+        record
+            .add_response_bytes(error::body(self.id.as_deref(), self.code, &self.message, data.as_ref()).len() as u64);
+        self.recorded(data)
+    }
+
+    /// What the client is told of this decision.
+    fn found_by(&self, decision_id: &str) -> Option<Box<RawValue>> {
+        let data = DenialData {
+            decision_id,
+            reason: self.reason,
+            retry_after_ms: None,
+        };
+        serde_json::value::to_raw_value(&data).ok()
+    }
+
+    /// Tells the client what the refusal is found by in the audit log.
+    pub(super) fn traceable(mut self) -> Self {
+        self.is_traceable = true;
+        self
+    }
+
     /// Answers to this request id.
     pub(super) fn to(mut self, id: Option<&RawValue>) -> Self {
         self.id = id.map(ToOwned::to_owned);
@@ -230,18 +266,23 @@ impl Refused {
     }
 
     /// Counts and audits it.
-    pub(super) fn report(&self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) {
+    pub(super) fn report(&mut self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) {
         if self.is_recorded {
             return;
         }
         let status = Some(self.status.as_u16());
         let who = Who::Caller(Arc::clone(caller));
+        let decision_id = self.is_traceable.then(|| telemetry.decision_id());
+        if let Some(id) = &decision_id {
+            self.data = self.found_by(id);
+        }
         telemetry.refused(Refusal {
             time: SystemTime::now(),
             reason: self.reason,
             status,
             path,
             who,
+            decision_id,
         });
     }
 

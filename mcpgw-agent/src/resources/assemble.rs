@@ -4,8 +4,8 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
-    Authentication, Desired, Issuer, ObjectName,
-    bounds::MAX_WORKLOADS,
+    Authentication, Desired, Issuer, NamespaceLabels, ObjectName,
+    bounds::{MAX_NAMESPACES, MAX_WORKLOADS},
     catalog, conflicts,
     document::{Document, Origin, Resource, Spot},
     granted, immutable, policy,
@@ -22,17 +22,11 @@ pub(super) fn assemble(documents: Vec<Document>, in_force: Option<&Desired>, pro
     let mut names: HashMap<String, Origin> = HashMap::new();
     let (mut servers, mut workloads) = (Vec::new(), Vec::new());
     let (mut policies, mut catalogs) = (Vec::new(), Vec::new());
+    let mut namespaces = NamespaceLabels::new();
     for Document { origin, resource } in documents {
         if let Some(first) = names.get(&origin.object) {
             let reason = format!("this name is already used at {}", place(first, first.at.line));
-            origin.report(
-                &Spot {
-                    at: origin.at,
-                    path: "metadata.name".to_owned(),
-                },
-                reason,
-                problems,
-            );
+            origin.report(&origin.spot(), reason, problems);
             continue;
         }
         names.insert(origin.object.clone(), origin.clone());
@@ -43,6 +37,13 @@ pub(super) fn assemble(documents: Vec<Document>, in_force: Option<&Desired>, pro
             Resource::Policy(policy) => policies.push((origin, policy)),
             Resource::Catalog(catalog) => catalogs.push((origin, catalog)),
             Resource::Settings(settings) => desired.settings = settings,
+            Resource::Namespace(..) if namespaces.len() == MAX_NAMESPACES => {
+                let reason = format!("one namespace too many: {MAX_NAMESPACES} are allowed");
+                origin.report(&origin.spot(), reason, problems);
+            }
+            Resource::Namespace(name, labels) => {
+                namespaces.insert(name, labels);
+            }
         }
     }
     if let Some(in_force) = in_force {
@@ -57,6 +58,7 @@ pub(super) fn assemble(documents: Vec<Document>, in_force: Option<&Desired>, pro
         refuse_cluster_limits(&policies, problems);
     }
     check_catalogs(&catalogs, &names, problems);
+    desired.namespaces = Arc::new(namespaces);
     desired.servers = sorted(servers.into_iter().map(|(_, parsed)| parsed.server), |server| {
         &server.name
     });
@@ -202,8 +204,7 @@ fn check_catalogs(
         if let Some(owner) = owners.get(&*name.name) {
             let place = place(owner, owner.at.line);
             let reason = format!("/mcp/{} already belongs to {} ({place})", name.name, owner.object);
-            let path = "metadata.name".to_owned();
-            origin.report(&Spot { at: origin.at, path }, reason, problems);
+            origin.report(&origin.spot(), reason, problems);
         } else {
             owners.insert(&name.name, origin);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Demand, LabelRequirement, Labels, Limit, ObjectName, Pattern, PolicyAudit};
+use super::{Demand, LabelSelector, Limit, ObjectName, Pattern, PolicyAudit};
 use crate::{expression::Expression, mcp::annotations::Hints};
 
 /// What stands before the number of a limit that has no name.
@@ -64,23 +64,15 @@ impl Policy {
 pub struct Selector {
     /// Namespaces; empty: any. Only policies of the cluster have it.
     pub namespaces: Vec<Arc<str>>,
-    /// Labels that the server has, with these values.
-    pub labels: Labels,
-    /// What else its labels must be: all of it.
-    pub expressions: Vec<LabelRequirement>,
+    /// What the server's labels must be.
+    pub labels: LabelSelector,
 }
 
 impl Selector {
     fn selects(&self, server: &super::Server) -> bool {
-        let Self {
-            namespaces,
-            labels,
-            expressions,
-        } = self;
+        let Self { namespaces, labels } = self;
         let in_namespace = namespaces.is_empty() || namespaces.contains(&server.name.namespace);
-        in_namespace
-            && labels.iter().all(|(key, value)| server.labels.get(key) == Some(value))
-            && expressions.iter().all(|requirement| requirement.holds(&server.labels))
+        in_namespace && labels.selects(&server.labels)
     }
 }
 

@@ -24,6 +24,8 @@ pub const MAX_HOST_BYTES: usize = 253;
 pub const MAX_PREFIX_BYTES: usize = 32;
 /// Paths beside its endpoint that callers of one server may read.
 pub const MAX_OTHER_PATHS: usize = 64;
+/// Namespaces whose labels are known.
+pub const MAX_NAMESPACES: usize = 16_384;
 /// Namespaces that one server is exposed to, or that one grant is for.
 pub const MAX_EXPOSED: usize = 256;
 /// Entries of `externalBackends`, and of `exposure`.

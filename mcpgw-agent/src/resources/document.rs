@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Labels, ObjectName, catalog,
     fields::{Field, Fields, Schema, Sink},
-    labels, name,
+    labels, name, namespace,
     policy::{self, Scope},
     problem::{At, Problem, quote},
     server, settings, workload,
@@ -16,7 +16,7 @@ use super::{
 pub const API_VERSION: &str = "mcpgw.dev/v1alpha1";
 
 const DEFAULT_NAMESPACE: &str = "default";
-const KINDS: &str = "MCPServer, MCPPolicy, ClusterMCPPolicy, MCPCatalog, Workload, ClusterMCPSettings";
+const KINDS: &str = "MCPServer, MCPPolicy, ClusterMCPPolicy, MCPCatalog, Workload, ClusterMCPSettings, Namespace";
 /// The one kind of which there is only one.
 const SETTINGS: &str = "ClusterMCPSettings";
 
@@ -47,6 +47,14 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// The place of its name.
+    pub fn spot(&self) -> Spot {
+        Spot {
+            at: self.at,
+            path: "metadata.name".to_owned(),
+        }
+    }
+
     pub fn report(&self, spot: &Spot, reason: String, problems: &mut Vec<Problem>) {
         Sink {
             file: &self.file,
@@ -79,6 +87,7 @@ pub(super) enum Resource {
     Policy(policy::Parsed),
     Catalog(catalog::Parsed),
     Settings(super::Settings),
+    Namespace(Arc<str>, Labels),
 }
 
 /// Reads a document, and reports what is wrong with it. `None` when it doesn't even say what it is.
@@ -89,8 +98,11 @@ pub(super) fn read(file: &Arc<str>, node: &Node, problems: &mut Vec<Problem>) ->
         object: String::new(),
         problems,
     };
+    if says(node, "kind", namespace::KIND) {
+        return namespace(node, sink);
+    }
     let fields = Field::root(node).fields(&DOCUMENT, &mut sink)?;
-    check_api_version(&fields, &mut sink);
+    check_api_version(&fields, API_VERSION, &mut sink);
     let kind_field = fields.required("kind", &mut sink)?;
     let kind = kind_field.text(&mut sink)?;
     let cluster_scoped = match kind {
@@ -131,16 +143,31 @@ pub(super) fn read(file: &Arc<str>, node: &Node, problems: &mut Vec<Problem>) ->
     metadata.map(|_| Document { origin, resource })
 }
 
-fn check_api_version(fields: &Fields, sink: &mut Sink) {
+/// The one kind that is not ours.
+fn namespace(node: &Node, mut sink: Sink) -> Option<Document> {
+    let before = sink.problems.len();
+    sink.object = object(namespace::KIND, true, node);
+    let fields = Field::root(node).fields(&namespace::DOCUMENT, &mut sink)?;
+    check_api_version(&fields, namespace::API_VERSION, &mut sink);
+    let metadata = fields.required("metadata", &mut sink)?;
+    let namespace::Parsed { name, at, labels } = namespace::read(&metadata, &mut sink)?;
+    let resource = labels.map(|labels| Resource::Namespace(name, labels));
+    let resource = resource.filter(|_| sink.problems.len() == before);
+    let origin = Origin {
+        file: sink.file.clone(),
+        at,
+        object: sink.object,
+    };
+    Some(Document { origin, resource })
+}
+
+fn check_api_version(fields: &Fields, wanted: &str, sink: &mut Sink) {
     let Some(field) = fields.required("apiVersion", sink) else {
         return;
     };
     let Some(text) = field.text(sink) else { return };
-    if text != API_VERSION {
-        field.report(
-            sink,
-            format!("{} is not supported; write \"{API_VERSION}\"", quote(text)),
-        );
+    if text != wanted {
+        field.report(sink, format!("{} is not supported; write \"{wanted}\"", quote(text)));
     }
 }
 
@@ -159,6 +186,10 @@ fn object(kind: &str, cluster_scoped: bool, document: &Node) -> String {
         (Some(name), None) => format!("{kind} {DEFAULT_NAMESPACE}/{name}"),
         _ => kind.to_owned(),
     }
+}
+
+fn says(document: &Node, key: &str, wanted: &str) -> bool {
+    matches!(child(document, key), Some(Node { value: Value::Text(text), .. }) if text == wanted)
 }
 
 fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {

@@ -114,7 +114,7 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::f
 /// The service at `field`.
 pub(super) fn rate_limit_service(field: &Field, sink: &mut Sink) -> Option<RateLimitService> {
     let fields = field.fields(&RATE_LIMIT, sink)?;
-    let engine = engine(&fields, RATE_LIMIT_TIMEOUT, sink);
+    let engine = engine(&fields, "ratelimit:8081", RATE_LIMIT_TIMEOUT, sink);
     let domain = match fields.optional("domain") {
         Some(field) => domain(&field, sink),
         None => Some(DOMAIN.into()),
@@ -133,7 +133,7 @@ pub(super) fn rate_limit_service(field: &Field, sink: &mut Sink) -> Option<RateL
 /// The policy engine at `field`.
 pub(super) fn ext_authz(field: &Field, sink: &mut Sink) -> Option<ExtAuthz> {
     let fields = field.fields(&EXT_AUTHZ, sink)?;
-    let engine = engine(&fields, EXT_AUTHZ_TIMEOUT, sink);
+    let engine = engine(&fields, "opa:9191", EXT_AUTHZ_TIMEOUT, sink);
     let include_arguments = match fields.optional("includeArguments") {
         Some(field) => field.flag(sink),
         None => Some(false),
@@ -150,8 +150,13 @@ pub(super) fn asking(field: &Field, sink: &mut Sink) -> Option<Asking> {
     field.choice(&choices, &[], sink)
 }
 
-fn engine(fields: &Fields, default_timeout: Duration, sink: &mut Sink) -> Option<Engine> {
-    let address = fields.required("address", sink).and_then(|field| address(&field, sink));
+fn engine(fields: &Fields, example: &str, default_timeout: Duration, sink: &mut Sink) -> Option<Engine> {
+    if !fields.has("address") {
+        fields.report_missing("address", sink, format!("is required, for example {}", quote(example)));
+    }
+    let address = fields
+        .optional("address")
+        .and_then(|field| address(&field, example, sink));
     let tls = match fields.optional("tls") {
         Some(field) => tls::upstream(&field, sink).map(Some),
         None => Some(None),
@@ -179,19 +184,38 @@ fn engine(fields: &Fields, default_timeout: Duration, sink: &mut Sink) -> Option
 
 /// The `host:port` at `field`: a name, or an IP address. Loopback is fine: it is the operator's choice, and often a
 /// service beside the agent.
-fn address(field: &Field, sink: &mut Sink) -> Option<(Arc<str>, u16)> {
+fn address(field: &Field, example: &str, sink: &mut Sink) -> Option<(Arc<str>, u16)> {
     let text = field.text(sink)?;
-    match parse(text) {
-        Some(address) => Some(address),
-        None => {
-            let reason = format!(
-                "{} is not of the form host:port, for example \"ratelimit:8081\"",
-                quote(text)
-            );
-            field.report(sink, reason);
-            None
-        }
+    let address = parse(text);
+    if address.is_none() {
+        let advice = match meant(text) {
+            Some(meant) => format!("write {}", quote(&meant)),
+            None => format!("for example {}", quote(example)),
+        };
+        let tls = match text.starts_with("https:") || text.starts_with("grpcs:") {
+            true => " and tls: {}",
+            false => "",
+        };
+        field.report(
+            sink,
+            format!("{} is not of the form host:port, {advice}{tls}", quote(text)),
+        );
     }
+    address
+}
+
+/// The address that somebody most likely means who wrote a URL, or an IPv6 address without its brackets.
+fn meant(text: &str) -> Option<String> {
+    let authority = match text.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next()?,
+        None => text,
+    };
+    let bracketed = || {
+        let (host, port) = authority.rsplit_once(':')?;
+        Some(format!("[{host}]:{port}"))
+    };
+    let address = [Some(authority.to_owned()), bracketed()].into_iter().flatten();
+    address.into_iter().find(|address| parse(address).is_some())
 }
 
 fn parse(text: &str) -> Option<(Arc<str>, u16)> {

@@ -80,6 +80,20 @@ fn exposed(server: &Server, grants: &[ExposureGrant]) -> (Expose, Vec<String>) {
             .filter(|grant| grant.namespaces.has(&server.name.namespace))
     };
     let everyone = ours().any(|grant| grant.to == Namespaces::All);
+    let granted = || {
+        let mut granted: Vec<Arc<str>> = Vec::new();
+        for grant in ours() {
+            if let Namespaces::These(list) = &grant.to {
+                let more: Vec<Arc<str>> = list.iter().filter(|to| !granted.contains(to)).cloned().collect();
+                granted.extend(more);
+            }
+        }
+        granted
+    };
+    let only = |who: &str, granted: &[Arc<str>]| match granted {
+        [] => vec![who.to_owned()],
+        some => vec![format!("{who} (only to {})", some.join(", "))],
+    };
     match &server.expose_to {
         Expose::Own => (Expose::Own, Vec::new()),
         wanted if everyone => (wanted.clone(), Vec::new()),
@@ -91,22 +105,21 @@ fn exposed(server: &Server, grants: &[ExposureGrant]) -> (Expose, Vec<String>) {
             (some(shown), refused.iter().map(ToString::to_string).collect())
         }
         Expose::Everyone => {
-            let mut shown: Vec<Arc<str>> = Vec::new();
-            for grant in ours() {
-                if let Namespaces::These(list) = &grant.to {
-                    shown.extend(
-                        list.iter()
-                            .filter(|to| !shown.contains(to))
-                            .cloned()
-                            .collect::<Vec<_>>(),
-                    );
-                }
-            }
-            let refused = match &*shown {
-                [] => "everyone".to_owned(),
-                shown => format!("everyone (only to {})", shown.join(", ")),
+            let granted = granted();
+            let refused = only("everyone", &granted);
+            (some(granted), refused)
+        }
+        Expose::Selected { by, .. } => {
+            let granted = granted();
+            let refused = only("every namespace that its selector selects", &granted);
+            let shown = match granted.is_empty() {
+                true => Expose::Own,
+                false => Expose::Selected {
+                    by: by.clone(),
+                    within: Namespaces::These(granted),
+                },
             };
-            (some(shown), vec![refused])
+            (shown, refused)
         }
     }
 }

@@ -6,10 +6,10 @@
 //! yaml       text → a tree of located nodes
 //! fields     walks such a tree by a schema; knows known, unknown and not-yet-supported fields
 //! document   one document: apiVersion, kind, metadata, and on to its kind
-//! server, workload, policy, catalog, settings   one kind each
+//! server, workload, policy, catalog, settings, namespace   one kind each
 //! backend, timeouts, gateway, issuer, authentication, credential, audit, payloads, limit, rule, caller, grants   parts of a kind
 //! condition  a rule's, and whether it can hold beside what else the rule says
-//! annotated  what a rule wants of a tool's annotations; requirement: of a server's labels
+//! annotated  what a rule wants of a tool's annotations; selector: what is wanted of labels
 //! authorization  policies as types
 //! engine     services outside that are asked about calls
 //! token      whose tokens are believed, as types
@@ -54,15 +54,16 @@ mod json_path;
 mod labels;
 mod limit;
 mod name;
+mod namespace;
 mod namespaces;
 mod path;
 mod pattern;
 mod payloads;
 mod policy;
 mod problem;
-mod requirement;
 mod restart;
 mod rule;
+mod selector;
 mod server;
 mod settings;
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    DenialStatus, Enforcement, Labels, ObjectName, Policy, PolicyAudit, Selector, authentication,
+    DenialStatus, Enforcement, ObjectName, Policy, PolicyAudit, Selector, authentication,
     bounds::{MAX_RULES, MAX_SELECTED_NAMESPACES, MAX_TARGETS},
     condition,
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
-    labels, limit, name, payloads,
+    limit, name, payloads,
     problem::quote,
-    requirement, rule,
+    rule, selector,
 };
 
 const SPEC: Schema = Schema {
@@ -42,10 +42,6 @@ const CLUSTER_SPEC: Schema = Schema {
 const ENOUGH: [&str; 4] = ["authentication", "limits", "denialStatus", "audit"];
 const TARGET: Schema = Schema {
     known: &["kind", "name"],
-    later: &[],
-};
-const SELECTOR: Schema = Schema {
-    known: &["matchLabels", "matchExpressions"],
     later: &[],
 };
 const CLUSTER_SELECTOR: Schema = Schema {
@@ -85,7 +81,7 @@ pub(super) fn read(name: ObjectName, scope: Scope, spec: &Field, sink: &mut Sink
         None => Default::default(),
     };
     let selector = match spec.optional("selector") {
-        Some(field) => selector(&field, scope, sink)?,
+        Some(field) => governed(&field, scope, sink)?,
         None => Selector::default(),
     };
     if spec.has("targetRefs") && spec.has("selector") {
@@ -183,9 +179,9 @@ fn targets(field: &Field, sink: &mut Sink) -> (Vec<Arc<str>>, Vec<Spot>) {
     targets
 }
 
-fn selector(field: &Field, scope: Scope, sink: &mut Sink) -> Option<Selector> {
+fn governed(field: &Field, scope: Scope, sink: &mut Sink) -> Option<Selector> {
     let schema = match scope {
-        Scope::Namespace => &SELECTOR,
+        Scope::Namespace => &selector::SELECTOR,
         Scope::Cluster => &CLUSTER_SELECTOR,
     };
     let fields = field.fields(schema, sink)?;
@@ -198,22 +194,10 @@ fn selector(field: &Field, scope: Scope, sink: &mut Sink) -> Option<Selector> {
         .filter_map(|field| name::namespace(field, sink))
         .map(Arc::from)
         .collect();
-    let labels = match fields.optional("matchLabels") {
-        Some(field) => labels::read(&field, sink)?,
-        None => Labels::new(),
-    };
-    let expressions = match fields.optional("matchExpressions") {
-        Some(field) => requirement::list(&field, sink),
-        None => Vec::new(),
-    };
+    let labels = selector::of(&fields, sink)?;
     let nothing = !schema.known.iter().any(|name| fields.has(name));
-    let selector = Selector {
-        namespaces,
-        labels,
-        expressions,
-    };
     if nothing {
         fields.report(sink, "selects by nothing; leave selector out to govern every server");
     }
-    Some(selector)
+    Some(Selector { namespaces, labels })
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    Backend, Capture, ClientTls, Expose, Labels, Namespaces, ObjectName, Pin, Server, Timeouts, Transport, backend,
+    Backend, Capture, ClientTls, Expose, LabelSelector, Labels, Namespaces, ObjectName, Pin, Server, Timeouts,
+    Transport, backend,
     bounds::{MAX_OTHER_PATHS, MAX_PREFIX_BYTES},
     credential,
     document::Spot,
     fields::{Field, Fields, Schema, Sink},
     namespaces, path,
     problem::quote,
-    timeouts, tls,
+    selector, timeouts, tls,
 };
 
 const SPEC: Schema = Schema {
@@ -33,8 +34,8 @@ const SPEC: Schema = Schema {
     later: &[],
 };
 const EXPOSE: Schema = Schema {
-    known: &["namespaces"],
-    later: &["selector"],
+    known: &["namespaces", "selector"],
+    later: &[],
 };
 
 /// A server, and where its addresses (in their order) or its host stand.
@@ -208,9 +209,27 @@ fn other_paths(field: &Field, endpoint: Option<&str>, sink: &mut Sink) -> Option
 fn expose_to(field: &Field, sink: &mut Sink) -> Option<Expose> {
     let fields = field.fields(&EXPOSE, sink)?;
     let advice = "leave exposeTo out to show the server to its own namespace only";
-    let list = fields.required("namespaces", sink)?;
-    Some(match namespaces::read(&list, advice, sink)? {
-        Namespaces::All => Expose::Everyone,
-        Namespaces::These(namespaces) => Expose::Namespaces(namespaces),
-    })
+    match (fields.optional("namespaces"), fields.optional("selector")) {
+        (Some(list), None) => Some(match namespaces::read(&list, advice, sink)? {
+            Namespaces::All => Expose::Everyone,
+            Namespaces::These(namespaces) => Expose::Namespaces(namespaces),
+        }),
+        (None, Some(field)) => {
+            let wanted = field.fields(&selector::SELECTOR, sink)?;
+            let by = selector::of(&wanted, sink)?;
+            if by == LabelSelector::default() {
+                wanted.report(
+                    sink,
+                    "selects by nothing; write namespaces: [\"*\"] to show the server to everyone",
+                );
+                return None;
+            }
+            let within = Namespaces::All;
+            Some(Expose::Selected { by, within })
+        }
+        _ => {
+            fields.report(sink, format!("must have one of: namespaces, selector; or {advice}"));
+            None
+        }
+    }
 }

@@ -5,6 +5,8 @@ use super::{
     document::Spot,
     fields::{Field, Schema, Sink},
     name, path,
+    problem::quote,
+    yaml::Value,
 };
 
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
@@ -59,6 +61,13 @@ pub(super) fn read(name: ObjectName, spec: &Field, sink: &mut Sink) -> Option<Pa
 }
 
 fn network_namespace(field: &Field, sink: &mut Sink) -> Option<NetworkNamespace> {
+    if let Value::Text(path) = &field.node.value {
+        field.report(
+            sink,
+            format!("must be a mapping, but is a string: write {{path: {}}}", quote(path)),
+        );
+        return None;
+    }
     let fields = field.fields(&NETWORK_NAMESPACE, sink)?;
     match (fields.optional("path"), fields.optional("ofCgroup")) {
         (Some(path), None) => path::network_namespace(&path, sink).map(NetworkNamespace::Path),

@@ -10,7 +10,7 @@ use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, MessageFormatter, Spanned
 
 use super::{
     SourceText, bounds,
-    problem::{At, Problem},
+    problem::{At, Problem, quote},
 };
 
 /// A value and its place.
@@ -85,11 +85,25 @@ pub(super) fn documents(file: &SourceText, problems: &mut Vec<Problem>) -> Vec<N
                 let message = UserMessageFormatter
                     .format_message(error.without_snippet())
                     .into_owned();
-                report(at, format!("not valid YAML: {message}"));
+                let hint = alias(&file.text, at).unwrap_or_default();
+                report(at, format!("not valid YAML: {message}{hint}"));
             }
         }
     }
     documents
+}
+
+/// What to do where YAML takes for an alias what is most likely a glob.
+fn alias(text: &str, at: At) -> Option<String> {
+    let line = text.lines().nth(usize::try_from(at.line.checked_sub(1)?).ok()?)?;
+    let before = usize::try_from(at.column.checked_sub(1)?).ok()?;
+    let rest: String = line.chars().skip(before).take(bounds::MAX_QUOTED).collect();
+    let ends = |c: char| c.is_whitespace() || "[]{},".contains(c);
+    let glob = rest.split(ends).next().filter(|glob| glob.starts_with('*'))?;
+    Some(format!(
+        "; a text that begins with \"*\" needs quotes, for in YAML that begins an alias: {}",
+        quote(glob)
+    ))
 }
 
 fn options() -> serde_saphyr::Options {

@@ -201,6 +201,11 @@ impl Telemetry {
         self.audit.refused(refusal);
     }
 
+    /// What a decision is found by in the audit log: of this node, also across restarts.
+    pub fn decision_id(&self) -> String {
+        self.decisions.next()
+    }
+
     /// Counts and audits a stream that was open, and may not stay so.
     pub fn stream_ended(&self, ended: Refusal) {
         self.metrics.stream_ended(ended.reason);
@@ -231,6 +236,7 @@ impl Telemetry {
             status: None,
             path,
             who: Who::Caller(Arc::clone(caller)),
+            decision_id: None,
         });
     }
 
@@ -243,6 +249,7 @@ impl Telemetry {
             status: None,
             path: Path::Redirected,
             who,
+            decision_id: None,
         });
     }
 

@@ -32,6 +32,8 @@ pub struct CallStart<'a> {
     pub path: Path,
     /// The server that is called; `None` where it is about several, or none is known to have what it is about.
     pub server: Option<&'a ObjectName>,
+    /// The catalog that it came through.
+    pub catalog: Option<&'a str>,
     /// The JSON-RPC method.
     pub method: &'a str,
     /// What it is about.
@@ -86,6 +88,7 @@ impl<'a> CallStart<'a> {
             caller,
             path,
             server: None,
+            catalog: None,
             method,
             kind: Kind::Other,
             name: "",
@@ -117,6 +120,7 @@ pub struct Record {
     caller: Arc<Caller>,
     path: Path,
     server: Option<ObjectName>,
+    catalog: Option<Box<str>>,
     method: String,
     kind: Kind,
     name: String,
@@ -178,6 +182,7 @@ impl Record {
             caller,
             path,
             server,
+            catalog,
             method,
             kind,
             name,
@@ -228,6 +233,7 @@ impl Record {
         Self {
             path,
             server: server.cloned(),
+            catalog: catalog.map(|catalog| bounded(catalog).into()),
             method: method.into_owned(),
             kind,
             name: name.into_owned(),
@@ -383,6 +389,7 @@ impl Drop for Record {
             caller: Arc::clone(&self.caller),
             path: self.path,
             server: self.server.take(),
+            catalog: self.catalog.take(),
             method: std::mem::take(&mut self.method),
             kind: self.kind,
             name: std::mem::take(&mut self.name),

@@ -59,6 +59,7 @@ impl Bench {
         let id = RawValue::from_string("\"r1\"".to_owned()).unwrap();
         let headers = http::HeaderMap::new();
         self.telemetry.call(CallStart {
+            catalog: None,
             spent: None,
             engine: None,
             reason: None,
@@ -160,6 +161,7 @@ fn metrics_have_exactly_their_names() {
         reason: "tls",
         status: None,
         who: Who::Caller(caller()),
+        decision_id: None,
     });
     bench.telemetry.observe_plan(|| 7);
     bench

@@ -15,6 +15,9 @@ use crate::{
     resources::{Claim, Desired, KeyPart, Limit, Pattern, Policy, Rule, Scope},
 };
 
+/// Statuses of those who have not proven enough of who they are, or whose proof cannot be checked.
+const PROOF_STATUS: [u16; 3] = [401, 403, 503];
+
 /// The line about a decision in an audit log: a file, or `-` for standard input.
 pub(super) fn find(audit: &Path, id: &str) -> anyhow::Result<Value> {
     if audit.as_os_str() == "-" {
@@ -62,20 +65,38 @@ pub(super) fn render(found: &Value, desired: &Desired) -> String {
     } else {
         of("rule")
     };
+    let what = match (found["method"].is_null(), found["server"].is_null()) {
+        // Of whom too little is known, the request's body is not read.
+        (true, _) => "before anything of what it asks for was read".to_owned(),
+        (false, true) => format!("{}{subject}", of("method")),
+        (false, false) => format!("{}{subject} of {}", of("method"), of("server")),
+    };
+    let through = match found["catalog"].as_str() {
+        Some(_) => format!(", through catalog {}", of("catalog")),
+        None => String::new(),
+    };
+    let outcome = match found["outcome"].is_null() {
+        true => format!("status {}", of("status")),
+        false => format!("outcome {}", of("outcome")),
+    };
     let identity = &found["identity"];
     let mut rendered = format!(
-        "{decision} ({rule})\n{} at {}: {}{subject} of {}\nby {}/{} (workload {}, pid {}), path {}, outcome {}\n",
+        "{decision} ({rule})\n{} at {}: {what}{through}\nby {}/{} (workload {}, pid {}), path {}, {outcome}\n",
         of("time"),
         of("node"),
-        of("method"),
-        of("server"),
         text(&identity["namespace"]),
         text(&identity["serviceAccount"]),
         text(&identity["workload"]),
         text(&identity["pid"]),
         of("path"),
-        of("outcome"),
     );
+    if identity["subject"].is_string() {
+        let (subject, issuer) = (text(&identity["subject"]), text(&identity["issuer"]));
+        rendered += &format!("its token is about {subject}, and of {issuer}\n");
+    }
+    if PROOF_STATUS.iter().any(|status| found["status"] == *status) && found["rule"].is_null() {
+        rendered += &demanded(desired);
+    }
     if let Some((kind, text)) = found["rule"].as_str().and_then(|name| written(name, desired)) {
         rendered += &format!("\nThe {kind}, as it is configured now:\n{text}");
     }
@@ -83,6 +104,28 @@ pub(super) fn render(found: &Value, desired: &Desired) -> String {
         rendered += "\nThe definition of the tool was not the approved one: see mcpgw pins\n";
     }
     rendered
+}
+
+/// Who wants which proof of its callers, as it is configured now.
+fn demanded(desired: &Desired) -> String {
+    let gateway = desired.settings.gateway.iter();
+    let gateway = gateway.map(|gateway| format!("  {} at the gateway\n", gateway.authentication.as_str()));
+    let wanting = desired
+        .policies
+        .iter()
+        .filter_map(|policy| Some((policy, policy.authentication.as_ref()?)));
+    let policies = wanting.map(|(policy, demand)| {
+        let issuers = match &demand.issuers {
+            Some(issuers) => format!(", of {}", issuers.join(", ")),
+            None => String::new(),
+        };
+        format!("  {}{issuers} by policy {}\n", demand.mode.as_str(), policy.title())
+    });
+    let all: String = gateway.chain(policies).collect();
+    match all.is_empty() {
+        true => all,
+        false => format!("\nWhat proof of callers is wanted, as it is configured now (authentication):\n{all}"),
+    }
 }
 
 /// The rule or limit of this name, and which of both it is.

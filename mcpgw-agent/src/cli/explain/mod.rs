@@ -3,6 +3,7 @@
 //! ```text
 //! connection  what would happen to a connection: asks the running agent
 //! request     what would be decided about a request: from the configuration alone
+//! nearest     … and which names are most like one that nobody has
 //! besides     … and what it would meet that the configuration cannot decide
 //! decision    what was decided: from the audit log
 //! ```
@@ -10,6 +11,7 @@
 mod besides;
 mod connection;
 mod decision;
+mod nearest;
 mod request;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{super::table::Table, Wanted, besides};
+use super::{super::table::Table, Wanted, besides, nearest};
 use crate::{
     identity::{Caller, WorkloadIdentity, jwt},
     mcp::{
@@ -66,9 +66,13 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
         let told: Vec<String> = told().map(ToString::to_string).collect();
         bail!("MCPServer {} is not served: {}", question.server, told.join("; "));
     }
-    let server = plan
-        .server(&question.server)
-        .with_context(|| format!("there is no MCPServer {} in the configuration", question.server))?;
+    let server = plan.server(&question.server).with_context(|| {
+        let nearest = nearest::servers(&question.server, desired);
+        format!(
+            "there is no MCPServer {} in the configuration; {nearest}",
+            question.server
+        )
+    })?;
     let caller = caller(question, desired)?;
     let (kind, name) = match question.wanted {
         Wanted::Tool(name) => (Kind::Tool, name),
@@ -119,6 +123,14 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
     if !plan.sees(&caller, server) {
         text += "\nAt the gateway this caller does not see the server (exposeTo)";
         text.extend(told().map(|told| format!("\n{told}")));
+    }
+    if let Some(nearest) = question
+        .identity
+        .as_ref()
+        .and_then(|name| nearest::identities(name, desired))
+    {
+        text += "\n";
+        text += &nearest;
     }
     let said = |(rule, action, enforcement, considered)| {
         let in_force = enforcement == Enforcement::Enforce;

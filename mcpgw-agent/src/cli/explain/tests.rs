@@ -137,12 +137,31 @@ fn what_cannot_be_answered_is_said() {
     assert!(error(&["--tool", "x"]).contains("--server"));
     assert!(error(&["--workload", "a/b"]).contains("--to"));
     assert!(error(&["--tool", "x", "--prompt", "y", "--server", "a/b"]).contains("cannot be used with"));
-    assert!(error(&["--tool", "x", "--server", "a/b"]).contains("there is no MCPServer a/b"));
+    assert_eq!(
+        error(&["--tool", "x", "--server", "tool/fils"]),
+        "there is no MCPServer tool/fils in the configuration; the nearest known: elsewhere/files, tools/files, \
+         other/shown"
+    );
     assert_eq!(
         error(&["--tool", "x", "--server", "tools/files", "--args", "{"]),
         "--arguments"
     );
     assert!(error(&["--decision", "x"]).contains("--audit"));
+}
+
+#[test]
+fn an_identity_that_nobody_names_is_answered_with_those_most_like_it() {
+    let readr = about(&["--identity", "agents/readr", "--tool", "read"]);
+    let expected = "No Workload and no rule names agents/readr, which is taken for a ServiceAccount: the nearest known: \
+                    agents/reader, agents/pod\n";
+    assert!(
+        readr.starts_with("deny (default-deny)") && readr.contains(expected),
+        "{readr}"
+    );
+    for known in ["agents/reader", "agents/pod"] {
+        assert!(!about(&["--identity", known, "--tool", "read"]).contains("nearest"));
+    }
+    assert!(!about(&["--claims", "{}", "--tool", "read"]).contains("nearest"));
 }
 
 #[test]
@@ -189,6 +208,51 @@ fn a_decision_is_found_in_the_audit_log_with_its_rule() {
             .unwrap_err()
             .to_string()
             .starts_with("there is no decision ab in ")
+    );
+}
+
+#[test]
+fn a_caller_that_proved_too_little_is_explained_with_what_is_wanted_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    fs::create_dir_all(&config).unwrap();
+    let more = "---\napiVersion: mcpgw.dev/v1alpha1\nkind: MCPPolicy\nmetadata: {name: proof, namespace: tools}\n\
+                spec: {authentication: {mode: AttestedAndToken, issuers: [\"https://issuer.example\"]}}\n";
+    let gateway = "spec:\n  gateway: {listen: [\"10.9.9.9:8080\"], authentication: {mode: Token}}\n";
+    let text = CONFIGURATION.replacen("spec:\n", gateway, 1) + more;
+    fs::write(config.join("a.yaml"), text).unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let unread = serde_json::json!({
+        "time": "2026-01-02T03:04:05.678Z", "event": "refused", "node": "n", "path": "gateway", "status": 401,
+        "reason": "token_audience", "decisionId": "ab-1",
+        "identity": {"namespace": null, "serviceAccount": null, "workload": null, "pid": null,
+            "issuer": "https://issuer.example", "subject": "alice"},
+    });
+    let mut read = unread.clone();
+    let known = serde_json::json!({
+        "event": "tool_call", "decision": "deny", "rule": null, "reason": "no_token", "decisionId": "ab-2",
+        "server": "tools/files", "method": "tools/call", "tool": "rm", "catalog": "office", "outcome": "denied",
+    });
+    read.as_object_mut().unwrap().extend(known.as_object().unwrap().clone());
+    fs::write(&audit, format!("{unread}\n{read}\n")).unwrap();
+    let audit = audit.display().to_string();
+    let of = |id| explain(directory.path(), &["--decision", id, "--audit", &audit]).unwrap();
+    let rest = "its token is about alice, and of https://issuer.example\n\n\
+                What proof of callers is wanted, as it is configured now (authentication):\n  Token at the gateway\n  \
+                AttestedAndToken, of https://issuer.example by policy tools/proof\n";
+    assert_eq!(
+        of("ab-1"),
+        format!(
+            "refused (token_audience)\n2026-01-02T03:04:05.678Z at n: before anything of what it asks for was read\n\
+             by -/- (workload -, pid -), path gateway, status 401\n{rest}"
+        )
+    );
+    assert_eq!(
+        of("ab-2"),
+        format!(
+            "deny (no_token)\n2026-01-02T03:04:05.678Z at n: tools/call tool rm of tools/files, through catalog office\n\
+             by -/- (workload -, pid -), path gateway, outcome denied\n{rest}"
+        )
     );
 }
 

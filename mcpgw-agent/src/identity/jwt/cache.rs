@@ -28,6 +28,12 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Between 0 and 1, for each token always the same.
+    pub(super) fn part(&self) -> f64 {
+        // Not of the byte that chooses the part of the cache.
+        f64::from(u16::from_be_bytes([self.0[1], self.0[2]])) / f64::from(u16::MAX)
+    }
+
     fn shard(&self) -> usize {
         usize::from(self.0[0]) % CACHE_SHARDS
     }
@@ -111,9 +117,10 @@ impl Cache {
         shard.verified.insert(digest, Entry { verified, bytes });
     }
 
-    /// Remembers for a while that a token of this issuer was not signed with its key, or that the issuer said no.
+    /// Remembers for a while that a token of this issuer is not good, and forgets that it was.
     pub(super) fn refuse(&self, digest: Digest, refusal: Refusal, issuer: &Arc<Trusted>, now: u64) {
         let mut shard = self.shard(&digest);
+        shard.forget(&digest);
         if shard.refused.len() >= REFUSED_PER_SHARD {
             shard.refused.retain(|_, (_, until, _)| now < *until);
         }

@@ -41,6 +41,11 @@ pub const REVIEWS_PER_CALLER: usize = 2;
 pub const MAX_REVIEWS: usize = 256;
 /// How long the authorities that it is known by are relied on before their file is read again.
 pub const REVIEW_AUTHORITIES_TIME: Duration = Duration::from_secs(60);
+/// After it could not be asked about the token of an open stream, until it is asked again.
+pub const REVIEW_AGAIN: Duration = Duration::from_secs(5);
+/// Between two times that it is asked about the token of an open stream, however slow it is and however short its
+/// answers are good.
+pub const MIN_REVIEW_PAUSE: Duration = Duration::from_millis(250);
 /// Its answer, in bytes: it repeats the token.
 pub const MAX_REVIEW_BYTES: usize = 64 * 1024;
 

@@ -9,6 +9,7 @@
 //! source   where they are read from
 //! review   an issuer that is asked about each token
 //! flights  … by one caller for all who show that token meanwhile
+//! keep     tokens that count for long, asked about again in time
 //! trusted  an issuer in force: its keys, and who keeps them current
 //! cache    tokens that were verified before
 //! refusal  why a token is refused
@@ -23,6 +24,7 @@ mod claims;
 mod compact;
 mod flights;
 mod json;
+mod keep;
 mod keys;
 pub mod limits;
 mod refusal;
@@ -71,10 +73,17 @@ pub trait Authenticator: Send + Sync {
     /// Finds out. May ask the issuer for a key that is not known, or about the token, within a bounded time; for each
     /// `payer`, who shows the token, about few at a time.
     fn verify<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>], payer: Payer) -> Verifying<'a>;
+
+    /// Keeps what is known of a token that was verified from running out, for as long as this is waited for; once for
+    /// all who do. Then why it is no longer good: that somebody could not be asked is no reason.
+    fn keep<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>], payer: Payer) -> Keeping<'a>;
 }
 
 /// The answer of an [`Authenticator`], on its way.
 pub type Verifying<'a> = Pin<Box<dyn Future<Output = Result<Arc<Verified>, Refusal>> + Send + 'a>>;
+
+/// The end of what an [`Authenticator`] believes.
+pub type Keeping<'a> = Pin<Box<dyn Future<Output = Refusal> + Send + 'a>>;
 
 /// A token whose signature and times are proven. For whom it is, [`is_for`](Self::is_for) says.
 pub struct Verified {
@@ -352,6 +361,10 @@ impl Authenticator for Issuers {
             count.fetch_add(1, Relaxed);
             found
         })
+    }
+
+    fn keep<'a>(&'a self, token: &'a str, believed: &'a [Arc<Issuer>], payer: Payer) -> Keeping<'a> {
+        Box::pin(self.kept(token, believed, payer))
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{
         governed::{Governed, Kind},
     },
     resources::{
-        self, Action, Caller as From, Claim, Desired, Enforcement, ObjectName, Pattern, Policy, Rule as WantedRule,
-        Selector,
+        self, Action, Caller as From, Claim, Desired, Enforcement, LabelSelector, ObjectName, Pattern, Policy,
+        Rule as WantedRule, Selector,
     },
 };
 
@@ -322,8 +322,10 @@ fn policies_select_servers_by_label_and_those_of_the_cluster_by_namespace_too() 
         name: name(namespace, "p"),
         selector: Selector {
             namespaces: namespaces.iter().map(|name| Arc::from(*name)).collect(),
-            labels: tier.map(labels).unwrap_or_default(),
-            expressions: vec![],
+            labels: LabelSelector {
+                labels: tier.map(labels).unwrap_or_default(),
+                expressions: vec![],
+            },
         },
         ..Policy::default()
     };

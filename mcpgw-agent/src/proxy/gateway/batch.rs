@@ -65,7 +65,7 @@ pub(super) async fn serve(
         );
         let response = match answered.await {
             Ok(response) => response,
-            Err(refused) => {
+            Err(mut refused) => {
                 refused.report(&shared.telemetry, caller, Path::Gateway);
                 refused.response()
             }

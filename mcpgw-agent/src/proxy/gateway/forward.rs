@@ -202,6 +202,7 @@ pub(super) fn asked<'a>(
         caller: call.caller,
         path: Path::Gateway,
         server: &seen.server,
+        catalog: call.catalog,
         personal: seen.is_personal.then_some(&*seen.catalogue),
         governed,
         called_as,

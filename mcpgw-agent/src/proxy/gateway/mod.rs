@@ -97,7 +97,7 @@ pub(super) use stream::EventBody;
 
 use super::{
     Shared, authenticate,
-    call::unknown,
+    call::{barred, unknown},
     challenge,
     exchange::{self, Body},
     refused::{Refused, json},
@@ -194,11 +194,12 @@ impl Call<'_> {
     /// The refusal of what nobody is known to have, which is recorded: where it could be a server's that wants to know
     /// more of its callers, that is what they are told.
     fn unknown(&self, asked: Governed<'_>, id: &RawValue, envelope: &Envelope<'_>) -> Refused {
-        if let Some(lacks) = self.view.lacks(asked.kind, asked.name) {
-            let path = self.catalog.map_or("/mcp".into(), |catalog| format!("/mcp/{catalog}"));
-            return authenticate::lacking(&self.plan, &path, lacks).to(Some(id));
-        }
         let start = self.start(asked.method, id, envelope);
+        if let Some((server, lacks)) = self.view.lacks(asked.kind, asked.name) {
+            let path = self.catalog.map_or("/mcp".into(), |catalog| format!("/mcp/{catalog}"));
+            let refused = authenticate::lacking(&self.plan, &path, lacks);
+            return barred(&self.shared.telemetry, asked, server, refused, start);
+        }
         unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status, start)
     }
 
@@ -212,6 +213,7 @@ impl Call<'_> {
         let caller = Arc::clone(self.caller);
         CallStart {
             request_id: Some(id),
+            catalog: self.catalog,
             read: self.read,
             request_bytes: self.body.len() as u64,
             client: Client::of(envelope),

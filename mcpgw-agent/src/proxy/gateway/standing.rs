@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
+use http::{HeaderMap, request::Parts};
 
 use super::{
     Call, Place, admit,
@@ -50,7 +50,7 @@ impl Call<'_> {
 }
 
 impl Terms for Standing {
-    async fn again(&mut self, plan: &Arc<Plan>) -> Result<(), &'static str> {
+    async fn again(&mut self, plan: &Arc<Plan>) -> Result<Arc<Caller>, &'static str> {
         let mut caller = Arc::clone(&self.unproven);
         let path = route::normal(self.head.uri.path()).ok_or("path")?;
         let admitted = admit(&self.shared, &mut caller, plan, &self.head, &path).await;
@@ -73,6 +73,10 @@ impl Terms for Standing {
                 return Err("subscription");
             }
         }
-        Ok(())
+        Ok(caller)
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(&self.head.headers)
     }
 }

@@ -290,16 +290,16 @@ impl View {
         }
     }
 
-    /// What the caller lacks to ask for something that it does not see. Of a server that is kept from it for that,
-    /// all that could be its own has this one answer, whether it is there or not.
-    pub(super) fn lacks(&self, kind: governed::Kind, name: &str) -> Option<Lacks> {
+    /// What the caller lacks to ask for something that it does not see, and of which server. Of one that is kept from it
+    /// for that, all that could be its own has this one answer, whether it is there or not.
+    pub(super) fn lacks(&self, kind: governed::Kind, name: &str) -> Option<(&Server, Lacks)> {
         let could_be = |server: &Server| match kind {
             governed::Kind::Tool | governed::Kind::Prompt => name.starts_with(&*server.wanted.prefix),
             governed::Kind::Resource => true,
             governed::Kind::Task | governed::Kind::Other => false,
         };
         let mut barred = self.barred.iter();
-        barred.find_map(|(server, lacks)| could_be(server).then_some(*lacks))
+        barred.find_map(|(server, lacks)| could_be(server).then_some((&**server, *lacks)))
     }
 
     /// Whether the caller's token is another pod's, and a server is kept from it for that.

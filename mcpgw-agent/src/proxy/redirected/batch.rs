@@ -53,7 +53,7 @@ pub(super) async fn serve(
                     .await
                 {
                     Ok(response) => response,
-                    Err(refused) => {
+                    Err(mut refused) => {
                         refused.report(&dialled.shared.telemetry, dialled.caller, Path::Redirected);
                         refused.to(id.as_deref()).response()
                     }

@@ -232,6 +232,7 @@ impl Dialled<'_> {
         denial_status: DenialStatus,
     ) -> Asked<'a> {
         Asked {
+            catalog: None,
             caller: self.caller,
             path: Path::Redirected,
             server: self.server,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
+use http::{HeaderMap, request::Parts};
 
 use super::{Dialled, judge};
 use crate::{
@@ -55,7 +55,7 @@ impl Dialled<'_> {
 }
 
 impl Terms for Standing {
-    async fn again(&mut self, plan: &Arc<Plan>) -> Result<(), &'static str> {
+    async fn again(&mut self, plan: &Arc<Plan>) -> Result<Arc<Caller>, &'static str> {
         let mut caller = Arc::clone(&self.unproven);
         let found = judge(&self.shared, &mut caller, plan, &self.head).await;
         let server = found.map_err(|refused| refused.reason)?.server;
@@ -70,9 +70,13 @@ impl Terms for Standing {
         }
         let hears = |uri: &String| plan.allows(server, &caller, subscription(uri));
         match self.uris.iter().all(hears) {
-            true => Ok(()),
+            true => Ok(caller),
             false => Err("subscription"),
         }
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(&self.head.headers)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What was subscribed to with a token, and outlives it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, time::timeout};
 
 use super::{
@@ -11,10 +11,47 @@ use super::{
     listening::stream,
     live_server::LiveServer,
     read_until,
+    session_server::SessionServer,
     streams::{get, send, session},
     tokens::World,
 };
-use crate::resources::Authentication;
+use crate::{
+    identity::jwt::tests::review::{Api, good, token},
+    resources::{Authentication, KeySource},
+};
+
+#[tokio::test]
+async fn a_stream_ends_soon_after_the_api_server_no_longer_knows_its_token() {
+    let (api, server) = (Api::start().await, SessionServer::start().await);
+    let mut desired = desired(&[server.address]);
+    desired.settings = World::new().settings(Authentication::Token);
+    let mut issuer = api.issuer();
+    let KeySource::Review(review) = &mut issuer.keys else {
+        panic!("it is asked about each token")
+    };
+    review.max_age = Duration::from_secs(1);
+    desired.settings.issuers = vec![Arc::new(issuer)];
+    let proxied = start(desired).await;
+    let token = token("a");
+    api.says(&token, good());
+    let headers = session(&proxied, &format!("Authorization: Bearer {token}\r\n")).await;
+    let mut open = send(&proxied, get(&headers)).await;
+    read_until(&mut open, "\r\n\r\n").await;
+    // Nobody calls, and it is asked about all the same.
+    let asked = api.asked();
+    while api.asked() < asked + 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    api.says(&token, json!({"error": "the pod is gone"}));
+    timeout(2 * LASTING, open.read_to_end(&mut Vec::new()))
+        .await
+        .expect("the stream outlives the pod")
+        .unwrap();
+    let lines = proxied.finish().await;
+    let ended: Vec<&Value> = lines.iter().filter(|line| line["event"] == "stream_ended").collect();
+    assert_eq!(ended.len(), 1, "{lines:#?}");
+    assert_eq!(ended[0]["reason"], "token_review_denied");
+}
 
 /// How long the first token lasts: all that is done with it takes far less.
 const LASTING: Duration = Duration::from_secs(15);

@@ -60,7 +60,7 @@ pub(super) fn request(method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
 }
 
-fn tools(answer: &Answer) -> Vec<&str> {
+pub(super) fn tools(answer: &Answer) -> Vec<&str> {
     let tools = answer.body["result"]["tools"]
         .as_array()
         .unwrap_or_else(|| panic!("{answer:?}"));
@@ -184,23 +184,6 @@ async fn a_catalog_offers_what_it_names_and_refuses_the_rest() {
     assert!(a.called().is_empty() && b.called().is_empty());
     let unknown = post("", &request("tools/list", json!({})).to_string()).replace("POST /mcp ", "POST /mcp/no ");
     assert_eq!(Answer::of(&proxied.exchange(unknown).await).status, 404);
-}
-
-#[tokio::test]
-async fn a_server_is_seen_by_its_own_namespace_and_those_that_it_is_exposed_to() {
-    let (a, b) = (SessionServer::start().await, SessionServer::start().await);
-    let mut desired = desired(&[a.address, b.address]);
-    let mut own = (*desired.servers[1]).clone();
-    own.expose_to = Expose::Own;
-    desired.servers[1] = Arc::new(own);
-    let proxied = start(desired).await;
-    assert_eq!(
-        tools(&ask(&proxied, "", &request("tools/list", json!({}))).await),
-        ["a_add", "a_big"]
-    );
-    let call = request("tools/call", json!({"name": "b_add"}));
-    assert_eq!(ask(&proxied, "", &call).await.code(), Some(-32602));
-    assert!(b.called().is_empty());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod endings;
 mod engines;
 mod exchange;
 mod expiry;
+mod exposure;
 mod gateway;
 mod hearing;
 mod http2;

@@ -196,6 +196,7 @@ async fn where_no_line_may_be_lost_whoever_has_its_part_of_the_log_waits_by_its_
                     status: None,
                     path: Path::Gateway,
                     who: Who::Caller(Arc::clone(&who)),
+                    decision_id: None,
                 });
             }
         };

@@ -45,8 +45,11 @@ async fn without_the_token_that_a_server_asks_for_its_calls_get_401_and_lists_do
     let (proxied, server) = gateway(&world, Authentication::Attested, demand(Authentication::Token)).await;
     assert!(tools(&list(&proxied, "").await).is_empty());
     // One answer for all that could be there, so that nobody learns what is.
+    let mut told = Vec::new();
     for tool in ["all_add", "all_nothing", "own_add"] {
         let answer = called(&proxied, "", tool).await;
+        assert_eq!(answer.body["error"]["data"]["reason"], "no_token");
+        told.push(answer.body["error"]["data"]["decisionId"].clone());
         assert_eq!((answer.status, answer.code()), (401, Some(40100)), "{tool}");
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(
@@ -59,11 +62,102 @@ async fn without_the_token_that_a_server_asks_for_its_calls_get_401_and_lists_do
     assert_eq!(other.body["error"]["message"], "Unknown tool: other_add");
     assert!(server.called().is_empty());
     let lines = proxied.finish().await;
-    assert_eq!(
-        lines.iter().filter(|line| line["reason"] == "no_token").count(),
-        3,
-        "{lines:?}"
+    let refused: Vec<&Value> = lines.iter().filter(|line| line["reason"] == "no_token").collect();
+    let members = [
+        "decisionId",
+        "event",
+        "decision",
+        "server",
+        "tool",
+        "called_as",
+        "status",
+    ];
+    let said: Vec<Value> = refused
+        .iter()
+        .map(|line| members.map(|member| line[member].clone()).into())
+        .collect();
+    let expected = [
+        ("tools/all", "add", "all_add"),
+        ("tools/all", "nothing", "all_nothing"),
+        ("agents/own", "add", "own_add"),
+    ];
+    let expected: Vec<Value> = expected
+        .into_iter()
+        .zip(told)
+        .map(|((server, tool, called_as), id)| json!([id, "tool_call", "deny", server, tool, called_as, 401]))
+        .collect();
+    assert_eq!(said, expected, "{lines:#?}");
+}
+
+#[tokio::test]
+async fn who_is_refused_before_anything_is_read_is_told_what_that_is_found_by() {
+    let world = World::new();
+    let (proxied, _server) = gateway(&world, Authentication::Token, None).await;
+    let mut told = Vec::new();
+    let of_others = world.with(json!({"iss": "https://users.example", "sub": "a", "aud": "other"}));
+    for (headers, status, reason) in [("", 401, "no_token"), (&of_others, 401, "token_audience")] {
+        let answer = called(&proxied, headers, "all_add").await;
+        assert_eq!(answer.status, status);
+        let data = &answer.body["error"]["data"];
+        assert_eq!(data["reason"], reason);
+        told.push((data["decisionId"].clone(), Value::from(reason)));
+    }
+    let stranger = proxied.unknown(GATEWAY.parse().unwrap()).await;
+    proxied.plan.store(Arc::new(Plan::compile(&Desired {
+        settings: world.settings(Authentication::Attested),
+        ..Desired::default()
+    })));
+    let answer = called(&stranger, "", "all_add").await;
+    assert_eq!(answer.status, 403);
+    told.push((
+        answer.body["error"]["data"]["decisionId"].clone(),
+        "not_attested".into(),
+    ));
+    assert!(told.iter().all(|(id, _)| id.is_string()), "{told:?}");
+    drop(stranger);
+    let lines = proxied.finish().await;
+    let said: Vec<(Value, Value)> = lines
+        .iter()
+        .map(|line| (line["decisionId"].clone(), line["reason"].clone()))
+        .collect();
+    assert_eq!(said, told, "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["event"] == "refused" && line.get("tool").is_none())
     );
+}
+
+#[tokio::test]
+async fn a_line_names_the_catalogue_that_was_asked() {
+    let world = World::new();
+    let (proxied, _server) = gateway(&world, Authentication::Attested, None).await;
+    let begin =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
+    for (method, params) in [
+        ("initialize", begin),
+        ("tools/list", json!({})),
+        ("tools/call", json!({"name": "all_add", "arguments": {}})),
+        ("tools/call", json!({"name": "own_add", "arguments": {}})),
+    ] {
+        let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
+        for path in ["POST /mcp ", "POST /mcp/office "] {
+            proxied.exchange(post("", &request).replace("POST /mcp ", path)).await;
+        }
+    }
+    let discover = post_modern("", "server/discover", json!({})).replace("POST /mcp ", "POST /mcp/office ");
+    proxied.exchange(discover).await;
+    let lines = proxied.finish().await;
+    let said: Vec<Value> = lines
+        .iter()
+        .map(|line| json!([line["method"], line["catalog"]]))
+        .collect();
+    let mut expected: Vec<Value> = Vec::new();
+    for method in ["initialize", "tools/list", "tools/call", "tools/call"] {
+        expected.extend([json!([method, null]), json!([method, "office"])]);
+    }
+    expected.push(json!(["server/discover", "office"]));
+    assert_eq!(said, expected, "{lines:#?}");
 }
 
 #[tokio::test]

@@ -3,22 +3,23 @@
 //!
 //! ```text
 //! server    an MCP server
+//! expose    … who sees it at the gateway
+//! labels    labels, and what is wanted of them
 //! grants    what namespaces may have beyond what is their own
 //! settings  node-wide settings
 //! ```
 
+mod expose;
 mod grants;
+mod labels;
 mod server;
 mod settings;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
+pub use expose::*;
 pub use grants::*;
+pub use labels::*;
 pub use server::*;
 pub use settings::*;
 
@@ -27,33 +28,6 @@ use super::{Pattern, Policy};
 /// By what addresses callers may know the hosts of [`Backend::Host`], by name and port: those that it has, and for a
 /// time those that it had. A host that is not in it was not found yet.
 pub type HostAddresses = HashMap<(Arc<str>, u16), Vec<SocketAddr>>;
-
-/// Labels of an object, by their keys.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
-
-/// What a selector wants of one label (`matchExpressions`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelRequirement {
-    /// The label's key.
-    pub key: Arc<str>,
-    /// What is wanted of its value.
-    pub operator: Operator,
-    /// Values, for [`Operator::In`] and [`Operator::NotIn`]: at least one; else none.
-    pub values: Vec<Arc<str>>,
-}
-
-/// What is wanted of a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    /// It is there, with one of the values.
-    In,
-    /// It is not there, or has another value.
-    NotIn,
-    /// It is there.
-    Exists,
-    /// It is not there.
-    DoesNotExist,
-}
 
 /// One consistent picture of all resources.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,6 +48,8 @@ pub struct Desired {
     pub workloads: Vec<Arc<Workload>>,
     /// Policies: those of the cluster first, then ordered by namespace and name.
     pub policies: Vec<Arc<Policy>>,
+    /// Labels of namespaces: servers are shown by them.
+    pub namespaces: Arc<NamespaceLabels>,
     /// Virtual servers, ordered by namespace and name; no two have the same name.
     pub catalogs: Vec<Arc<Catalog>>,
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Certificate, Labels, ObjectName};
+use super::{Certificate, Expose, Labels, ObjectName};
 use crate::resources::Credential;
 
 /// An MCP server (`MCPServer`).
@@ -194,43 +194,6 @@ impl Default for Timeouts {
             idle: Duration::from_secs(3600),
             call: Duration::from_secs(3600),
         }
-    }
-}
-
-/// Namespaces whose callers see a server at the gateway.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Expose {
-    /// Its own namespace only.
-    #[default]
-    Own,
-    /// These as well.
-    Namespaces(Vec<Arc<str>>),
-    /// Everyone (`namespaces: ["*"]`).
-    Everyone,
-}
-
-impl Server {
-    /// Whether those of this namespace see it at `/mcp`.
-    pub fn is_shown_to(&self, namespace: &Arc<str>) -> bool {
-        let more = match &self.expose_to {
-            Expose::Everyone => return true,
-            Expose::Own => &[],
-            Expose::Namespaces(more) => &more[..],
-        };
-        self.name.namespace == *namespace || more.contains(namespace)
-    }
-
-    /// Whether there can be callers of a namespace that see both servers at the gateway.
-    pub fn meets(&self, other: &Self) -> bool {
-        let of = |server: &Self, other: &Self| {
-            let more = match &server.expose_to {
-                Expose::Namespaces(more) => &more[..],
-                Expose::Own | Expose::Everyone => &[],
-            };
-            let mut namespaces = more.iter().chain([&server.name.namespace]);
-            namespaces.any(|namespace| other.is_shown_to(namespace))
-        };
-        of(self, other) || of(other, self)
     }
 }
 

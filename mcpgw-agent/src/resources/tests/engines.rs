@@ -48,7 +48,20 @@ fn a_rate_limit_service_arrives_and_what_is_wrong_with_it_is_named() {
     let tls = all.engine.tls.clone().unwrap();
     assert_eq!(tls.server_name.as_deref(), Some("rl.example"));
     for (service, problem) in [
-        ("{domain: a}", "spec.rateLimitService.address: is required"),
+        (
+            "{domain: a}",
+            "spec.rateLimitService.address: is required, for example \"ratelimit:8081\"",
+        ),
+        (
+            "{address: \"http://rl.example:8081/\"}",
+            "is not of the form host:port, write \"rl.example:8081\"",
+        ),
+        (
+            "{address: \"grpcs://rl.example:8081\"}",
+            "write \"rl.example:8081\" and tls: {}",
+        ),
+        ("{address: \"fd00::1:8081\"}", "write \"[fd00::1]:8081\""),
+        ("{address: \"http://rl\"}", "for example \"ratelimit:8081\""),
         (
             "{address: ratelimit}",
             "spec.rateLimitService.address: \"ratelimit\" is not of the form host:port",
@@ -88,7 +101,11 @@ fn a_policy_engine_arrives_and_what_is_wrong_with_it_is_named() {
     let all = of(all).unwrap().settings.ext_authz.unwrap();
     assert!(all.include_arguments && all.engine.tls.is_some());
     for (engine, problem) in [
-        ("{}", "spec.extAuthz.address: is required"),
+        ("{}", "spec.extAuthz.address: is required, for example \"opa:9191\""),
+        (
+            "{address: opa}",
+            "\"opa\" is not of the form host:port, for example \"opa:9191\"",
+        ),
         (
             "{address: \"opa:9191\", includeArguments: yes please}",
             "spec.extAuthz.includeArguments: must be true or false",

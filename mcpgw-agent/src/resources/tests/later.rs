@@ -13,12 +13,6 @@ fn what_the_design_names_and_nothing_implements_is_not_called_unknown() {
         ),
         (
             "MCPServer",
-            "{backend: {addresses: [\"10.0.0.5:1\"]}, exposeTo: {namespaces: [a], LATER: 1}}",
-            "spec.exposeTo",
-            &["selector"],
-        ),
-        (
-            "MCPServer",
             "{backend: {addresses: [\"10.0.0.5:1\"]}, tls: {LATER: 1}}",
             "spec.tls",
             &["caSecretRef", "clientCertificate"],

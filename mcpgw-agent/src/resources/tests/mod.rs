@@ -12,6 +12,7 @@ mod grants;
 mod hostile;
 mod issuers;
 mod later;
+mod namespaces;
 mod never;
 mod policies;
 mod servers;

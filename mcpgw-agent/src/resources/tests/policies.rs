@@ -37,7 +37,13 @@ fn every_field_of_a_rule_arrives() {
     let desired = parse_one(&(document("MCPPolicy", spec) + ISSUER)).unwrap();
     let policy = &desired.policies[0];
     assert_eq!(policy.enforcement, Enforcement::DryRun);
-    let labels: Vec<(&str, &str)> = policy.selector.labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let labels: Vec<(&str, &str)> = policy
+        .selector
+        .labels
+        .labels
+        .iter()
+        .map(|(k, v)| (&**k, &**v))
+        .collect();
     assert_eq!(labels, [("example.com/team", ""), ("tier", "gold")]);
     let rule = &policy.rules[0];
     let texts = |patterns: &[Pattern]| patterns.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>();

@@ -352,7 +352,13 @@ fn other_paths_are_exact_and_never_the_endpoint() {
 fn a_server_is_exposed_to_some_namespaces_or_to_all() {
     assert_eq!(one("exposeTo: {namespaces: [\"*\"]}").expose_to, Expose::Everyone);
     assert_eq!(one("").expose_to, Expose::Own);
-    refused("exposeTo: {}", "spec.exposeTo.namespaces", "is required");
+    for both_or_none in ["{}", "{namespaces: [a], selector: {matchLabels: {a: b}}}"] {
+        refused(
+            &format!("exposeTo: {both_or_none}"),
+            "spec.exposeTo",
+            "must have one of: namespaces, selector",
+        );
+    }
     refused(
         "exposeTo: {namespaces: []}",
         "spec.exposeTo.namespaces",

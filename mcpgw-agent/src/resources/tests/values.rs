@@ -145,6 +145,12 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "Workload",
+        "{mode: off, cgroup: /a, networkNamespace: /run/netns/a}",
+        "spec.networkNamespace",
+        "must be a mapping, but is a string: write {path: \"/run/netns/a\"}",
+    ),
+    (
+        "Workload",
         "{mode: off, cgroup: /a, networkNamespace: {}}",
         "spec.networkNamespace",
         "must have one of: path, ofCgroup",
@@ -298,4 +304,27 @@ fn addresses_that_no_server_may_have_are_refused() {
         assert_eq!(found.len(), 1, "{address}");
         assert!(found[0].contains("AddressNotAllowed"), "{address}: {}", found[0]);
     }
+}
+
+#[test]
+fn a_glob_that_yaml_takes_for_an_alias_is_said_to_need_quotes() {
+    let table = [
+        ("tools: [*]", "1:9", "\"*\""),
+        ("tools: [a, *_read]", "1:12", "\"*_read\""),
+        ("tools:\n- *", "2:3", "\"*\""),
+        ("tools: [*a, b]", "1:9", "\"*a\""),
+        ("é: {tools: *x*}", "1:12", "\"*x*\""),
+    ];
+    for (text, place, quoted) in table {
+        let found = problems(text);
+        assert!(
+            found[0].starts_with(&format!("r.yaml:{place}: not valid YAML: ")),
+            "{found:?}"
+        );
+        let hint = format!("; a text that begins with \"*\" needs quotes, for in YAML that begins an alias: {quoted}");
+        assert!(found[0].ends_with(&hint), "{text}: {found:?}");
+    }
+    // Another trouble is not explained by it.
+    let found = problems("tools: [\"*\"");
+    assert!(!found[0].contains("needs quotes"), "{found:?}");
 }

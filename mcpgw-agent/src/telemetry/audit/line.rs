@@ -60,6 +60,7 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) caller: Arc<Caller>,
     pub(in crate::telemetry) path: Path,
     pub(in crate::telemetry) server: Option<ObjectName>,
+    pub(in crate::telemetry) catalog: Option<Box<str>>,
     pub(in crate::telemetry) method: String,
     pub(in crate::telemetry) kind: Kind,
     pub(in crate::telemetry) name: String,
@@ -103,6 +104,8 @@ pub struct Refusal {
     pub path: Path,
     /// Whose it was.
     pub who: Who,
+    /// What the client was told it is found by, where it was told.
+    pub decision_id: Option<String>,
 }
 
 /// As much as is known about a caller.
@@ -189,6 +192,9 @@ struct ToolCallLine<'a> {
     identity: Identity<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
+    /// The virtual server at `/mcp/<catalog>` that it was asked of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,6 +265,7 @@ impl<'a> ToolCallLine<'a> {
             status: call.status,
             identity: Identity::of(&call.caller),
             server: call.server.as_ref().map(ToString::to_string),
+            catalog: call.catalog.as_deref(),
             tool: name(Kind::Tool),
             prompt: name(Kind::Prompt),
             resource: name(Kind::Resource),
@@ -294,6 +301,8 @@ struct RefusedLine<'a> {
     node: &'a str,
     path: &'static str,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision_id: Option<&'a str>,
     status: Option<u16>,
     identity: Identity<'a>,
     destination: Option<SocketAddr>,
@@ -314,6 +323,7 @@ impl<'a> RefusedLine<'a> {
             node,
             path: refusal.path.name(),
             reason: refusal.reason,
+            decision_id: refusal.decision_id.as_deref(),
             status: refusal.status,
             identity,
             destination,

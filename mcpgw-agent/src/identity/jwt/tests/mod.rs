@@ -11,8 +11,9 @@
 
 mod attacks;
 mod issuers;
+mod keep;
 mod keys;
-mod review;
+pub(crate) mod review;
 pub(crate) mod signer;
 mod web;
 

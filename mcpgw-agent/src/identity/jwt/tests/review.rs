@@ -27,7 +27,7 @@ const OWN: &str = "the-agents-own-token";
 const MAX_AGE: u64 = 60;
 
 /// The API server: what it says of each token, and how often it was asked.
-struct Api {
+pub(crate) struct Api {
     url: String,
     dir: tempfile::TempDir,
     answers: Arc<Mutex<HashMap<String, (u16, String)>>>,
@@ -48,7 +48,7 @@ impl Drop for Api {
 }
 
 impl Api {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (tls, certificate) = localhost();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.pem"), certificate).unwrap();
@@ -100,7 +100,7 @@ impl Api {
         }
     }
 
-    fn issuer(&self) -> resources::Issuer {
+    pub(crate) fn issuer(&self) -> resources::Issuer {
         resources::Issuer {
             keys: KeySource::Review(Review {
                 url: self.url.as_str().into(),
@@ -114,7 +114,7 @@ impl Api {
     }
 
     /// Says this in `status` of a token.
-    fn says(&self, token: &str, status: Value) {
+    pub(crate) fn says(&self, token: &str, status: Value) {
         let answer = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "metadata": {"creationTimestamp": null}, "spec": {"token": token}, "status": status,
@@ -122,12 +122,12 @@ impl Api {
         self.answers(token, 201, &answer.to_string());
     }
 
-    fn answers(&self, token: &str, status: u16, body: &str) {
+    pub(crate) fn answers(&self, token: &str, status: u16, body: &str) {
         let answer = (status, body.to_owned());
         self.answers.lock().unwrap().insert(token.to_owned(), answer);
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
@@ -172,7 +172,7 @@ fn review(head: &str, body: &Value, answers: &HashMap<String, (u16, String)>) ->
 }
 
 /// A pod's token, told apart by its `jti`. No key of it is known to anybody here.
-fn token(id: &str) -> String {
+pub(crate) fn token(id: &str) -> String {
     let now = now();
     Signer::ed25519("unknown").token(&json!({
         "iss": ISSUER, "sub": "system:serviceaccount:agents:ci", "aud": ["mcpgw"], "jti": id,
@@ -181,7 +181,7 @@ fn token(id: &str) -> String {
     }))
 }
 
-fn good() -> Value {
+pub(crate) fn good() -> Value {
     json!({
         "authenticated": true, "audiences": ["mcpgw"],
         "user": {"username": "system:serviceaccount:agents:ci", "uid": "u", "groups": ["system:authenticated"]},

@@ -41,6 +41,7 @@ fn refusal(number: usize) -> Refusal {
         reason: "tls",
         status: None,
         who,
+        decision_id: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn call(number: usize) -> ToolCall {
             observed: false,
         }),
         path: CallPath::Gateway,
+        catalog: None,
         server: Some(ObjectName {
             namespace: "tools".into(),
             name: "calc".into(),

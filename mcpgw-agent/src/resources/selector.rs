@@ -1,42 +1,47 @@
-//! `matchExpressions` of a selector, as Kubernetes has them.
+//! Selectors of labels, as Kubernetes has them.
 
 use std::sync::Arc;
 
 use super::{
-    LabelRequirement, Labels, Operator,
+    LabelRequirement, LabelSelector, Labels, Operator,
     bounds::{MAX_EXPRESSIONS, MAX_LABEL_VALUES},
-    fields::{Field, Schema, Sink},
+    fields::{Field, Fields, Schema, Sink},
     labels,
 };
 
+/// The fields of a selector of labels.
+pub(super) const SELECTOR: Schema = Schema {
+    known: &["matchLabels", "matchExpressions"],
+    later: &[],
+};
 const REQUIREMENT: Schema = Schema {
     known: &["key", "operator", "values"],
     later: &[],
 };
 
-impl LabelRequirement {
-    /// Whether labels are as it wants them.
-    pub fn holds(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.key);
-        let listed = value.is_some_and(|value| self.values.contains(value));
-        match self.operator {
-            Operator::In => listed,
-            // Also where there is no such label.
-            Operator::NotIn => !listed,
-            Operator::Exists => value.is_some(),
-            Operator::DoesNotExist => value.is_none(),
-        }
-    }
+/// What a mapping with the fields of [`SELECTOR`] wants.
+pub(super) fn of(fields: &Fields, sink: &mut Sink) -> Option<LabelSelector> {
+    let labels = match fields.optional("matchLabels") {
+        Some(field) => labels::read(&field, sink),
+        None => Some(Labels::new()),
+    };
+    let expressions = match fields.optional("matchExpressions") {
+        Some(field) => list(&field, sink),
+        None => Vec::new(),
+    };
+    Some(LabelSelector {
+        labels: labels?,
+        expressions,
+    })
 }
 
-/// The requirements in the list at `field`.
-pub(super) fn list(field: &Field, sink: &mut Sink) -> Vec<LabelRequirement> {
+fn list(field: &Field, sink: &mut Sink) -> Vec<LabelRequirement> {
     let advice = "leave matchExpressions out to mean any labels";
     let list = field.list(MAX_EXPRESSIONS, advice, sink).unwrap_or_default();
-    list.iter().filter_map(|field| read(field, sink)).collect()
+    list.iter().filter_map(|field| requirement(field, sink)).collect()
 }
 
-fn read(field: &Field, sink: &mut Sink) -> Option<LabelRequirement> {
+fn requirement(field: &Field, sink: &mut Sink) -> Option<LabelRequirement> {
     let fields = field.fields(&REQUIREMENT, sink)?;
     let key = fields.required("key", sink).and_then(|field| {
         let key = field.text(sink)?;

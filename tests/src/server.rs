@@ -29,7 +29,7 @@ pub enum McpPeer {
     /// Everything that the conformance suite asks for, made with rmcp, both eras; for clients that know it as
     /// `localhost` or by its address.
     Conformance,
-    /// The same, in the modern era only.
+    /// The same, in the modern era only, with lists of several pages.
     Modern,
     /// npm's `server-everything` (legacy era); `cargo xtask setup` installs it.
     Everything,
@@ -39,9 +39,11 @@ pub enum McpPeer {
     PythonResumable,
     /// FastMCP, both eras; `cargo xtask setup` installs it.
     FastMcp,
-    /// Version 2 of the TypeScript SDK, both eras; `cargo xtask setup` installs it.
+    /// Version 2 of the TypeScript SDK, both eras, without sessions; `cargo xtask setup` installs it.
     TypeScript,
-    /// The same, in HTTP/2 alone, without TLS.
+    /// The same, with sessions in the legacy era.
+    TypeScriptSessions,
+    /// [`McpPeer::TypeScript`] in HTTP/2 alone, without TLS.
     TypeScriptHttp2,
     /// The same, in HTTP/2 as TLS agrees, with [`CERTIFICATE`] and [`KEY`] of its pod's shared directory.
     TypeScriptTls,
@@ -220,13 +222,17 @@ fn spawn(pod: &Pod, peer: McpPeer) -> Result<Process> {
             command.arg(script).arg(transport).env("PORT", &port);
             command
         }
-        McpPeer::TypeScript | McpPeer::TypeScriptHttp2 | McpPeer::TypeScriptTls => {
+        McpPeer::TypeScript | McpPeer::TypeScriptSessions | McpPeer::TypeScriptHttp2 | McpPeer::TypeScriptTls => {
             let mut command = pod.command("node")?;
             command
                 .arg(tools::peer_script("npm/server.mjs"))
                 .arg(&port)
                 .env("MCPGW_NPM_PEERS", tools::npm_peers()?);
-            command.args((peer != McpPeer::TypeScript).then_some("--http2"));
+            command.args(match peer {
+                McpPeer::TypeScript => None,
+                McpPeer::TypeScriptSessions => Some("--sessions"),
+                _ => Some("--http2"),
+            });
             if peer == McpPeer::TypeScriptTls {
                 command
                     .arg("--tls")

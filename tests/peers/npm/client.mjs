@@ -24,9 +24,12 @@ client.setRequestHandler(types.ListRootsRequestSchema, rooted);
 const schemas = {
   'notifications/tools/list_changed': types.ToolListChangedNotificationSchema,
   'notifications/resources/updated': types.ResourceUpdatedNotificationSchema,
+  'notifications/elicitation/complete': types.ElicitationCompleteNotificationSchema,
   'notifications/message': types.LoggingMessageNotificationSchema,
 };
 const sdk = {
+  modern: false,
+  followsCursors: false,
   call: (name, given, options) => client.callTool({ name, arguments: given }, undefined, options),
   on: (method, handler) => client.setNotificationHandler(schemas[method], handler),
   from: async (level, name) => {

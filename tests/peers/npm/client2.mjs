@@ -23,6 +23,8 @@ client.setRequestHandler('elicitation/create', elicited);
 client.setRequestHandler('roots/list', rooted);
 
 const sdk = {
+  modern,
+  followsCursors: true,
   call: (name, given, options) => client.callTool({ name, arguments: given }, options),
   on: (method, handler) => client.setNotificationHandler(method, handler),
   from: async (level, name) => {

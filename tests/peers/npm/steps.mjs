@@ -23,6 +23,21 @@ async function count(sdk, step) {
   return Number(content[0].text);
 }
 
+// All items of a list, by its pages: `more` asks for the page at a cursor.
+// Version 2 puts the pages together by itself, and does not say how many there were.
+async function listed(sdk, name, more) {
+  const items = [];
+  let pages = 0;
+  let cursor;
+  do {
+    const page = await more(cursor === undefined ? {} : { cursor });
+    items.push(...page[name]);
+    cursor = page.nextCursor;
+    pages += 1;
+  } while (cursor !== undefined);
+  return sdk.followsCursors ? { items } : { items, pages };
+}
+
 // What the server logs while `act` runs, and until there is a message for which `isLast` holds; and what `act` gave.
 async function logged(sdk, isLast, act) {
   const messages = [];
@@ -35,7 +50,7 @@ async function logged(sdk, isLast, act) {
   return { heard: messages, result };
 }
 
-// `sdk` has what the versions do in different ways: `call(name, arguments, options)`, `on(notification, handler)`,
+// `sdk` has what the versions do in different ways: `modern`, whether it has no session, `followsCursors`, `call(name, arguments, options)`, `on(notification, handler)`,
 // `listen(filter)`, which returns how to end it, `task(name, arguments)`, and `from(level, name)`, which calls a tool
 // that is to log from this level on.
 export async function take(client, sdk, step) {
@@ -45,14 +60,21 @@ export async function take(client, sdk, step) {
       server: client.getServerVersion(),
       instructions: client.getInstructions(),
     };
-    case 'tools': return (await client.listTools()).tools;
-    case 'prompts': return (await client.listPrompts()).prompts;
-    case 'resources': return (await client.listResources()).resources;
-    case 'templates': return (await client.listResourceTemplates()).resourceTemplates;
+    case 'tools': return listed(sdk, 'tools', (page) => client.listTools(page));
+    case 'prompts': return listed(sdk, 'prompts', (page) => client.listPrompts(page));
+    case 'resources': return listed(sdk, 'resources', (page) => client.listResources(page));
+    case 'templates': return listed(sdk, 'resourceTemplates', (page) => client.listResourceTemplates(page));
+    case 'ping': return client.ping();
     case 'call': {
       const progress = [];
       const onprogress = ({ progress: done, total }) => progress.push([done, total]);
+      const completed = step.completes && heard((hear) => sdk.on('notifications/elicitation/complete', ({ params }) => {
+        if (params.elicitationId === step.completes) hear();
+      }));
+      // It is waited for below, if the call is answered at all.
+      completed?.catch(() => {});
       const result = await sdk.call(step.name, step.arguments, { onprogress });
+      await completed;
       return { result, progress };
     }
     case 'prompt': return client.getPrompt({ name: step.name, arguments: step.arguments });
@@ -62,7 +84,11 @@ export async function take(client, sdk, step) {
       argument: step.argument,
       ...(step.given && { context: { arguments: step.given } }),
     });
-    case 'log': return logged(sdk, (_, level) => level === LOUDEST, () => sdk.from(step.level, step.name));
+    case 'log': return logged(sdk, (_, level) => level === LOUDEST, async () => {
+      // Of this one nothing is to be heard.
+      if (sdk.modern) await sdk.call(step.name, {}, {});
+      return sdk.from(step.level, step.name);
+    });
     case 'acknowledged': {
       const [quiet, loud] = step.uris;
       const { heard: all } = await logged(sdk, (data) => `${data}`.includes(loud), async () => {
@@ -119,13 +145,25 @@ export async function takeAll(client, sdk, steps) {
     try {
       out.push(await take(client, sdk, step));
     } catch (error) {
-      out.push({ error: { code: error.code, message: error.message } });
+      const { code, data } = error;
+      // Version 1 says so in the message, too.
+      const message = error.message.replace(`MCP error ${code}: `, '');
+      out.push({ error: data === undefined ? { code, message } : { code, message, data } });
     }
   }
   return out;
 }
 
+// The page that a user visits, if a server asks for that in these words.
+const VISIT = { message: 'Please sign in.', url: 'https://example.com/visit?who=Ada&then=%2Fhome' };
+
 // How every client here answers.
-export const sampled = async () => ({ model: 'm', role: 'assistant', content: { type: 'text', text: 'sampled' } });
-export const elicited = async () => ({ action: 'accept', content: { name: 'Ada' } });
+export const sampled = async ({ params }) => {
+  const [{ content }] = params.messages.slice(-1);
+  return { model: 'm', role: 'assistant', content: { type: 'text', text: `an answer to ${content.text}` } };
+};
+export const elicited = async ({ params }) => {
+  if (params.mode !== 'url') return { action: 'accept', content: { name: 'Ada' } };
+  return { action: params.url === VISIT.url && params.message === VISIT.message ? 'accept' : 'decline' };
+};
 export const rooted = async () => ({ roots: [{ uri: 'file:///home/ada', name: 'home' }] });

@@ -1,22 +1,23 @@
 """An MCP client as the Python SDK makes it. Takes a URL, an era and steps as JSON; prints what each step gave."""
 
 import asyncio
-import contextlib
 import json
 import sys
 
 from mcp import Client, types
 from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
-from steps import Log, plain, take
+from steps import Log, News, answered, failed, plain, take, visited
 
 
-async def elicited(_context, _params):
+async def elicited(_context, params):
+    if action := visited(params):
+        return types.ElicitResult(action=action)
     return types.ElicitResult(action="accept", content={"name": "Ada"})
 
 
-async def sampled(_context, _params):
-    text = types.TextContent(type="text", text="sampled")
+async def sampled(_context, params):
+    text = types.TextContent(type="text", text=answered(params.messages))
     return types.CreateMessageResult(role="assistant", model="m", content=text)
 
 
@@ -27,20 +28,27 @@ async def roots(_context):
 class Sdk:
     """What this SDK does in its own way."""
 
-    def __init__(self, client, modern, heard, log):
-        self.client, self.modern, self.heard, self.log = client, modern, heard, log
+    can_be_quiet = True
 
-    async def tools(self):
-        return (await self.client.list_tools()).tools
+    def __init__(self, client, modern, news, log):
+        self.client, self.modern, self.news, self.log = client, modern, news, log
+        self.session = client.session
 
-    async def prompts(self):
-        return (await self.client.list_prompts()).prompts
+    async def tools(self, cursor):
+        page = await self.client.list_tools(cursor=cursor)
+        return page.tools, page.next_cursor
 
-    async def resources(self):
-        return (await self.client.list_resources()).resources
+    async def prompts(self, cursor):
+        page = await self.client.list_prompts(cursor=cursor)
+        return page.prompts, page.next_cursor
 
-    async def templates(self):
-        return (await self.client.list_resource_templates()).resource_templates
+    async def resources(self, cursor):
+        page = await self.client.list_resources(cursor=cursor)
+        return page.resources, page.next_cursor
+
+    async def templates(self, cursor):
+        page = await self.client.list_resource_templates(cursor=cursor)
+        return page.resource_templates, page.next_cursor
 
     async def call(self, name, arguments, progress=None, meta=None):
         return plain(await self.client.call_tool(name, arguments, progress_callback=progress, meta=meta))
@@ -55,56 +63,22 @@ class Sdk:
         kind = types.PromptReference if "name" in reference else types.ResourceTemplateReference
         return plain(await self.client.complete(kind(**reference), argument, context_arguments=given))
 
-    async def subscribe(self, uri):
-        await self.client.subscribe_resource(uri)
-
-    async def unsubscribe(self, uri):
-        await self.client.unsubscribe_resource(uri)
-
-    @contextlib.asynccontextmanager
-    async def hear(self, uri):
-        """Waits for a resource's update, or without one for a change of the tools."""
-        self.heard.clear()
-        if not self.modern:
-            if uri is not None:
-                await self.client.subscribe_resource(uri)
-            yield self.heard
-            if uri is not None:
-                await self.client.unsubscribe_resource(uri)
-            return
-        wanted = {"resource_subscriptions": [uri]} if uri else {"tools_list_changed": True}
-        async with self.client.listen(**wanted) as events:
-
-            async def listen():
-                async for _ in events:
-                    self.heard.set()
-
-            listening = asyncio.create_task(listen())
-            yield self.heard
-            listening.cancel()
-
 
 async def main():
     url, era, steps = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     mode = "2026-07-28" if era == "modern" else "legacy"
     server = sse_client(url) if era == "httpsse" else url
-    heard, log = asyncio.Event(), Log()
-    kinds = (types.ToolListChangedNotification, types.ResourceUpdatedNotification)
-
-    async def message(message):
-        if isinstance(getattr(message, "root", message), kinds):
-            heard.set()
-
+    news, log = News(), Log()
     abilities = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": roots}
     abilities["logging_callback"] = log
     out = []
-    async with Client(server, mode=mode, cache=None, message_handler=message, **abilities) as client:
-        sdk = Sdk(client, mode != "legacy", heard, log)
+    async with Client(server, mode=mode, cache=None, message_handler=news, **abilities) as client:
+        sdk = Sdk(client, mode != "legacy", news, log)
         for step in steps:
             try:
                 out.append(await take(sdk, step))
             except MCPError as error:
-                out.append({"error": {"code": error.error.code, "message": error.error.message}})
+                out.append(failed(error))
     print(json.dumps(out))
 
 

@@ -1,54 +1,14 @@
-"""An MCP server as FastMCP makes it, in both eras: one tool of each kind that matters to a gateway."""
+"""An MCP server as FastMCP makes it, in both eras: what `offers` has, and what FastMCP does in its own way."""
 
 import argparse
-import asyncio
 
 from fastmcp import Context, FastMCP
 from fastmcp.utilities.types import Image
-from mcp.types import Completion, PromptReference
-from pydantic import BaseModel
+from offers import PAGE, Answer, complete, offer
 
-server = FastMCP("fast", instructions="Ask it sums.")
-
-
-class Total(BaseModel):
-    total: int
-
-
-class Answer(BaseModel):
-    name: str
-
-
-@server.tool
-def echo(message: str) -> str:
-    """Repeats a message."""
-    return message
-
-
-@server.tool
-def add(a: int, b: int) -> Total:
-    """Adds two integers, with a structured result."""
-    return Total(total=a + b)
-
-
-@server.tool
-def picture() -> Image:
-    """A picture of eight bytes."""
-    return Image(data=b"\x89PNG\r\n\x1a\n", format="png")
-
-
-@server.tool
-def fail(message: str) -> str:
-    """Fails."""
-    raise ValueError(message)
-
-
-@server.tool
-async def count(to: int, context: Context) -> str:
-    """Counts, and tells how far it is."""
-    for number in range(1, to + 1):
-        await context.report_progress(number, to)
-    return f"counted to {to}"
+server = FastMCP("fast", instructions="Ask it sums.", list_page_size=PAGE)
+offer(server, Context, Image, "fast")
+server.completion(complete)
 
 
 @server.tool
@@ -59,58 +19,11 @@ async def log(context: Context) -> str:
     return "logged"
 
 
-cancellations = 0
-
-
-@server.tool
-async def wait(context: Context) -> str:
-    """Tells that it has begun, and waits."""
-    global cancellations
-    await context.report_progress(1)
-    try:
-        await asyncio.sleep(30)
-    except asyncio.CancelledError:
-        cancellations += 1
-        raise
-    return "Nobody cancelled it."
-
-
-@server.tool
-async def cancelled() -> str:
-    """How many calls were cancelled."""
-    return str(cancellations)
-
-
 @server.tool
 async def greet(context: Context) -> str:
     """Asks the user for a name, where the client has a session."""
     answer = await context.elicit("Who are you?", Answer)
     return f"Hello, {answer.data.name}"
-
-
-@server.prompt
-def poem(about: str) -> str:
-    """Asks for a poem."""
-    return f"A poem about {about}, please."
-
-
-@server.resource("fast://fixed")
-def fixed() -> str:
-    """A note that never changes."""
-    return "fixed"
-
-
-@server.resource("fast://of/{name}")
-def note(name: str) -> str:
-    """A note of somebody's."""
-    return f"a note of {name}"
-
-
-@server.completion
-async def complete(reference, argument, _context):
-    """Topics of poems, and names of those who have notes."""
-    known = ("rain", "river", "sun") if isinstance(reference, PromptReference) else ("Ada", "Alan", "Grace")
-    return Completion(values=[value for value in known if value.startswith(argument.value)])
 
 
 if __name__ == "__main__":

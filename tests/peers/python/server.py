@@ -1,4 +1,4 @@
-"""An MCP server as the Python SDK makes it, in both eras: one tool of each kind that matters to a gateway."""
+"""An MCP server as the Python SDK makes it, in both eras: what `offers` has, and what this SDK does in its own way."""
 
 import argparse
 import asyncio
@@ -8,58 +8,21 @@ from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.types import (
-    Completion,
     EmptyResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListToolsResult,
     LoggingLevel,
-    PromptReference,
+    PaginatedRequestParams,
     SetLevelRequestParams,
     SubscribeRequestParams,
-    TextContent,
     UnsubscribeRequestParams,
 )
-from pydantic import BaseModel
+from offers import PAGE, Answer, complete, is_modern, offer
 
 server = MCPServer("python", instructions="Ask it sums.")
-
-
-class Total(BaseModel):
-    total: int
-
-
-class Answer(BaseModel):
-    name: str
-
-
-@server.tool()
-def echo(message: str) -> list[TextContent]:
-    """Repeats a message."""
-    return [TextContent(type="text", text=message)]
-
-
-@server.tool()
-def add(a: int, b: int) -> Total:
-    """Adds two integers, with a structured result."""
-    return Total(total=a + b)
-
-
-@server.tool()
-def picture() -> Image:
-    """A picture of eight bytes."""
-    return Image(data=b"\x89PNG\r\n\x1a\n", format="png")
-
-
-@server.tool()
-def fail(message: str) -> str:
-    """Fails."""
-    raise ValueError(message)
-
-
-@server.tool()
-async def count(to: int, context: Context) -> str:
-    """Counts, and tells how far it is."""
-    for number in range(1, to + 1):
-        await context.report_progress(number, to)
-    return f"counted to {to}"
+offer(server, Context, Image, "note")
+server.completion()(complete)
 
 
 @server.tool()
@@ -77,28 +40,6 @@ async def log(context: Context) -> str:
 async def set_level(context, params) -> EmptyResult:
     context.session._connection.state["level"] = params.level
     return EmptyResult()
-
-
-cancellations = 0
-
-
-@server.tool()
-async def wait(context: Context) -> str:
-    """Tells that it has begun, and waits."""
-    global cancellations
-    await context.report_progress(1)
-    try:
-        await asyncio.sleep(30)
-    except asyncio.CancelledError:
-        cancellations += 1
-        raise
-    return "Nobody cancelled it."
-
-
-@server.tool()
-async def cancelled() -> str:
-    """How many calls were cancelled."""
-    return str(cancellations)
 
 
 class Events(EventStore):
@@ -142,51 +83,38 @@ async def subscribe(context, params) -> EmptyResult:
     return EmptyResult()
 
 
-# Only the server below has subscriptions and levels.
+@server.tool()
+async def touch(uri: str, context: Context) -> str:
+    """Says that a resource changed."""
+    if is_modern(context):
+        await context.notify_resource_updated(uri)
+    else:
+        await context.session.send_resource_updated(uri)
+    return uri
+
+
+def pages(list_all, result, items):
+    """Lists a few items at a time, which this SDK leaves to the server below."""
+
+    async def list_page(_context, params):
+        listed = await list_all()
+        start = int(params.cursor or 0)
+        more = start + PAGE < len(listed)
+        return result(**{items: listed[start : start + PAGE]}, next_cursor=str(start + PAGE) if more else None)
+
+    return list_page
+
+
+# Only the server below has subscriptions, levels and pages.
 for method, params, handler in (
     ("resources/subscribe", SubscribeRequestParams, subscribe),
     ("resources/unsubscribe", UnsubscribeRequestParams, subscribe),
     ("logging/setLevel", SetLevelRequestParams, set_level),
+    ("tools/list", PaginatedRequestParams, pages(server.list_tools, ListToolsResult, "tools")),
+    ("prompts/list", PaginatedRequestParams, pages(server.list_prompts, ListPromptsResult, "prompts")),
+    ("resources/list", PaginatedRequestParams, pages(server.list_resources, ListResourcesResult, "resources")),
 ):
     server._lowlevel_server.add_request_handler(method, params, handler)
-
-
-@server.tool()
-async def touch(uri: str, context: Context) -> str:
-    """Says that a resource changed."""
-    await context.session.send_resource_updated(uri)
-    return uri
-
-
-@server.prompt()
-def poem(about: str) -> str:
-    """Asks for a poem."""
-    return f"A poem about {about}, please."
-
-
-@server.resource("note://fixed")
-def fixed() -> str:
-    """A note that never changes."""
-    return "fixed"
-
-
-@server.resource("note://other")
-def other() -> str:
-    """Another note."""
-    return "other"
-
-
-@server.resource("note://of/{name}")
-def note(name: str) -> str:
-    """A note of somebody's."""
-    return f"a note of {name}"
-
-
-@server.completion()
-async def complete(reference, argument, _context):
-    """Topics of poems, and names of those who have notes."""
-    known = ("rain", "river", "sun") if isinstance(reference, PromptReference) else ("Ada", "Alan", "Grace")
-    return Completion(values=[value for value in known if value.startswith(argument.value)])
 
 
 if __name__ == "__main__":

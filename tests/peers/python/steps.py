@@ -1,6 +1,9 @@
 """The steps of a client, as both Python SDKs take them."""
 
 import asyncio
+import contextlib
+
+from mcp.client.subscriptions import listen
 
 # For a notification to arrive.
 SOON = 10
@@ -13,6 +16,43 @@ PAUSE = 0.1
 LOUDEST = "error"
 # Where a request of the modern era says from which level on it wants to hear.
 LEVEL = "io.modelcontextprotocol/logLevel"
+
+
+# The page that a user visits, if a server asks for that in these words.
+VISIT = {"message": "Please sign in.", "url": "https://example.com/visit?who=Ada&then=%2Fhome"}
+
+
+def visited(params):
+    """What the user says of a page that a server would have visited; `None` where it asks for something else."""
+    if params.mode != "url":
+        return None
+    return "accept" if all(getattr(params, name) == said for name, said in VISIT.items()) else "decline"
+
+
+def answered(messages):
+    """What a model answers."""
+    return f"an answer to {messages[-1].content.text}"
+
+
+class News:
+    """What a server tells unasked: each notification's method, and what it is about."""
+
+    def __init__(self):
+        self.heard, self.more = set(), asyncio.Event()
+
+    async def __call__(self, message):
+        message = getattr(message, "root", message)
+        if method := getattr(message, "method", None):
+            params = plain(message).get("params") or {}
+            self.heard.add((method, params.get("uri") or params.get("elicitationId")))
+            self.more.set()
+
+    async def until(self, method, about=None):
+        """Waits for one that was not heard yet."""
+        async with asyncio.timeout(SOON):
+            while (method, about) not in self.heard:
+                self.more.clear()
+                await self.more.wait()
 
 
 class Log:
@@ -44,7 +84,7 @@ def plain(result):
 
 
 async def take(sdk, step):
-    """Takes a step; what it gave. What an SDK cannot do is skipped, with and without mcpgw."""
+    """Takes a step; what it gave."""
     kind = step["do"]
     if kind == "hello":
         client = sdk.client
@@ -53,14 +93,20 @@ async def take(sdk, step):
             said["server"] = plain(client.server_info)
         return said
     if kind in ("tools", "prompts", "resources", "templates"):
-        return [plain(item) for item in await getattr(sdk, kind)()]
+        return await listed(getattr(sdk, kind))
+    if kind == "ping":
+        await sdk.client.send_ping() if hasattr(sdk.client, "send_ping") else await sdk.client.ping()
+        return {}
     if kind == "call":
         steps = []
 
         async def progress(done, total, _message):
             steps.append([done, total])
 
+        sdk.news.heard.clear()
         result = await sdk.call(step["name"], step["arguments"], progress)
+        if "completes" in step:
+            await sdk.news.until("notifications/elicitation/complete", step["completes"])
         return {"result": result, "progress": steps}
     if kind == "prompt":
         return await sdk.prompt(step["name"], step["arguments"])
@@ -73,6 +119,9 @@ async def take(sdk, step):
     if kind == "log":
         sdk.log.messages.clear()
         if sdk.modern:
+            if sdk.can_be_quiet:
+                # Of this one nothing is to be heard.
+                await sdk.call(step["name"], {})
             result = await sdk.call(step["name"], {}, meta={LEVEL: step["level"]})
         else:
             await sdk.client.set_logging_level(step["level"])
@@ -90,31 +139,59 @@ async def take(sdk, step):
             await asyncio.sleep(PAUSE)
         return {"ended": ended, "noticed": noticed}
     if kind in ("changes", "updates"):
-        if not hasattr(sdk, "hear"):
-            return {"skipped": True}
         uri = step.get("uri")
-        async with sdk.hear(uri) as heard:
+        async with hear(sdk, uri):
+            sdk.news.heard.clear()
             await sdk.call(step["name"], step.get("arguments", {}))
-            await asyncio.wait_for(heard.wait(), SOON)
+            await sdk.news.until("notifications/resources/updated" if uri else "notifications/tools/list_changed", uri)
         if uri is None:
             await sdk.call(step["name"], {})
         return {"heard": True}
     raise SystemExit(f"no such step: {kind}")
 
 
+@contextlib.asynccontextmanager
+async def hear(sdk, uri):
+    """Has the server tell of a resource's updates, or without one of changes of the tools."""
+    if not sdk.modern:
+        if uri is not None:
+            await sdk.session.subscribe_resource(uri)
+        yield
+        if uri is not None:
+            await sdk.session.unsubscribe_resource(uri)
+        return
+    wanted = {"resource_subscriptions": [uri]} if uri else {"tools_list_changed": True}
+    async with listen(sdk.session, **wanted):
+        yield
+
+
+async def listed(page):
+    """All items of a list, by its pages."""
+    items, pages, cursor = [], 0, None
+    while cursor is not None or pages == 0:
+        some, cursor = await page(cursor)
+        items += [plain(item) for item in some]
+        pages += 1
+    return {"items": items, "pages": pages}
+
+
+def failed(error):
+    """An error as a step gives it."""
+    said = {"code": error.error.code, "message": error.error.message}
+    return {"error": said if error.error.data is None else {**said, "data": error.error.data}}
+
+
 async def acknowledged(sdk, step):
     """What the server logs of two subscriptions, the first of them at a time when it is to log less."""
-    if not hasattr(sdk, "subscribe"):
-        return {"skipped": True}
     quiet, loud = step["uris"]
     sdk.log.messages.clear()
     for level, uri in ((LOUDEST, quiet), (step["level"], loud)):
         await sdk.client.set_logging_level(level)
-        await sdk.subscribe(uri)
+        await sdk.session.subscribe_resource(uri)
     messages = await sdk.log.until(lambda message: loud in str(message["data"]))
     await sdk.client.set_logging_level(LOUDEST)
     for uri in step["uris"]:
-        await sdk.unsubscribe(uri)
+        await sdk.session.unsubscribe_resource(uri)
     ours = [message for message in messages if any(uri in str(message["data"]) for uri in step["uris"])]
     return {"heard": [{"level": one["level"], "data": one["data"].split(" from session")[0]} for one in ours]}
 

@@ -118,7 +118,7 @@ fn http2_is_agreed_on_in_tls_by_clients_and_by_servers() -> Result<()> {
                     call("fail", json!({"message": "no"})),
                 ]);
                 let gave = client.run(&scene.pod, &format!("https://{address}/mcp"), *era, wire, &steps)?;
-                let names: Vec<_> = gave[0]
+                let names: Vec<_> = gave[0]["items"]
                     .as_array()
                     .with_context(|| format!("no tools: {gave:?}"))?
                     .iter()

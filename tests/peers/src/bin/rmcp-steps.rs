@@ -6,7 +6,7 @@
 )]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,10 +16,11 @@ use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest, CompletionContext,
-        CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult, GetPromptRequestParams,
-        Implementation, ListRootsResult, LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam,
-        ProtocolVersion, ReadResourceRequestParams, RequestMetaObject, ResourceUpdatedNotificationParam,
-        SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+        CreateMessageRequestParams, CreateMessageResult, CustomNotification, ElicitRequestParams, ElicitResult,
+        GetPromptRequestParams, Implementation, ListRootsResult, LoggingLevel, LoggingMessageNotificationParam,
+        PingRequest, ProgressNotificationParam, ProtocolVersion, ReadResourceRequestParams, RequestMetaObject,
+        ResourceUpdatedNotificationParam, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter,
+        UnsubscribeRequestParams,
     },
     service::{NotificationContext, PeerRequestOptions, RequestContext, RunningService, ServiceError},
     transport::StreamableHttpClientTransport,
@@ -40,6 +41,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The loudest level at which a tool logs: nothing comes after it.
 const LOUDEST: LoggingLevel = LoggingLevel::Error;
 
+/// The page that a user visits, if a server asks for that in these words.
+const VISIT: &str = "https://example.com/visit?who=Ada&then=%2Fhome";
+/// Those words.
+const WHY: &str = "Please sign in.";
+
 #[derive(Deserialize)]
 struct Step {
     r#do: String,
@@ -58,6 +64,8 @@ struct Step {
     /// What is known before a completion, by name.
     given: Option<HashMap<String, String>>,
     level: Option<LoggingLevel>,
+    /// The elicitation that ends while the tool runs.
+    completes: Option<String>,
 }
 
 /// How far a call is, and of how much.
@@ -68,8 +76,16 @@ type Progress = (f64, Option<f64>);
 struct Client {
     progress: Arc<Mutex<Vec<Progress>>>,
     began: Arc<Notify>,
-    heard: Arc<Notify>,
+    told: Arc<Mutex<HashSet<News>>>,
     logged: Arc<Mutex<Vec<Value>>>,
+}
+
+/// What a server tells unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum News {
+    Tools,
+    Resource(String),
+    Elicitation(String),
 }
 
 impl Client {
@@ -79,6 +95,20 @@ impl Client {
 
     fn logged(&self) -> std::sync::MutexGuard<'_, Vec<Value>> {
         self.logged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<News>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what was not told yet.
+    async fn told_of(&self, news: &News) -> Result<()> {
+        let told = async {
+            while !self.told().contains(news) {
+                sleep(PAUSE / 10).await;
+            }
+        };
+        timeout(SOON, told).await.context("nothing was heard")
     }
 
     /// All that the server logged, once there is a message of which this holds, or long enough after.
@@ -116,18 +146,27 @@ impl ClientHandler for Client {
 
     async fn create_message(
         &self,
-        _: CreateMessageRequestParams,
+        asked: CreateMessageRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
-        answer(json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "sampled"}}))
+        let last = asked.messages.last().map(|message| json!(message)).unwrap_or_default();
+        let prompt = last["content"]["text"].as_str().unwrap_or_default();
+        let text = format!("an answer to {prompt}");
+        answer(json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": text}}))
     }
 
     async fn create_elicitation(
         &self,
-        _: ElicitRequestParams,
+        asked: ElicitRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        answer(json!({"action": "accept", "content": {"name": "Ada"}}))
+        answer(match asked {
+            ElicitRequestParams::UrlElicitationParams { message, url, .. } if message == WHY && url == VISIT => {
+                json!({"action": "accept"})
+            }
+            ElicitRequestParams::UrlElicitationParams { .. } => json!({"action": "decline"}),
+            _ => json!({"action": "accept", "content": {"name": "Ada"}}),
+        })
     }
 
     async fn list_roots(&self, _: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
@@ -145,11 +184,20 @@ impl ClientHandler for Client {
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
-        self.heard.notify_one();
+        self.told().insert(News::Tools);
     }
 
-    async fn on_resource_updated(&self, _: ResourceUpdatedNotificationParam, _: NotificationContext<RoleClient>) {
-        self.heard.notify_one();
+    async fn on_resource_updated(&self, update: ResourceUpdatedNotificationParam, _: NotificationContext<RoleClient>) {
+        self.told().insert(News::Resource(update.uri));
+    }
+
+    async fn on_custom_notification(&self, notification: CustomNotification, _: NotificationContext<RoleClient>) {
+        let params = notification.params.unwrap_or_default();
+        if let ("notifications/elicitation/complete", Some(id)) =
+            (&*notification.method, params["elicitationId"].as_str())
+        {
+            self.told().insert(News::Elicitation(id.to_owned()));
+        }
     }
 }
 
@@ -201,7 +249,11 @@ async fn main() -> Result<()> {
             Ok(gave) => gave,
             Err(error) => match error.downcast_ref::<ServiceError>() {
                 Some(ServiceError::McpError(error)) => {
-                    json!({"error": {"code": error.code.0, "message": error.message}})
+                    let mut said = json!({"code": error.code.0, "message": error.message});
+                    if let Some(data) = &error.data {
+                        said["data"] = data.clone();
+                    }
+                    json!({ "error": said })
                 }
                 _ => json!({"error": {"message": format!("{error:#}")}}),
             },
@@ -235,15 +287,25 @@ async fn take(
             }
             said
         }
-        "tools" => json!(client.list_all_tools().await?),
-        "prompts" => json!(client.list_all_prompts().await?),
-        "resources" => json!(client.list_all_resources().await?),
-        "templates" => json!(client.list_all_resource_templates().await?),
+        "tools" => json!({"items": client.list_all_tools().await?}),
+        "prompts" => json!({"items": client.list_all_prompts().await?}),
+        "resources" => json!({"items": client.list_all_resources().await?}),
+        "templates" => json!({"items": client.list_all_resource_templates().await?}),
+        "ping" => json!(
+            client
+                .send_request(PingRequest::default().into())
+                .await
+                .map(|_| json!({}))?
+        ),
         "call" => {
             handler.progress().clear();
+            handler.told().clear();
             let result = client
                 .call_tool(call(&step.name).with_arguments(step.arguments))
                 .await?;
+            if let Some(id) = step.completes {
+                handler.told_of(&News::Elicitation(id)).await?;
+            }
             json!({"result": result, "progress": handler.settled().await})
         }
         "prompt" => {
@@ -296,6 +358,8 @@ async fn take(
             handler.logged().clear();
             let mut call = call(&step.name);
             if modern {
+                // Of this one nothing is to be heard.
+                client.call_tool(call.clone()).await?;
                 call.meta
                     .get_or_insert_with(RequestMetaObject::default)
                     .set_log_level(level);
@@ -359,10 +423,13 @@ async fn hear(client: &RunningService<RoleClient, Client>, handler: &Client, mod
         if updates {
             client.subscribe(SubscribeRequestParams::new(step.uri.clone())).await?;
         }
+        handler.told().clear();
         trigger().await?;
-        timeout(SOON, handler.heard.notified())
-            .await
-            .context("nothing was heard")?;
+        let news = match updates {
+            true => News::Resource(step.uri.clone()),
+            false => News::Tools,
+        };
+        handler.told_of(&news).await?;
         if updates {
             client
                 .unsubscribe(UnsubscribeRequestParams::new(step.uri.clone()))

@@ -4,11 +4,11 @@
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientResult, ElicitRequest,
-        GetPromptRequestParams, GetPromptResponse, GetPromptResult, InputRequest, InputRequests, InputRequiredResult,
-        InputResponses, ServerRequest,
+        CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientResult, CustomNotification, ElicitRequest,
+        ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult, InputRequest, InputRequests,
+        InputRequiredResult, InputResponses, PingRequest, ServerRequest,
     },
-    service::RequestContext,
+    service::{RequestContext, ServiceError},
 };
 use serde_json::{Value, json};
 
@@ -16,6 +16,11 @@ use crate::{
     server::Conformance,
     tools::{complete, of, sampling, text},
 };
+
+/// A page is to be visited before a call: revision 2025-11-25 alone knows it.
+const URL_ELICITATION_REQUIRED: ErrorCode = ErrorCode(-32042);
+/// By which a session knows that a user was sent to a page.
+const VISIT_ID: &str = "visit-1";
 
 type Answer = Result<CallToolResponse, ErrorData>;
 
@@ -76,6 +81,28 @@ pub async fn call(
             let question = elicit(&json!("Please choose."), properties, &[]);
             ask(context, question, "Elicitation completed").await
         }
+        "visit" => {
+            let visited = ask(context, visit(Some(VISIT_ID)), "User response").await;
+            let done = CustomNotification::new(
+                "notifications/elicitation/complete",
+                Some(json!({"elicitationId": VISIT_ID})),
+            );
+            // A client that is gone needs no word.
+            let _ = context.peer.send_notification(done.into()).await;
+            visited
+        }
+        "gate" => Err(ErrorData::new(
+            URL_ELICITATION_REQUIRED,
+            "This request wants a page visited first.",
+            Some(json!({"elicitations": [visit(Some(VISIT_ID))["params"]]})),
+        )),
+        "ping" => {
+            let there = context.peer.send_request(PingRequest::default().into()).await;
+            match there {
+                Ok(_) => text("It is there."),
+                Err(error) => Err(unanswered(&error)),
+            }
+        }
         "test_streaming_elicitation" => match &request.input_responses {
             Some(_) => text("The user has answered."),
             None => required(&[("user_name", name_question())], None),
@@ -91,8 +118,7 @@ async fn ask(context: &RequestContext<RoleServer>, question: Value, said: &str) 
         _ => ServerRequest::CreateMessageRequest(of(question)?),
     };
     let answer = context.peer.send_request(request).await;
-    let answer = answer.map_err(|error| ErrorData::internal_error(format!("The client did not answer: {error}"), None));
-    match answer? {
+    match answer.map_err(|error| unanswered(&error))? {
         ClientResult::CreateMessageResult(sampled) => {
             let sampled = json!(sampled);
             text(format!(
@@ -107,6 +133,10 @@ async fn ask(context: &RequestContext<RoleServer>, question: Value, said: &str) 
         }
         _ => Err(ErrorData::internal_error("The client answered something else", None)),
     }
+}
+
+fn unanswered(error: &ServiceError) -> ErrorData {
+    ErrorData::internal_error(format!("The client did not answer: {error}"), None)
 }
 
 /// A question of the user.
@@ -124,6 +154,17 @@ fn sample(prompt: &Value, max_tokens: u32) -> Value {
         "messages": [{"role": "user", "content": {"type": "text", "text": prompt}}],
         "maxTokens": max_tokens,
     }})
+}
+
+/// Sends the user to a page; sessions know the question by an id.
+fn visit(id: Option<&str>) -> Value {
+    let mut params = json!({
+        "mode": "url", "message": "Please sign in.", "url": "https://example.com/visit?who=Ada&then=%2Fhome",
+    });
+    if let Some(id) = id {
+        params["elicitationId"] = json!(id);
+    }
+    json!({"method": "elicitation/create", "params": params})
 }
 
 fn roots() -> Value {
@@ -195,6 +236,10 @@ fn input_required(
                 None,
             ),
             Some(answer) => text(answer["content"]["text"].as_str().unwrap_or_default()),
+        },
+        "visit" => match answered(responses, "visit") {
+            None => required(&[("visit", visit(None))], None),
+            Some(answer) => text(format!("User response: action={}", answer["action"])),
         },
         "list_roots" => match answered(responses, "client_roots") {
             None => required(&[("client_roots", roots())], None),

@@ -20,7 +20,7 @@ use rmcp::{
     transport::streamable_http_server::session::local::LocalSessionManager,
 };
 use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
     questions,
@@ -31,6 +31,8 @@ use crate::{
 
 /// The resource that can be subscribed to.
 pub const WATCHED: &str = "test://watched-resource";
+/// Items on one page of a list, of a server that speaks the modern era only: the suite reads one page alone.
+const PAGE: usize = 4;
 /// How long clients may keep what does not change.
 const TTL_MS: u64 = 1_000;
 
@@ -43,11 +45,14 @@ pub struct Conformance {
     modern: bool,
 }
 
-/// What a session of the legacy era has said.
+/// What a session of the legacy era has said, or one request of the modern one.
 #[derive(Default)]
 struct Session {
     level: Option<LoggingLevel>,
     subscriptions: BTreeSet<String>,
+    /// What changes since a subscription was taken: from before the client is told that it was. Whoever has read that
+    /// may change something at once.
+    changes: Option<Receiver<Change>>,
 }
 
 impl Conformance {
@@ -69,6 +74,18 @@ impl Conformance {
     /// Whether this session wants to hear of a resource.
     pub fn is_subscribed(&self, uri: &str) -> bool {
         self.session().subscriptions.contains(uri)
+    }
+
+    /// A page of a list, and where the next one begins.
+    fn page<T>(&self, mut items: Vec<T>, asked: Option<PaginatedRequestParams>) -> (Vec<T>, Option<String>) {
+        if !self.modern {
+            return (items, None);
+        }
+        let cursor = asked.and_then(|asked| asked.cursor?.parse().ok());
+        let start = cursor.unwrap_or(0).min(items.len());
+        let end = items.len().min(start + PAGE);
+        let next = (end < items.len()).then(|| end.to_string());
+        (items.drain(start..end).collect(), next)
     }
 
     fn session(&self) -> std::sync::MutexGuard<'_, Session> {
@@ -107,10 +124,12 @@ impl ServerHandler for Conformance {
 
     async fn list_tools(
         &self,
-        _: Option<PaginatedRequestParams>,
+        asked: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let list = ListToolsResult::with_all_items(self.shared.tools());
+        let (items, next) = self.page(self.shared.tools(), asked);
+        let mut list = ListToolsResult::with_all_items(items);
+        list.next_cursor = next;
         Ok(list.with_ttl_ms(0).with_cache_scope(CacheScope::Public))
     }
 
@@ -130,10 +149,12 @@ impl ServerHandler for Conformance {
 
     async fn list_prompts(
         &self,
-        _: Option<PaginatedRequestParams>,
+        asked: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let list = ListPromptsResult::with_all_items(self.shared.prompts());
+        let (items, next) = self.page(self.shared.prompts(), asked);
+        let mut list = ListPromptsResult::with_all_items(items);
+        list.next_cursor = next;
         Ok(list.with_ttl_ms(0).with_cache_scope(CacheScope::Public))
     }
 
@@ -187,19 +208,23 @@ impl ServerHandler for Conformance {
 
     async fn list_resources(
         &self,
-        _: Option<PaginatedRequestParams>,
+        asked: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let list = ListResourcesResult::with_all_items(self.shared.catalogue.resources.clone());
+        let (items, next) = self.page(self.shared.catalogue.resources.clone(), asked);
+        let mut list = ListResourcesResult::with_all_items(items);
+        list.next_cursor = next;
         Ok(list.with_ttl_ms(TTL_MS).with_cache_scope(CacheScope::Public))
     }
 
     async fn list_resource_templates(
         &self,
-        _: Option<PaginatedRequestParams>,
+        asked: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let list = ListResourceTemplatesResult::with_all_items(self.shared.catalogue.templates.clone());
+        let (items, next) = self.page(self.shared.catalogue.templates.clone(), asked);
+        let mut list = ListResourceTemplatesResult::with_all_items(items);
+        list.next_cursor = next;
         Ok(list.with_ttl_ms(TTL_MS).with_cache_scope(CacheScope::Public))
     }
 
@@ -269,11 +294,13 @@ impl ServerHandler for Conformance {
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.session().changes = Some(self.shared.changes.subscribe());
         Some(requested.clone())
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.shared.changes.subscribe();
+        let taken = self.session().changes.take();
+        let mut changes = taken.ok_or_else(|| ErrorData::internal_error("No subscription was taken", None))?;
         loop {
             let change = tokio::select! {
                 change = changes.recv() => change,

@@ -77,6 +77,16 @@ pub async fn call(
                 "text": r#"{"test":"data","value":123}"#,
             }},
         ])),
+        "total" => {
+            let numbers = request
+                .arguments
+                .as_ref()
+                .and_then(|arguments| arguments.get("of")?.as_array());
+            let total: i64 = numbers.into_iter().flatten().filter_map(Value::as_i64).sum();
+            let content = json!([{"type": "text", "text": total.to_string()}]);
+            let result = json!({"content": content, "structuredContent": {"total": total}});
+            Ok(complete::<CallToolResult>(result)?.into())
+        }
         "test_error_handling" => {
             let message = "This tool intentionally returns an error for testing";
             Ok(

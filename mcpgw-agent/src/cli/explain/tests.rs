@@ -214,13 +214,10 @@ fn a_decision_is_found_in_the_audit_log_with_its_rule() {
 #[test]
 fn a_caller_that_proved_too_little_is_explained_with_what_is_wanted_of_it() {
     let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("config");
-    fs::create_dir_all(&config).unwrap();
     let more = "---\napiVersion: mcpgw.dev/v1alpha1\nkind: MCPPolicy\nmetadata: {name: proof, namespace: tools}\n\
                 spec: {authentication: {mode: AttestedAndToken, issuers: [\"https://issuer.example\"]}}\n";
     let gateway = "spec:\n  gateway: {listen: [\"10.9.9.9:8080\"], authentication: {mode: Token}}\n";
     let text = CONFIGURATION.replacen("spec:\n", gateway, 1) + more;
-    fs::write(config.join("a.yaml"), text).unwrap();
     let audit = directory.path().join("audit.jsonl");
     let unread = serde_json::json!({
         "time": "2026-01-02T03:04:05.678Z", "event": "refused", "node": "n", "path": "gateway", "status": 401,
@@ -236,7 +233,7 @@ fn a_caller_that_proved_too_little_is_explained_with_what_is_wanted_of_it() {
     read.as_object_mut().unwrap().extend(known.as_object().unwrap().clone());
     fs::write(&audit, format!("{unread}\n{read}\n")).unwrap();
     let audit = audit.display().to_string();
-    let of = |id| explain(directory.path(), &["--decision", id, "--audit", &audit]).unwrap();
+    let of = |id| explain_by(&text, directory.path(), &["--decision", id, "--audit", &audit]).unwrap();
     let rest = "its token is about alice, and of https://issuer.example\n\n\
                 What proof of callers is wanted, as it is configured now (authentication):\n  Token at the gateway\n  \
                 AttestedAndToken, of https://issuer.example by policy tools/proof\n";

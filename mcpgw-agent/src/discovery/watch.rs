@@ -68,37 +68,34 @@ async fn follow(server: &ObjectName, upstream: &Arc<Upstream>, known: &Known, re
         .await
         .map_err(too_long)?
         .map_err(|error| error.to_string())?;
-    let outcome = {
-        let mut changes = Changes::new(upstream, &introduced.tongues);
-        changes.listen().await;
-        let before = known.last(server);
-        let list = fetch::list(
-            upstream,
-            &Behalf::Agent,
-            &introduced,
-            before.as_deref(),
-            MAX_CATALOGUE_BYTES,
-        );
-        match timeout_at(deadline, changes.notice_during(list)).await {
-            Ok(Ok((catalogue, missing))) => {
-                // A list that could not be had is asked for again before long.
-                let longest = if missing.is_empty() { POLL } else { MIN_INTERVAL * 5 };
-                known.learned(server, catalogue, missing).await;
-                tokio::select! {
-                    () = changes.wait() => {}
-                    () = sleep(introduced.ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, longest)) => {}
-                    () = refresh.notified() => {}
-                }
-                if changes.told {
-                    known.told(server);
-                }
-                Ok(())
+    let mut changes = Changes::new(upstream, &introduced.tongues);
+    changes.listen().await;
+    let before = known.last(server);
+    let list = fetch::list(
+        upstream,
+        &Behalf::Agent,
+        &introduced,
+        before.as_deref(),
+        MAX_CATALOGUE_BYTES,
+    );
+    match timeout_at(deadline, changes.notice_during(list)).await {
+        Ok(Ok((catalogue, missing))) => {
+            // A list that could not be had is asked for again before long.
+            let longest = if missing.is_empty() { POLL } else { MIN_INTERVAL * 5 };
+            known.learned(server, catalogue, missing).await;
+            tokio::select! {
+                () = changes.wait() => {}
+                () = sleep(introduced.ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, longest)) => {}
+                () = refresh.notified() => {}
             }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(elapsed) => Err(too_long(elapsed)),
+            if changes.told {
+                known.told(server);
+            }
+            Ok(())
         }
-    };
-    outcome
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(elapsed) => Err(too_long(elapsed)),
+    }
 }
 
 /// Nodes that lost the same server do not all come back at once.

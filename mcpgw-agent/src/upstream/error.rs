@@ -1,6 +1,6 @@
 //! Why there is no answer.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
@@ -19,6 +19,14 @@ pub enum UpstreamError {
     /// No connection in this time.
     #[error("cannot be reached within {} s", .0.as_secs_f64())]
     ConnectTimeout(Duration),
+    /// No connection: another call was opening one, for both, and could not.
+    #[error("{text}")]
+    Awaited {
+        /// What the other call was told.
+        text: Arc<str>,
+        /// … and answered with.
+        answer: (StatusCode, &'static str),
+    },
     /// The connection ended before an answer.
     #[error("closed the connection before it answered: {}", innermost(.0))]
     Closed(#[source] hyper::Error),
@@ -64,6 +72,7 @@ impl UpstreamError {
             Self::Unreachable(_) | Self::Address(_) | Self::NoAddress => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable")
             }
+            Self::Awaited { answer, .. } => *answer,
             Self::Tls(TlsError::Certificate(_)) => (StatusCode::BAD_GATEWAY, "upstream_certificate"),
             Self::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream_tls"),
             Self::Credential(_) => (StatusCode::BAD_GATEWAY, "upstream_credential"),
@@ -79,7 +88,21 @@ impl UpstreamError {
     /// Whether it says that the server cannot be reached at this endpoint, so that nothing was sent there: another one
     /// may do.
     pub fn is_of_the_way(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::Tls(_))
+        let unreached = matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::Tls(_));
+        unreached || self.is_of_another_call()
+    }
+
+    /// Whether what failed was done by another call, which counts it.
+    pub(super) fn is_of_another_call(&self) -> bool {
+        matches!(self, Self::Awaited { .. })
+    }
+
+    /// The same, for the calls that waited for the one that it came to.
+    pub(super) fn awaited(&self) -> Self {
+        Self::Awaited {
+            text: self.to_string().into(),
+            answer: self.answer(),
+        }
     }
 
     /// Whether it says that the server took a request, and gave no answer.

@@ -100,6 +100,12 @@ impl Health {
         self.until.store(self.age() + pause(failures), Relaxed);
     }
 
+    /// Another call could not reach it, and this one waited for that: what happened once counts once. It is left alone for
+    /// this one too, whichever of the two says so first.
+    pub(super) fn failed_for_another(&self) {
+        self.until.fetch_max(self.age() + pause(1), Relaxed);
+    }
+
     /// A call of this payer that was sent there got no answer, or one that says that there is none. It takes several in
     /// a row to leave it alone, or one where it is being tried: a single call may itself be what a server dies of.
     pub(super) fn answered_poorly(&self, payer: Payer) {

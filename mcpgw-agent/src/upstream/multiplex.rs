@@ -20,6 +20,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     runtime::Handle,
+    sync::watch,
     time::{Instant, timeout},
 };
 
@@ -42,6 +43,25 @@ pub(super) struct Multiplex {
     /// The endpoint is known to speak HTTP/2: who needs a connection waits for the one that is being opened.
     known: AtomicBool,
     opening: tokio::sync::Mutex<()>,
+    /// How many were opened.
+    opened: AtomicUsize,
+    /// Why the last one could not be, for those who waited for it.
+    failed: watch::Sender<Option<UpstreamError>>,
+}
+
+/// Leave to open a connection, while others wait for it.
+pub(super) struct Turn<'m> {
+    multiplex: &'m Multiplex,
+    _opening: tokio::sync::MutexGuard<'m, ()>,
+}
+
+impl Turn<'_> {
+    /// It could not be opened: those who waited for it need not find out each for itself.
+    pub(super) fn failed(self, error: &UpstreamError) {
+        if error.is_of_the_way() {
+            self.multiplex.failed.send_replace(Some(error.awaited()));
+        }
+    }
 }
 
 struct Connection {
@@ -123,16 +143,34 @@ impl Multiplex {
     }
 
     /// Waits while others open a connection, where that will be one of HTTP/2. What is returned is held while one is
-    /// opened.
-    pub(super) async fn turn(
-        &self,
-        connect: Duration,
-    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, UpstreamError> {
+    /// opened. Where the server cannot be reached, all who wait learn that with the one who tried. Where it is reached, and
+    /// the others take all connections that are opened meanwhile, it has too much to do.
+    pub(super) async fn turn(&self, connect: Duration) -> Result<Option<Turn<'_>>, UpstreamError> {
         if !self.known.load(Relaxed) {
             return Ok(None);
         }
-        let turn = timeout(connect, self.opening.lock()).await;
-        turn.map(Some).map_err(|_| UpstreamError::ConnectTimeout(connect))
+        let opened = self.opened.load(Relaxed);
+        let mut failed = self.failed.subscribe();
+        let waiting = async {
+            tokio::select! {
+                biased;
+                // There is no end of it as long as this is there.
+                _ = failed.changed() => Err(()),
+                opening = self.opening.lock() => Ok(opening),
+            }
+        };
+        match timeout(connect, waiting).await {
+            Ok(Ok(_opening)) => Ok(Some(Turn {
+                multiplex: self,
+                _opening,
+            })),
+            Ok(Err(())) => {
+                let why = failed.borrow();
+                Err(why.as_ref().map_or(UpstreamError::Busy, UpstreamError::awaited))
+            }
+            Err(_) if self.opened.load(Relaxed) != opened => Err(UpstreamError::Busy),
+            Err(_) => Err(UpstreamError::ConnectTimeout(connect)),
+        }
     }
 
     /// Takes over a connection, and a stream on it.
@@ -152,6 +190,7 @@ impl Multiplex {
             .await
             .map_err(UpstreamError::Closed)?;
         self.known.store(true, Relaxed);
+        self.opened.fetch_add(1, Relaxed);
         let state = Arc::new(State {
             calls: AtomicUsize::new(0),
             most: AtomicUsize::new(MAX_STREAMS_PER_CONNECTION),
@@ -271,6 +310,30 @@ pub(super) fn in_http1(request: &mut Request<Full<Bytes>>) -> Result<(), http::E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_connection_in_vain_says_what_it_waited_for() {
+        const SHORT: Duration = Duration::from_millis(50);
+        const LONG: Duration = Duration::from_secs(60);
+        let multiplex = Multiplex::known();
+        let turn = multiplex.turn(LONG).await.unwrap().unwrap();
+        assert!(matches!(
+            multiplex.turn(SHORT).await,
+            Err(UpstreamError::ConnectTimeout(SHORT))
+        ));
+        let others_open = async { multiplex.opened.fetch_add(1, Relaxed) };
+        let (waited, _) = tokio::join!(multiplex.turn(SHORT), others_open);
+        assert!(matches!(waited, Err(UpstreamError::Busy)), "it can be reached");
+        let others_fail = async { turn.failed(&UpstreamError::ConnectTimeout(LONG)) };
+        let (first, second, ()) = tokio::join!(multiplex.turn(LONG), multiplex.turn(LONG), others_fail);
+        for waited in [first, second] {
+            let error = waited.err().unwrap();
+            assert!(error.is_of_the_way() && error.is_of_another_call(), "{error:?}");
+            assert_eq!(error.answer(), UpstreamError::ConnectTimeout(LONG).answer());
+            assert_eq!(error.explain(), UpstreamError::ConnectTimeout(LONG).explain());
+        }
+        assert!(multiplex.turn(LONG).await.is_ok(), "it is tried again");
+    }
 
     #[test]
     fn a_request_becomes_one_of_http2_and_what_it_was() {

@@ -190,9 +190,14 @@ impl Pool {
         {
             return Ok(lease);
         }
-        let connection = timeout(connect, connect::open(self.address, self.speech.secure()))
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout(connect))??;
+        let opening = timeout(connect, connect::open(self.address, self.speech.secure())).await;
+        let connection = match opening.unwrap_or(Err(UpstreamError::ConnectTimeout(connect))) {
+            Ok(connection) => connection,
+            Err(error) => {
+                turn.into_iter().for_each(|turn| turn.failed(&error));
+                return Err(error);
+            }
+        };
         if matches!(self.speech, Speech::Http2) || connection.is_http2() {
             let (sender, stream) = self.multiplex.open(connection, &self.runtime).await?;
             let on = On::Stream(sender, stream);

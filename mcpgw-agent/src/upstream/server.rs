@@ -226,6 +226,7 @@ impl Upstream {
         match &answer {
             Ok((response, _)) if is_poor(response.status()) => endpoint.health().answered_poorly(payer),
             Ok(_) => endpoint.health().answered(payer),
+            Err(error) if error.is_of_another_call() => endpoint.health().failed_for_another(),
             Err(error) if error.is_of_the_way() => endpoint.health().failed(),
             // A server that has nothing to say unasked need not begin to say it.
             Err(UpstreamError::FirstByteTimeout(_)) if listens => {}

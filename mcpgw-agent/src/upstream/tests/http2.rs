@@ -26,7 +26,7 @@ use crate::{
     upstream::{
         Upstream, UpstreamError, Upstreams,
         limits::{
-            HTTP2_IDLE_TIMEOUT, MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD, MAX_STREAMS_PER_CONNECTION,
+            EJECTION, HTTP2_IDLE_TIMEOUT, MAX_CALLS_PER_ENDPOINT_AND_WORKLOAD, MAX_STREAMS_PER_CONNECTION,
             POOL_MAX_IDLE_PER_ENDPOINT, SETTINGS_PAUSE,
         },
     },
@@ -307,4 +307,48 @@ async fn a_server_that_says_goodbye_is_asked_on_another_connection_and_nothing_i
     let (first, ()) = tokio::join!(ask(&upstream, wait()), last);
     assert_eq!(first.unwrap(), "late");
     assert_eq!(peer.connections(), 2);
+}
+
+/// An address where a connection is neither taken nor refused, for as long as what comes with it is there.
+async fn silent() -> (SocketAddr, impl Drop) {
+    struct Full(tokio::net::TcpListener, Vec<tokio::net::TcpStream>);
+    impl Drop for Full {
+        fn drop(&mut self) {
+            self.1.clear();
+        }
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut full = Full(listener, Vec::new());
+    // Nobody takes them: soon there is room for no more.
+    while let Ok(taken) = timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await {
+        full.1.push(taken.unwrap());
+    }
+    assert_eq!(full.0.local_addr().unwrap(), address);
+    (address, full)
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_connection_that_cannot_be_made_go_elsewhere_and_count_it_once() {
+    let (peer, (address, _full)) = (Peer::start(1_000).await, silent().await);
+    let mut wanted = peer.server();
+    wanted.timeouts.connect = Duration::from_millis(500);
+    wanted.backend = Backend::Addresses {
+        addresses: vec![address, peer.address],
+        h2c: true,
+    };
+    let (_upstreams, upstream) = with(wanted);
+    let call = || async {
+        let (_, answer) = upstream.ask_any(payer(), || post("one"), |_| {}).await?;
+        Ok::<_, UpstreamError>(super::text(answer.into_body()).await)
+    };
+    for answer in join_all((0..16).map(|_| call())).await {
+        assert_eq!(answer.unwrap(), "one");
+    }
+    let status = upstream.status();
+    let silent = status.endpoints.iter().find(|endpoint| endpoint.address == address);
+    let ejected_for = Duration::from_millis(silent.unwrap().ejected_for);
+    assert!(ejected_for <= EJECTION.0, "it was tried once: {ejected_for:?}");
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::limits::MAX_CAPABILITIES;
+use super::limits::{MAX_CAPABILITIES, MAX_TEMPLATE, MAX_TEMPLATES};
 use crate::{
     mcp::{annotations::Annotations, modern::ParamHeaders, version::Revision},
     resources::ObjectName,
@@ -59,8 +59,10 @@ pub struct Catalogue {
     pub prompts: Vec<Item>,
     /// Its resources.
     pub resources: Vec<Item>,
-    /// Its resource templates.
+    /// Its resource templates, as far as they are offered on.
     pub templates: Vec<Item>,
+    /// How many of its resource templates are not: they are too many, or too long.
+    pub templates_left_out: usize,
     /// When this was seen.
     pub fetched: SystemTime,
     /// It says that its lists are for the one who asked, and nobody else.
@@ -102,6 +104,17 @@ impl Catalogue {
             same(&self.templates, &other.templates),
         ]
     }
+}
+
+/// The resource templates that are offered on of those that a server lists, and how many are not.
+pub(super) fn offered_templates(listed: Vec<Item>) -> (Vec<Item>, usize) {
+    let all = listed.len();
+    let short = listed
+        .into_iter()
+        .filter(|template| template.name.len() <= MAX_TEMPLATE);
+    let offered: Vec<Item> = short.take(MAX_TEMPLATES).collect();
+    let left_out = all - offered.len();
+    (offered, left_out)
 }
 
 /// Tools, found by their names as well: every call of one may look.

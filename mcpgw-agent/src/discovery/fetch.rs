@@ -98,6 +98,7 @@ pub(super) async fn introduce(upstream: &Arc<Upstream>, behalf: &Behalf) -> Resu
         prompts: Vec::new(),
         resources: Vec::new(),
         templates: Vec::new(),
+        templates_left_out: 0,
         fetched: SystemTime::now(),
         is_private: false,
         ttl: None,
@@ -147,6 +148,13 @@ pub(super) async fn list(
             "uriTemplate"
         ),
     );
+    let (templates, templates_left_out) = match templates {
+        Ok(listed) => {
+            let (offered, left_out) = catalogue::offered_templates(listed);
+            (Ok(offered), left_out)
+        }
+        Err(error) => (Err(error), before.map_or(0, |before| before.templates_left_out)),
+    };
     let hints = asking.hints.into_inner().unwrap_or_else(PoisonError::into_inner);
     let asked = usize::from(has.tools) + usize::from(has.prompts) + 2 * usize::from(has.resources);
     let mut errors = Vec::new();
@@ -161,6 +169,7 @@ pub(super) async fn list(
         prompts: or_before(prompts, before.map(|before| &*before.prompts)),
         resources: or_before(resources, before.map(|before| &*before.resources)),
         templates: or_before(templates, before.map(|before| &*before.templates)),
+        templates_left_out,
         fetched: SystemTime::now(),
         is_private: hints.is_private,
         ttl: hints.ttl,

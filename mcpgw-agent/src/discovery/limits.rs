@@ -6,6 +6,11 @@ use std::time::Duration;
 pub(super) const MAX_PAGES: usize = 64;
 /// Items of one list.
 pub(super) const MAX_ITEMS: usize = 10_000;
+/// Resource templates of one server that are offered on, the first in its list: by these the owner of a URI is sought
+/// that no server lists. Of more the server's status says how many there are.
+pub const MAX_TEMPLATES: usize = 64;
+/// The longest of them, in bytes.
+pub const MAX_TEMPLATE: usize = 1_024;
 /// Bytes of one answer.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of all lists of one server.

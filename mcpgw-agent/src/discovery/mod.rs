@@ -37,7 +37,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use catalogue::{Capabilities, Catalogue, Extensions, Item, Snapshot, Speaks, TaskCapabilities, Tools};
-pub use limits::MAX_INSTRUCTIONS;
+pub use limits::{MAX_INSTRUCTIONS, MAX_TEMPLATE, MAX_TEMPLATES};
 pub use offers::Offers;
 pub use personal::{Own, Principal};
 

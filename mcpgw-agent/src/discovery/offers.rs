@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Catalogue, Discovery, State, names};
+use super::{Catalogue, Discovery, MAX_TEMPLATE, MAX_TEMPLATES, State, names};
 use crate::{
     mcp::version::Revision,
     resources::{Authentication, Desired, ObjectName, Pattern, Policy, Server},
@@ -38,7 +38,8 @@ pub struct Offers {
     /// Number of its resource templates.
     pub templates: usize,
     /// What is wrong with the names that its tools and prompts get at the gateway (`PrefixConflict: …`), which of its
-    /// URIs an older server has already (`UriConflict: …`), and what is wrong with names in rules (`PrefixedRule: …`).
+    /// URIs an older server has already (`UriConflict: …`), how many of its resource templates are not offered on, and why
+    /// (`TemplateLimit: …`), and what is wrong with names in rules (`PrefixedRule: …`).
     pub problems: Vec<String>,
 }
 
@@ -99,6 +100,10 @@ impl Discovery {
                         .flatten()
                         .map(ToString::to_string);
                     let odd = catalogue.map(|catalogue| prefixed_rules(server, catalogue, policies));
+                    let conflicts = catalogue
+                        .and_then(|catalogue| left_out(catalogue))
+                        .into_iter()
+                        .chain(conflicts);
                     told(conflicts.chain(odd.unwrap_or_default()).collect())
                 },
             }
@@ -116,6 +121,16 @@ fn described(state: Option<&State>) -> (String, Option<(String, u64)>) {
         Some(State::LastGood { reason, since }) => ("LastGood".to_owned(), Some((reason.clone(), ago(since)))),
         Some(State::Unreachable { reason, since }) => ("Unreachable".to_owned(), Some((reason.clone(), ago(since)))),
     }
+}
+
+/// What is not offered on of a server's resource templates.
+fn left_out(catalogue: &Catalogue) -> Option<String> {
+    let more = catalogue.templates_left_out;
+    (more > 0).then(|| {
+        format!(
+            "TemplateLimit: {more} of its resource templates are not offered: the first {MAX_TEMPLATES} of at most {MAX_TEMPLATE} bytes are"
+        )
+    })
 }
 
 /// Rules that name a server's tools as the gateway does, and so match none of them.

@@ -34,6 +34,7 @@ fn slot(start: Instant, used: usize, bytes: usize) -> Slot {
         prompts: Vec::new(),
         resources: Vec::new(),
         templates: Vec::new(),
+        templates_left_out: 0,
         fetched: SystemTime::UNIX_EPOCH,
         is_private: true,
         ttl: None,

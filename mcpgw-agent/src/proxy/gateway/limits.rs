@@ -65,12 +65,7 @@ pub(super) const STREAM_QUEUE: usize = 64;
 /// A stream that is silent for this long gets a comment, so that nobody between takes it for dead.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Templates of one server by which the owner of a URI is sought, where several servers could have it: the first in its
-/// list.
-pub(super) const MAX_MATCHED_TEMPLATES: usize = 64;
-/// The longest of them, in bytes.
-pub(super) const MAX_MATCHED_TEMPLATE: usize = 1_024;
-/// The longest URI that one of them is sought for, in bytes.
+/// The longest URI that a resource template is sought for, in bytes.
 pub(super) const MAX_MATCHED_URI: usize = 2_048;
 /// Bytes that are compared for one answer, to give its URIs as the client knows them. The rest of a longer one's stay as
 /// its server has them.

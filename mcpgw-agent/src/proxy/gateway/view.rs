@@ -13,7 +13,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) use super::kind::Kind;
 use super::{
-    limits::MAX_MATCHED_TEMPLATES,
     personal::is_personal,
     reach::{Reach, reach},
     tell::Prints,
@@ -77,7 +76,6 @@ pub(super) struct List {
 #[derive(Debug)]
 struct Hidden {
     seen: usize,
-    item: usize,
     own: Arc<str>,
     left_out: bool,
 }
@@ -87,7 +85,6 @@ struct Offered<'a> {
     name: &'a Arc<str>,
     own: &'a Arc<str>,
     seen: usize,
-    item: usize,
     is_shown: bool,
 }
 
@@ -232,11 +229,7 @@ impl View {
         view.renamed = renamed
             .map(|offered| view.servers[offered.seen].server.name().clone())
             .collect();
-        let matched = view
-            .templates
-            .all()
-            .filter(|offered| offered.item < MAX_MATCHED_TEMPLATES);
-        view.matched = matched.map(Offered::template).collect();
+        view.matched = view.templates.all().map(Offered::template).collect();
         view
     }
 
@@ -360,12 +353,7 @@ impl List {
             } else {
                 let left_out = shown == Shown::LeftOut;
                 list.denied += usize::from(!left_out);
-                let hidden = Hidden {
-                    seen,
-                    item,
-                    own,
-                    left_out,
-                };
+                let hidden = Hidden { seen, own, left_out };
                 list.hidden.insert(name, hidden);
             }
         }
@@ -417,14 +405,12 @@ impl List {
             name: &entry.name,
             own: &entry.own,
             seen: entry.seen,
-            item: entry.item,
             is_shown: true,
         });
         let hidden = self.hidden.iter().map(|(name, hidden)| Offered {
             name,
             own: &hidden.own,
             seen: hidden.seen,
-            item: hidden.item,
             is_shown: false,
         });
         shown.chain(hidden)

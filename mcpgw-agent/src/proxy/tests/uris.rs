@@ -9,7 +9,10 @@ use super::{
     session_server::{Offers, SessionServer},
     streams::{get, listen, send, session, updated},
 };
-use crate::resources::{Action, Pattern, Policy, Rule};
+use crate::{
+    discovery::{MAX_TEMPLATE, MAX_TEMPLATES},
+    resources::{Action, Pattern, Policy, Rule},
+};
 
 /// What the younger server's URIs begin with.
 const OTHER: &str = "mcpgw+tools+b+";
@@ -227,4 +230,37 @@ async fn of_very_many_templates_the_first_are_looked_at_and_another_servers_are_
         (a.called(), b.called()),
         (vec!["demo://63/x".to_owned()], vec!["demo://modest/x".to_owned()])
     );
+}
+
+#[tokio::test]
+async fn templates_beyond_the_bound_are_neither_listed_nor_followed_and_that_is_told() {
+    let template = |number: usize| format!(r#"{{"uriTemplate":"many://{number}/{{id}}","name":"t"}}"#);
+    let long = format!(
+        r#"{{"uriTemplate":"many://long/{{id}}{}","name":"t"}}"#,
+        "x".repeat(MAX_TEMPLATE)
+    );
+    let many = (0..MAX_TEMPLATES + 6).map(template);
+    let many = Offers {
+        templates: [long].into_iter().chain(many).collect::<Vec<_>>().join(","),
+        ..offers()
+    };
+    let (a, b) = (
+        SessionServer::offering(many).await,
+        SessionServer::offering(offers()).await,
+    );
+    let desired = gateway::desired(&[a.address, b.address]);
+    let proxied = gateway::start(desired.clone()).await;
+    let problems = &proxied.discovery.offers(&desired)[0].problems;
+    let told = "TemplateLimit: 7 of its resource templates are not offered: the first 64 of at most 1024 bytes are";
+    assert_eq!(problems, &[told.to_owned()]);
+    let list = gateway::request("resources/templates/list", json!({}));
+    let listed = gateway::ask(&proxied, "", &list).await;
+    let listed = all(&listed, "resourceTemplates", "uriTemplate");
+    for (number, is_offered) in [(0, true), (MAX_TEMPLATES - 1, true), (MAX_TEMPLATES, false)] {
+        let template = format!("many://{number}/{{id}}");
+        assert_eq!(listed.contains(&&*template), is_offered, "{template}");
+        let read = gateway::request("resources/read", json!({ "uri": format!("many://{number}/7") }));
+        let answer = gateway::ask(&proxied, "", &read).await;
+        assert_eq!(answer.body["result"].is_object(), is_offered, "{answer:?}");
+    }
 }

@@ -110,8 +110,8 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Answers of our own that wait for a client to read its one stream.
 pub const MAX_SAID: usize = 64;
 
-/// Of all that one request wants to listen to, so many decisions have lines of their own in the audit log; of more, one
-/// line says how many there were. Nobody is to fill the log with few requests.
+/// Of all that one request wants to listen to, so many decisions have lines of their own in the audit log; the rest are
+/// named in lines that stand for many. Nobody is to fill the log with few requests.
 pub const MAX_LISTENED_ON_RECORD: usize = 8;
 
 /// How often what was not used for long is forgotten.

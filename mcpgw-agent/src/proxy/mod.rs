@@ -51,6 +51,7 @@ mod http_service;
 mod lease;
 mod limit;
 pub mod limits;
+mod listened;
 mod listener;
 mod observed;
 mod outside;

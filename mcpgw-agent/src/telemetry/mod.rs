@@ -5,6 +5,7 @@
 //! verdict   … what is said of it: how it came, what was decided, what became of it
 //! client    … what a client says of itself where it begins
 //! listed    … and how much of a list was shown
+//! beyond    … and what it is about that has no line of its own
 //! metrics   the instruments, and their text for Prometheus
 //! labels    which tool names may become a label
 //! issuers   instruments that read what is known of issuers
@@ -18,6 +19,7 @@
 //! ```
 
 mod audit;
+mod beyond;
 mod client;
 mod datapath;
 mod engines;
@@ -50,6 +52,7 @@ pub use audit::{
 };
 #[cfg(test)]
 pub(crate) use audit::{FREE, OWN};
+pub use beyond::Beyond;
 pub use client::Client;
 pub use labels::{MAX_TOOL_LABELS, OTHER};
 pub use listed::Listed;

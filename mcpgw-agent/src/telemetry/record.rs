@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::{
     Client, DecidedBy, OTHER, Outcome, Path, Telemetry, Verdict,
     audit::{Keeping, Payload, ToolCall, bounded, bounded_id},
+    beyond::Beyond,
     listed::Listed,
     traces::{CallSpans, Carried, Ended, Opened, Propagated},
 };
@@ -147,6 +148,7 @@ pub struct Record {
     client: Option<Box<Client>>,
     keeping: Keeping,
     /// What became of the list that was asked for.
+    beyond: Option<Box<Beyond>>,
     listed: Option<Arc<Listed>>,
     /// The trace that its caller says it is part of, where we trace it not.
     callers_trace: Option<TraceId>,
@@ -257,6 +259,7 @@ impl Record {
             client,
             keeping,
             listed: None,
+            beyond: None,
             on_record: true,
             callers_trace,
             spans,
@@ -315,6 +318,11 @@ impl Record {
     /// It asks for a list, whose elements are counted there.
     pub fn lists(&mut self) -> Arc<Listed> {
         Arc::clone(self.listed.get_or_insert_default())
+    }
+
+    /// Names what it is about that has no line of its own.
+    pub fn beyond(&mut self, beyond: Beyond) {
+        self.beyond = Some(Box::new(beyond));
     }
 
     /// Leaves it out of the audit log, where a line says how many of its kind there were. Metrics count it.
@@ -397,7 +405,20 @@ impl Drop for Record {
             payload: self.payload.take(),
             client: self.client.take(),
             listed: self.listed.as_ref().and_then(|listed| listed.count()),
+            beyond: None,
         };
-        self.telemetry.audit.tool_call(call, self.keeping);
+        let Some(beyond) = self.beyond.take() else {
+            return self.telemetry.audit.tool_call(call, self.keeping);
+        };
+        // The first line counts, and all of them name.
+        let mut listed = call.listed;
+        for names in beyond.into_lines() {
+            let line = ToolCall {
+                listed: listed.take(),
+                beyond: Some(names),
+                ..call.clone()
+            };
+            self.telemetry.audit.tool_call(line, self.keeping);
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     super::{
         call::{Asked, Decided, decide},
         exchange::Body,
-        limits::MAX_LISTENED_ON_RECORD,
+        listened::Listened,
         refused::Refused,
         relay::Relay,
         rewrite::{Rewrite, Rewriter, Rewritten},
@@ -307,7 +307,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
     }
     let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
-    let (mut promised, mut decided) = (Vec::new(), 0);
+    let (mut promised, mut listened) = (Vec::new(), Listened::default());
     let mut seen_uris = HashSet::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         if !seen_uris.insert(uri.clone()) {
@@ -315,10 +315,15 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         }
         // What is left out is not acknowledged, like what nobody has.
         let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
+            let asked = subscription(&uri);
+            let has_line = listened.has_line() && call.view.lacks(asked.kind, asked.name).is_none();
+            if has_line {
+                drop(call.unknown(asked, id, envelope));
+            }
+            listened.note(&uri, false, has_line);
             continue;
         };
-        decided += 1;
-        if hears(call, id, seen, (subscription(&own), &uri), envelope, decided).await {
+        if hears(call, id, seen, (subscription(&own), &uri), envelope, &mut listened).await {
             Wishes::at(&mut by_server, seen).uris.push(own.clone());
             filter.resource_subscriptions.push(uri.clone());
             let server = seen.server.name().clone();
@@ -328,18 +333,20 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
     for sealed in std::mem::take(&mut filter.task_ids) {
         // Servers of the legacy era tell of tasks in another way, and only those who have a session.
         let found = tasks::find(call, &sealed).filter(|(seen, _)| seen.catalogue.speaks.modern);
-        let Some((seen, own)) = found else { continue };
-        decided += 1;
-        if hears(call, id, seen, (watching(&own), &sealed), envelope, decided).await {
+        let Some((seen, own)) = found else {
+            listened.note(&sealed, false, false);
+            continue;
+        };
+        if hears(call, id, seen, (watching(&own), &sealed), envelope, &mut listened).await {
             filter.task_ids.push(sealed.clone());
             Wishes::at(&mut by_server, seen).tasks.push(TaskId { own, sealed });
         }
     }
-    if decided > MAX_LISTENED_ON_RECORD {
+    let record = || {
         let start = call.start("subscriptions/listen", id, envelope);
-        let mut record = call.shared.telemetry.call(start);
-        let heard = filter.resource_subscriptions.len() + filter.task_ids.len();
-        record.lists().add(heard, decided - heard);
+        call.shared.telemetry.call(start)
+    };
+    if let Some(mut record) = listened.record(record) {
         record.status(StatusCode::OK.as_u16());
         record.outcome(Outcome::Ok, None);
     }
@@ -432,25 +439,28 @@ impl<'v> Wishes<'v> {
     }
 }
 
-/// Whether the client may hear of a resource, or of a task, which it calls so; the request's `number`th.
+/// Whether the client may hear of a resource, or of a task, which it calls so.
 async fn hears(
     call: &Call<'_>,
     id: &RawValue,
     seen: &Seen,
     (asked, called_as): (Governed<'_>, &str),
     envelope: &Envelope<'_>,
-    number: usize,
+    listened: &mut Listened,
 ) -> bool {
+    let on_record = listened.has_line();
     let asked = Asked {
-        on_record: number <= MAX_LISTENED_ON_RECORD,
+        on_record,
         ..forward::asked(call, Some(id), seen, asked, called_as, envelope)
     };
-    match decide(call.shared, &call.plan, &asked).await {
+    let is_heard = match decide(call.shared, &call.plan, &asked).await {
         Decided::Allowed(mut record) => {
             record.status(StatusCode::OK.as_u16());
             record.outcome(Outcome::Ok, None);
             true
         }
         Decided::Denied(_) => false,
-    }
+    };
+    listened.note(called_as, is_heard, on_record);
+    is_heard
 }

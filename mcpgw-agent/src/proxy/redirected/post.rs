@@ -22,7 +22,7 @@ use crate::{
         call::{Asked, Decided, decide},
         exchange::Body,
         gateway::end_of_listening,
-        limits::MAX_LISTENED_ON_RECORD,
+        listened::Listened,
         pending::PendingCall,
         refused::Refused,
         relay::{Relay, Watch},
@@ -39,10 +39,10 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 
 /// What comes of a message: where it may go to the server, the record that was opened for it and what it is to hear of,
 /// and else the answer.
-type Judged = Result<(Option<Record>, Option<Listened>), Response<Body>>;
+type Judged = Result<(Option<Record>, Option<Wanted>), Response<Body>>;
 
 /// The resources that a client wants to hear of, and their share of the memory.
-type Listened = (Vec<String>, shares::Share);
+type Wanted = (Vec<String>, shares::Share);
 
 impl Dialled<'_> {
     /// Answers a POST of a message, or of several.
@@ -144,36 +144,45 @@ impl Dialled<'_> {
         body: &[u8],
         denial_status: DenialStatus,
     ) -> Result<Judged, Refused> {
-        let listened = self.listened(envelope)?;
-        let (uris, _) = &listened;
+        let wanted = self.listened(envelope)?;
+        let (uris, _) = &wanted;
+        let mut listened = Listened::default();
         for (number, uri) in uris.iter().enumerate() {
             let governed = Governed {
                 method: "resources/subscribe",
                 kind: Kind::Resource,
                 name: uri,
             };
-            let asked = Asked {
-                on_record: number < MAX_LISTENED_ON_RECORD,
-                ..self.asked(governed, envelope, body, denial_status)
-            };
+            // The one for which all are refused has a line of its own, wherever it stands.
+            let asked = self.asked(governed, envelope, body, denial_status);
             match decide(self.shared, self.plan, &asked).await {
-                Decided::Allowed(mut record) => record.outcome(Outcome::Ok, None),
+                Decided::Allowed(mut record) => {
+                    let has_line = listened.has_line();
+                    if !has_line {
+                        record.off_record();
+                    }
+                    record.outcome(Outcome::Ok, None);
+                    listened.note(uri, true, has_line);
+                }
                 Decided::Denied(answer) => {
-                    self.counted(envelope, body.len(), (0, uris.len()));
+                    listened.refuse_all();
+                    listened.note(uri, false, true);
+                    let behind = uris.iter().skip(number + 1);
+                    behind.for_each(|uri| listened.note(uri, false, false));
+                    self.note(envelope, body.len(), listened);
                     return Ok(Err(answer));
                 }
             }
         }
-        self.counted(envelope, body.len(), (uris.len(), 0));
-        Ok(Ok((None, Some(listened))))
+        self.note(envelope, body.len(), listened);
+        Ok(Ok((None, Some(wanted))))
     }
 
-    /// Records how many resources a client may hear of, of those that it wants to, and how many not: where not each has a
-    /// line of its own.
-    fn counted(&self, envelope: &Envelope<'_>, request_bytes: usize, (heard, unheard): (usize, usize)) {
-        if heard + unheard > MAX_LISTENED_ON_RECORD {
-            let mut record = self.start("subscriptions/listen", envelope, request_bytes);
-            record.lists().add(heard, unheard);
+    /// Records which resources a client may hear of, of those that it wants to, and which not, where not each has a line
+    /// of its own.
+    fn note(&self, envelope: &Envelope<'_>, request_bytes: usize, listened: Listened) {
+        let record = listened.record(|| self.start("subscriptions/listen", envelope, request_bytes));
+        if let Some(mut record) = record {
             record.outcome(Outcome::Ok, None);
         }
     }
@@ -258,7 +267,7 @@ impl Dialled<'_> {
     pub(super) async fn forward(
         &self,
         envelope: &Envelope<'_>,
-        (mut record, listened): (Option<Record>, Option<Listened>),
+        (mut record, listened): (Option<Record>, Option<Wanted>),
         body: &Bytes,
         session: Option<Opened>,
         share: Share,
@@ -317,7 +326,7 @@ impl Dialled<'_> {
     }
 
     /// The resources that a client wants to hear of, and their share.
-    fn listened(&self, envelope: &Envelope<'_>) -> Result<Listened, Refused> {
+    fn listened(&self, envelope: &Envelope<'_>) -> Result<Wanted, Refused> {
         let uris = subscriptions(envelope.params.whole).map_err(Refused::rejection)?;
         let mut share = self.shared.gateway.subscribed().none(self.payer);
         match share.resize(subscribed::cost(uris.iter())) {
@@ -332,7 +341,7 @@ impl Dialled<'_> {
         response: Response<UpstreamBody>,
         envelope: &Envelope<'_>,
         session: Option<&Opened>,
-        (uris, share): Listened,
+        (uris, share): Wanted,
     ) -> Result<Response<Body>, Refused> {
         let (mut head, body) = response.into_parts();
         let endpoint = session.map_or(&self.endpoint, |session| &session.endpoint);

@@ -295,27 +295,97 @@ async fn a_server_can_tell_of_its_own_resources_only() {
     read_until(&mut stream, "b://1").await;
 }
 
-#[tokio::test]
-async fn one_request_that_listens_to_very_much_has_few_lines_in_the_log_and_one_says_how_much_there_was() {
-    let uris: Vec<String> = (0..100).map(|number| format!("secret://{number}")).collect();
-    let resources: Vec<String> = uris
+/// All that the lines name that a client wanted to hear of, each with whether it may.
+fn named(lines: &[Value]) -> Vec<(String, bool)> {
+    let own = lines.iter().filter(|line| line["method"] == "resources/subscribe");
+    let own = own.map(|line| {
+        let granted = line["decision"] == "allow";
+        (line["resource"].as_str().unwrap().to_owned(), granted)
+    });
+    let all = lines.iter().filter(|line| line["method"] == "subscriptions/listen");
+    let beyond = all.flat_map(|line| {
+        let names = |member: &str| line[member].as_array().cloned().unwrap_or_default();
+        let granted = names("granted").into_iter().map(|name| (name, true));
+        granted.chain(names("refused").into_iter().map(|name| (name, false)))
+    });
+    let beyond = beyond.map(|(name, granted)| (name.as_str().unwrap().to_owned(), granted));
+    let mut named: Vec<_> = own.chain(beyond).collect();
+    named.sort();
+    named
+}
+
+fn secrets(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("secret://{number:04}")).collect()
+}
+
+/// The lines of a request that listens to these, at the gateway.
+async fn listened_to(uris: &[String], count: usize) -> Vec<Value> {
+    let resources: Vec<String> = secrets(count)
         .iter()
         .map(|uri| format!(r#"{{"uri":"{uri}","name":"r"}}"#))
         .collect();
     let offers = Offers {
+        prompts: r#"{"name":"p"}"#.to_owned(),
         resources: resources.join(","),
         ..Offers::default()
     };
-    let server = SessionServer::offering(offers).await;
-    let proxied = gateway::start(gateway::desired(&[server.address])).await;
-    let mut client = send(&proxied, listen(&uris)).await;
+    let servers = [
+        SessionServer::offering(offers).await,
+        SessionServer::offering(Offers::default()).await,
+    ];
+    let mut desired = gateway::desired(&[servers[0].address, servers[1].address]);
+    desired.policies = without(servers[0].address, "secret://*5").policies;
+    let proxied = gateway::start(desired).await;
+    let mut client = send(&proxied, listen(uris)).await;
     read_until(&mut client, "subscriptions/acknowledged").await;
     drop(client);
-    let lines = proxied.finish().await;
+    proxied.finish().await
+}
+
+#[tokio::test]
+async fn one_request_that_listens_to_very_much_has_few_lines_in_the_log_and_they_name_all_of_it() {
+    let mut uris = secrets(100);
+    uris.push("nobody://1".to_owned());
+    let lines = listened_to(&uris, 100).await;
     let of = |method: &str| lines.iter().filter(|line| line["method"] == method).collect::<Vec<_>>();
     assert_eq!(of("resources/subscribe").len(), 8, "{lines:?}");
     let [all] = &of("subscriptions/listen")[..] else {
         panic!("{lines:?}")
     };
-    assert_eq!((&all["shown"], &all["hidden"]), (&100.into(), &0.into()), "{all}");
+    assert_eq!((&all["shown"], &all["hidden"]), (&90.into(), &11.into()), "{all}");
+    uris.sort();
+    let is_granted = |uri: &String| uri.starts_with("secret") && !uri.ends_with('5');
+    let expected: Vec<(String, bool)> = uris.iter().map(|uri| (uri.clone(), is_granted(uri))).collect();
+    assert_eq!(named(&lines), expected);
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_on_record_when_somebody_wants_to_listen_to_it() {
+    let lines = listened_to(&["nobody://1".to_owned(), "secret://0000".to_owned()], 1).await;
+    let expected = [("nobody://1".to_owned(), false), ("secret://0000".to_owned(), true)];
+    assert_eq!(named(&lines), expected);
+    assert!(lines.iter().any(|line| line["reason"] == "unknown_name"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_resource_for_which_a_server_is_not_asked_for_any_is_on_record_wherever_it_stands() {
+    let (scripted, address) = Scripted::start().await;
+    let proxied = Proxied::start_with(without(address, "secret://0050"), Some(address)).await;
+    let uris = secrets(60);
+    let said = proxied.exchange(listen(&uris)).await;
+    assert!(said.contains("secret://0050"), "{said}");
+    let lines = proxied.finish().await;
+    let its = |line: &&Value| line["resource"] == "secret://0050";
+    assert_eq!(lines.iter().find(its).unwrap()["decision"], "deny");
+    let named = named(&lines);
+    assert_eq!(
+        named.iter().map(|(uri, _)| uri).collect::<Vec<_>>(),
+        uris.iter().collect::<Vec<_>>()
+    );
+    // What was decided before has said so already.
+    assert!(
+        named.iter().all(|(uri, granted)| *granted == (**uri < *uris[8])),
+        "{named:?}"
+    );
+    drop(scripted);
 }

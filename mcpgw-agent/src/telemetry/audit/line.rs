@@ -23,7 +23,7 @@ use crate::{
     mcp::{governed::Kind, seal::Fingerprint},
     resources::ObjectName,
     shares::Payer,
-    telemetry::{Client, DecidedBy, Outcome, Path, listed::ListCount},
+    telemetry::{Client, DecidedBy, Outcome, Path, beyond::Names, listed::ListCount},
 };
 
 /// Longest text of a caller in an audit line, in bytes; the rest is cut off and marked by `…`.
@@ -54,6 +54,7 @@ impl Event {
 }
 
 /// A decided call, or other request, and what became of it.
+#[derive(Clone)]
 pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) time: SystemTime,
     pub(in crate::telemetry) caller: Arc<Caller>,
@@ -86,6 +87,8 @@ pub(in crate::telemetry) struct ToolCall {
     pub(in crate::telemetry) client: Option<Box<Client>>,
     /// Of a list: what of it was shown.
     pub(in crate::telemetry) listed: Option<ListCount>,
+    /// What it is about that has no line of its own.
+    pub(in crate::telemetry) beyond: Option<Names>,
 }
 
 /// A request or connection that was refused before any decision about a tool.
@@ -207,6 +210,12 @@ struct ToolCallLine<'a> {
     /// … and those that rules or pins hide from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hidden: Option<usize>,
+    /// What was granted that has no line of its own.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    granted: &'a [Box<str>],
+    /// … and what was refused.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    refused: &'a [Box<str>],
     duration_ms: f64,
     overhead_us: u64,
     request_bytes: u64,
@@ -261,6 +270,8 @@ impl<'a> ToolCallLine<'a> {
             is_error: call.is_error,
             shown: call.listed.map(|listed| listed.shown),
             hidden: call.listed.map(|listed| listed.hidden),
+            granted: call.beyond.as_ref().map_or(&[], |beyond| &*beyond.granted),
+            refused: call.beyond.as_ref().map_or(&[], |beyond| &*beyond.refused),
             duration_ms: call.duration.as_micros() as f64 / 1000.0,
             overhead_us: call.overhead.as_micros() as u64,
             request_bytes: call.request_bytes,

@@ -200,7 +200,7 @@ impl State {
             Event::Refused(_) | Event::StreamEnded(_) => Some(&self.refusals),
             // Where none may be lost, requests wait instead.
             _ if blocks => None,
-            Event::ToolCall(call) if call.listed.is_some() => Some(&self.lists),
+            Event::ToolCall(call) if call.listed.is_some() || call.beyond.is_some() => Some(&self.lists),
             Event::ToolCall(call) if call.client.is_some() => Some(&self.openings),
             Event::ToolCall(call) if matches!(call.outcome, Outcome::Denied | Outcome::Limited) => Some(&self.denials),
             _ => None,

@@ -63,6 +63,7 @@ fn call(number: usize) -> ToolCall {
         }),
         reason: None,
         listed: None,
+        beyond: None,
         client: None,
         arguments_hash: None,
         method: "tools/call".to_owned(),

@@ -9,8 +9,8 @@ pub const MAX_CONNECTIONS_PER_WORKLOAD: usize = 1_024;
 /// At the gateway's own listeners there is room for the connections, the bodies and the calls over HTTP/2 of so many
 /// workloads.
 pub const WORKLOADS_AT_GATEWAY: usize = 4;
-/// … of which one caller has this part: of the bodies and calls by its token, of the connections, and of what is not
-/// known to be anybody's yet, by the address that it comes from. It leaves most of it to others.
+/// … of which one caller has this part: of the bodies and calls by its token; of the connections by its token and by the
+/// address that they come from; of what is not known to be anybody's yet by that address. It leaves most of it to others.
 pub const PART_AT_GATEWAY: usize = 8;
 
 /// Request headers, in bytes as they are on the wire: more is HTTP 431.

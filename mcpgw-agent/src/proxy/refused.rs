@@ -135,6 +135,12 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     }
 
+    /// HTTP 503: a caller has as many connections as it may, and this one is not served.
+    pub(super) fn no_connections() -> Self {
+        let message = "Too many connections of this caller are open; close some, or use one of them";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).closing()
+    }
+
     /// HTTP 503: what a workload is subscribed to takes all the memory that it may.
     pub(super) fn no_subscriptions() -> Self {
         let message = "This workload is subscribed to too many resources; try again later";

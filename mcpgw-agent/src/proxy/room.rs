@@ -30,6 +30,9 @@ pub(super) struct Room {
     pub(super) most_connections: usize,
     /// … and how many of each caller, as it is known without a token.
     pub(super) connections: Shares,
+    /// … and how many of each caller that a token makes known, whatever addresses they come from: of those whose last
+    /// proven request was that caller's.
+    pub(super) borne: Shares,
     /// For the bodies of requests.
     pub(super) bodies: BodyBudget,
     /// For calls over HTTP/2: those over HTTP/1.1 are bounded by their connections.
@@ -53,12 +56,18 @@ impl Room {
         Self::new(tasks, WORKLOADS_AT_GATEWAY, PART_AT_GATEWAY)
     }
 
+    /// The place of a connection among those of the token that is shown on it: there is none until one is.
+    pub(super) fn connection(&self, payer: Payer) -> Place {
+        Arc::new(Mutex::new(self.borne.none(payer)))
+    }
+
     /// Room for so many `workloads`, of which one caller has one of so many `parts`.
     fn new(tasks: TaskTracker, workloads: usize, parts: usize) -> Self {
         let shares = |most: usize| Shares::new(most * workloads, most * workloads / parts);
         Self {
             most_connections: MAX_CONNECTIONS_PER_WORKLOAD * workloads,
             connections: shares(MAX_CONNECTIONS_PER_WORKLOAD),
+            borne: shares(MAX_CONNECTIONS_PER_WORKLOAD),
             bodies: BodyBudget::new(shares(MAX_BODIES_PER_WORKLOAD)),
             streams: shares(MAX_STREAMS_PER_WORKLOAD),
             tapped: Arc::default(),
@@ -73,9 +82,14 @@ impl Room {
 pub(super) struct Turn {
     bodies: BodyBudget,
     /// A place among the calls over HTTP/2; `None` over HTTP/1.1.
-    stream: Option<Arc<Mutex<Share>>>,
+    stream: Option<Place>,
+    /// Its connection's place among those of a token; `None` where no token makes a caller known.
+    connection: Option<Place>,
     payer: Payer,
 }
+
+/// A place of somebody's who may turn out to be another.
+pub(super) type Place = Arc<Mutex<Share>>;
 
 impl Turn {
     /// Of a request over HTTP/1.1, which needs no other place than its connection's.
@@ -83,7 +97,16 @@ impl Turn {
         Self {
             bodies: room.bodies.clone(),
             stream: None,
+            connection: None,
             payer,
+        }
+    }
+
+    /// On a connection with this place.
+    pub(super) fn on(self, connection: &Place) -> Self {
+        Self {
+            connection: Some(Arc::clone(connection)),
+            ..self
         }
     }
 
@@ -100,16 +123,22 @@ impl Turn {
     ///
     /// # Errors
     ///
-    /// It has too many calls in flight.
+    /// It has too many connections, or calls in flight.
     pub(super) fn charge(&mut self, caller: &Caller) -> Result<(), Refused> {
         // Of the others nothing is known that was not known before.
         if caller.workload.is_some() || caller.token.is_none() {
             return Ok(());
         }
         let payer = Payer::of_sender(caller);
-        if let Some(place) = &self.stream
-            && !place.lock().unwrap_or_else(PoisonError::into_inner).charge(payer)
-        {
+        let charged = |place: &Place| {
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            // That of a connection is nothing until it is known whose it is.
+            place.charge(payer) && place.resize(1)
+        };
+        if !self.connection.as_ref().is_none_or(charged) {
+            return Err(Refused::no_connections());
+        }
+        if !self.stream.as_ref().is_none_or(charged) {
             return Err(Refused::no_streams());
         }
         self.payer = payer;

@@ -75,6 +75,74 @@ async fn one_address_has_its_part_of_the_connections_and_others_are_served() {
     assert!(refused.count() >= 3, "{lines:?}");
 }
 
+/// Whether this is an answer of HTTP/1.1 with all of its body, in one of the forms that there are here.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    match length {
+        Some(length) => body.len() == length.parse::<usize>().unwrap(),
+        None => body.ends_with("0\r\n\r\n"),
+    }
+}
+
+/// The status of a list that is asked for on a connection which stays open; `None` where nothing is answered any more.
+async fn listed(stream: &mut TcpStream, headers: &str) -> Option<String> {
+    let request = post(headers, LIST).replace("Connection: close\r\n", "");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    while !is_whole(&answer) {
+        let mut more = [0; 64 * 1024];
+        let count = stream.read(&mut more).await.ok().filter(|count| *count > 0)?;
+        answer += &String::from_utf8_lossy(&more[..count]);
+    }
+    answer.split(' ').nth(1).map(ToOwned::to_owned)
+}
+
+#[tokio::test]
+async fn one_token_has_its_part_of_the_connections_however_many_addresses_it_comes_from() {
+    let world = World::new();
+    let (attested, _server) = gateway(&world, Authentication::Token, None).await;
+    let borne = Shares::new(8, 2);
+    let small = |tasks| Room {
+        borne: borne.clone(),
+        ..Room::of_gateway(tasks)
+    };
+    let proxied = attested.unknown_with(at_gateway(), small).await;
+    let (greedy, modest) = (world.user("greedy"), world.user("modest"));
+    let mut open = Vec::new();
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        let mut stream = connect_from(address, &proxied).await;
+        for _ in 0..3 {
+            assert_eq!(listed(&mut stream, &greedy).await.as_deref(), Some("200"), "{address}");
+        }
+        open.push(stream);
+    }
+    let mut third = connect_from("127.0.0.4", &proxied).await;
+    assert_eq!(listed(&mut third, &greedy).await.as_deref(), Some("503"));
+    assert_eq!(listed(&mut third, &modest).await, None, "that connection is closed");
+    // Another token, from the same address; and on the very connection of the first, which is then no longer its own.
+    let mut others = connect_from("127.0.0.4", &proxied).await;
+    assert_eq!(listed(&mut others, &modest).await.as_deref(), Some("200"));
+    assert_eq!(listed(&mut open[0], &modest).await.as_deref(), Some("200"));
+    let mut again = connect_from("127.0.0.5", &proxied).await;
+    assert_eq!(listed(&mut again, &greedy).await.as_deref(), Some("200"));
+    assert_eq!(listed(&mut open[0], &greedy).await.as_deref(), Some("503"));
+    drop((open, others, again));
+    let given_back = async {
+        while borne.taken() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_back).await.unwrap();
+    drop(attested);
+    let lines = proxied.finish().await;
+    let refused = lines.iter().filter(|line| line["reason"] == "too_many_connections");
+    let who: Vec<&Value> = refused.map(|line| &line["identity"]["subject"]).collect();
+    assert_eq!(who, ["greedy", "greedy"], "{lines:?}");
+}
+
 #[tokio::test]
 async fn one_token_has_its_part_of_the_calls_over_http2_and_others_at_its_address_theirs() {
     let world = World::new();

@@ -12,13 +12,13 @@ use http::{HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, error::Elapsed, sleep, sleep_until, timeout_at},
 };
 
 use super::{
     Known,
     ask::{self, Tongue},
-    fetch,
+    fetch::{self, Introduced},
     limits::{BACKOFF, FETCH_TIMEOUT, LISTEN_TIMEOUT, MAX_ANSWER_BYTES, MAX_CATALOGUE_BYTES, MIN_INTERVAL, POLL},
 };
 use crate::{
@@ -60,42 +60,63 @@ pub(super) async fn run(server: ObjectName, upstreams: Arc<Upstreams>, known: Ar
 }
 
 /// Learns what a server offers, and returns when it is time to ask again. It is listened to before it is asked, so
-/// that no change falls between the two.
+/// that no change falls between the two; one that is slow to let itself be heard is asked once more when it does.
 async fn follow(server: &ObjectName, upstream: &Arc<Upstream>, known: &Known, refresh: &Notify) -> Result<(), String> {
     let deadline = Instant::now() + FETCH_TIMEOUT;
-    let too_long = |_| format!("did not list all that it offers within {FETCH_TIMEOUT:?}");
     let introduced = timeout_at(deadline, fetch::introduce(upstream, &Behalf::Agent))
         .await
         .map_err(too_long)?
         .map_err(|error| error.to_string())?;
     let mut changes = Changes::new(upstream, &introduced.tongues);
     changes.listen().await;
-    let before = known.last(server);
-    let list = fetch::list(
-        upstream,
-        &Behalf::Agent,
-        &introduced,
-        before.as_deref(),
-        MAX_CATALOGUE_BYTES,
-    );
-    match timeout_at(deadline, changes.notice_during(list)).await {
-        Ok(Ok((catalogue, missing))) => {
-            // A list that could not be had is asked for again before long.
-            let longest = if missing.is_empty() { POLL } else { MIN_INTERVAL * 5 };
-            known.learned(server, catalogue, missing).await;
-            tokio::select! {
-                () = changes.wait() => {}
-                () = sleep(introduced.ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, longest)) => {}
-                () = refresh.notified() => {}
-            }
-            if changes.told {
-                known.told(server);
-            }
-            Ok(())
+    learn(server, upstream, known, refresh, (&introduced, deadline), &mut changes).await
+}
+
+/// As [`follow`], of a server that is listened to.
+async fn learn(
+    server: &ObjectName,
+    upstream: &Arc<Upstream>,
+    known: &Known,
+    refresh: &Notify,
+    (introduced, mut deadline): (&Introduced, Instant),
+    changes: &mut Changes<'_>,
+) -> Result<(), String> {
+    loop {
+        let asked = Instant::now();
+        let before = known.last(server);
+        let list = fetch::list(
+            upstream,
+            &Behalf::Agent,
+            introduced,
+            before.as_deref(),
+            MAX_CATALOGUE_BYTES,
+        );
+        let (catalogue, missing) = timeout_at(deadline, changes.notice_during(list))
+            .await
+            .map_err(too_long)?
+            .map_err(|error| error.to_string())?;
+        // A list that could not be had is asked for again before long.
+        let longest = if missing.is_empty() { POLL } else { MIN_INTERVAL * 5 };
+        known.learned(server, catalogue, missing).await;
+        let next = tokio::select! {
+            next = changes.wait() => Some(next),
+            () = sleep(introduced.ttl.unwrap_or(POLL).clamp(MIN_INTERVAL, longest)) => None,
+            () = refresh.notified() => None,
+        };
+        if next == Some(Next::Opened) {
+            changes.notice_during(sleep_until(asked + MIN_INTERVAL)).await;
+            deadline = Instant::now() + FETCH_TIMEOUT;
+            continue;
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(elapsed) => Err(too_long(elapsed)),
+        if changes.told {
+            known.told(server);
+        }
+        return Ok(());
     }
+}
+
+fn too_long(_: Elapsed) -> String {
+    format!("did not list all that it offers within {FETCH_TIMEOUT:?}")
 }
 
 /// Nodes that lost the same server do not all come back at once.
@@ -110,22 +131,34 @@ struct Changes<'a> {
     /// Ends with a change: whether the server said so.
     heard: Pin<Box<dyn Future<Output = bool> + Send + 'a>>,
     /// Ends when each of the ways is open, or known to be none.
-    open: mpsc::Receiver<Infallible>,
+    opening: mpsc::Receiver<Infallible>,
+    /// That has ended.
+    is_open: bool,
     changed: bool,
     /// The server said that something changed, and did not just stop to speak.
     told: bool,
 }
 
+/// What a server is asked again for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// A list is another, or may be.
+    Changed,
+    /// It can be heard only now: what has changed since it was asked, it had nobody to tell.
+    Opened,
+}
+
 impl<'a> Changes<'a> {
     fn new(upstream: &'a Upstream, tongues: &'a [Tongue]) -> Self {
-        let (opening, open) = mpsc::channel(1);
+        let (open, opening) = mpsc::channel(1);
         let ways = tongues
             .iter()
-            .map(|tongue| Box::pin(listen(upstream, tongue, opening.clone())));
+            .map(|tongue| Box::pin(listen(upstream, tongue, open.clone())));
         let heard = select_all(ways.collect::<Vec<_>>());
         Self {
             heard: Box::pin(async { heard.await.0 }),
-            open,
+            opening,
+            is_open: false,
             changed: false,
             told: false,
         }
@@ -135,7 +168,7 @@ impl<'a> Changes<'a> {
     async fn listen(&mut self) {
         tokio::select! {
             told = &mut self.heard => self.note(told),
-            _ = self.open.recv() => {}
+            _ = self.opening.recv() => self.is_open = true,
             // Some servers begin their answer with the first change. They are heard from when it comes.
             () = sleep(LISTEN_TIMEOUT) => {}
         }
@@ -152,11 +185,21 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// Waits for a change: for ever, if the server has no way to tell.
-    async fn wait(&mut self) {
-        if !self.changed {
-            let told = self.heard.as_mut().await;
-            self.note(told);
+    /// Waits for what is a reason to ask again: for ever, if the server has no way to tell.
+    async fn wait(&mut self) -> Next {
+        if self.changed {
+            return Next::Changed;
+        }
+        tokio::select! {
+            biased;
+            told = &mut self.heard => {
+                self.note(told);
+                Next::Changed
+            }
+            _ = self.opening.recv(), if !self.is_open => {
+                self.is_open = true;
+                Next::Opened
+            }
         }
     }
 

@@ -24,7 +24,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::discovery::{Discovery, State, limits::MIN_INTERVAL};
+use crate::discovery::{
+    Discovery, State,
+    limits::{LISTEN_TIMEOUT, MIN_INTERVAL},
+};
 use crate::{
     pins::Pins,
     resources::{ObjectName, Server},
@@ -43,6 +46,8 @@ struct Fickle {
     broken_prompts: bool,
     /// It says all the time that its list has changed, and so it has.
     restless: bool,
+    /// How long it takes to let itself be heard.
+    shy: Duration,
 }
 
 const CHANGED: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
@@ -77,6 +82,10 @@ async fn repeat(state: Arc<Mutex<Fickle>>, stream: mpsc::UnboundedSender<Result<
 async fn answer(shared: Arc<Mutex<Fickle>>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
+    if head.method == Method::GET {
+        let shy = shared.lock().unwrap().shy;
+        sleep(shy).await;
+    }
     let mut state = shared.lock().unwrap();
     if head.method == Method::GET {
         let (sender, mut frames) = mpsc::unbounded_channel();
@@ -165,6 +174,17 @@ async fn a_list_that_changes_right_after_it_was_given_is_asked_for_again() {
     let (discovery, name) = discover(Fickle::default().start().await, &dir);
     until_tools_are(&discovery, &name, "after").await;
     assert_eq!(discovery.states()[&name], State::Ready);
+}
+
+#[tokio::test]
+async fn what_changes_before_a_server_can_be_heard_is_known_soon_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Fickle {
+        shy: LISTEN_TIMEOUT + Duration::from_secs(1),
+        ..Fickle::default()
+    };
+    let (discovery, name) = discover(server.start().await, &dir);
+    until_tools_are(&discovery, &name, "after").await;
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::{
     },
     pins,
     policy::{Ask, Because, Decision, Plan, Server, limits::Limited},
-    resources::{DenialStatus, Pin},
+    resources::{DenialStatus, ObjectName, Pin},
     telemetry::{CallStart, Carried, DecidedBy, Keeping, Path, Payload, Record, Telemetry, Verdict},
 };
 
@@ -270,6 +270,28 @@ pub(super) fn barred(
         ..start
     });
     refused.to(id).of(record)
+}
+
+/// The refusal of what could be this server's, of which it is not known now what it offers: of what is asked for nobody can
+/// tell whose it is. The request is recorded with it.
+pub(super) fn undecided(
+    telemetry: &Arc<Telemetry>,
+    governed: Governed<'_>,
+    server: &ObjectName,
+    start: CallStart<'_>,
+) -> Refused {
+    let (id, status) = (start.request_id, StatusCode::SERVICE_UNAVAILABLE);
+    let mut record = telemetry.call(CallStart {
+        kind: governed.kind,
+        name: governed.name,
+        called_as: governed.name,
+        verdict: Verdict::Deny,
+        reason: Some("unknown_owner"),
+        ..start
+    });
+    record.status(status.as_u16());
+    let message = format!("It is not known now whether MCP server {server} has this resource; try again later");
+    Refused::new(status, "unknown_owner", message).recorded(None).to(id)
 }
 
 /// What the audit log has of the arguments: nothing, and at no cost, unless settings or a policy ask for it.

@@ -97,7 +97,7 @@ pub(super) use stream::EventBody;
 
 use super::{
     Shared, authenticate,
-    call::{barred, unknown},
+    call::{barred, undecided, unknown},
     challenge,
     exchange::{self, Body},
     refused::{Refused, json},
@@ -109,7 +109,7 @@ use crate::{
     identity::Caller,
     mcp::{
         AnswerObserver, Envelope,
-        governed::Governed,
+        governed::{Governed, Kind},
         headers,
         seal::{GatewaySession, Memo, Owner, Sealer},
         version::Era,
@@ -199,6 +199,11 @@ impl Call<'_> {
             let path = self.catalog.map_or("/mcp".into(), |catalog| format!("/mcp/{catalog}"));
             let refused = authenticate::lacking(&self.plan, &path, lacks);
             return barred(&self.shared.telemetry, asked, server, refused, start);
+        }
+        // It may be there, so that the client is not to take it for gone.
+        let could_have = self.view.could_have().filter(|_| asked.kind == Kind::Resource);
+        if let Some(server) = could_have {
+            return undecided(&self.shared.telemetry, asked, server, start);
         }
         unknown(&self.shared.telemetry, asked, self.era, self.view.denial_status, start)
     }

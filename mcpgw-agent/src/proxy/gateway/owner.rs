@@ -18,7 +18,8 @@ pub(super) struct Owner<'a> {
 
 impl View {
     /// The server that owns a URI: the one that has it, else the one with the template that fits it most closely,
-    /// else the only server there is. What is hidden counts as well, where nothing is shown that could have it: rules
+    /// else the only server that there is, also among those of which it is not known now what they offer and those that are
+    /// kept from the caller for what it lacks: no URI of one goes to another that did not offer it. What is hidden counts as well, where nothing is shown that could have it: rules
     /// decide about the URI, at its server.
     pub(super) fn owner_of(&self, uri: &str) -> Option<Owner<'_>> {
         self.owner_within(uri, &mut Steps::default())
@@ -28,7 +29,10 @@ impl View {
     fn owner_within(&self, uri: &str, steps: &mut Steps) -> Option<Owner<'_>> {
         let only = || {
             let own = uri.to_owned();
-            self.only().map(|seen| Owner { seen, own })
+            // What the gateway called one server's is no other's.
+            let may_be_anothers = names::is_reserved(uri) || self.has_barred();
+            let only = self.only().filter(|_| !may_be_anothers)?;
+            Some(Owner { seen: only, own })
         };
         self.lister_within(uri, steps).or_else(only)
     }
@@ -49,7 +53,13 @@ impl View {
             Named::Hidden { seen, own, .. } => Some(at(seen, own)),
             Named::Unknown => None,
         };
-        let fitting = template::closest(&self.matched, uri, steps);
+        // What the gateway called one server's fits no template of another.
+        let is_renamed = names::is_reserved(uri);
+        let could_fit = self
+            .matched
+            .iter()
+            .filter(|template| names::is_reserved(&template.name) == is_renamed);
+        let fitting = template::closest(could_fit, uri, steps);
         // What was put before the template is before the URI, too.
         let of = |template: &Template| {
             let own = uri.get(template.name.len() - template.own.len()..)?;

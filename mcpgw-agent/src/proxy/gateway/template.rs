@@ -33,8 +33,12 @@ pub(super) struct Template {
 
 /// Of these templates the one that fits a URI most closely, of equals the first by name; one that the caller does not
 /// see only where none that it sees fits: what is hidden from it takes nothing from it.
-pub(super) fn closest<'a>(templates: &'a [Template], uri: &str, steps: &mut Steps) -> Option<&'a Template> {
-    let fitting = templates.iter().filter_map(|template| {
+pub(super) fn closest<'a>(
+    templates: impl Iterator<Item = &'a Template>,
+    uri: &str,
+    steps: &mut Steps,
+) -> Option<&'a Template> {
+    let fitting = templates.filter_map(|template| {
         let closeness = fits(&template.name, uri, steps)?;
         Some(((template.is_shown, closeness, Reverse(&*template.name)), template))
     });
@@ -153,7 +157,7 @@ mod tests {
         };
         let templates: Vec<Template> = (0..MAX_TEMPLATES).map(template).collect();
         let mut steps = Steps::default();
-        assert!(closest(&templates, &uri, &mut steps).is_none());
+        assert!(closest(templates.iter(), &uri, &mut steps).is_none());
         assert!(steps.count() <= MAX_TEMPLATES * (MAX_MATCHED_URI + 2 * MAX_TEMPLATE + 1));
     }
 }

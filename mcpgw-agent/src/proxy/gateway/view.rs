@@ -52,6 +52,8 @@ pub(super) struct View {
     pub(super) templates: List,
     /// By which the owner of a URI is sought that nobody lists.
     pub(super) matched: Vec<Template>,
+    /// Servers that it sees and of which it is not known what they offer.
+    unknown: Vec<Arc<Server>>,
     /// Servers that it would see, but for what it lacks.
     barred: Vec<(Arc<Server>, Lacks)>,
     /// The servers with URIs that are others here.
@@ -173,6 +175,7 @@ impl View {
             resources: List::default(),
             templates: List::default(),
             matched: Vec::new(),
+            unknown: Vec::new(),
             barred: Vec::new(),
             renamed: HashSet::new(),
             denial_status: DenialStatus::default(),
@@ -192,6 +195,7 @@ impl View {
             let shared = || snapshot.get(server.name()).filter(|_| !is_personal(server, snapshot));
             let own = own.of(server.name());
             let Some(catalogue) = own.unwrap_or_else(shared) else {
+                view.unknown.push(Arc::clone(server));
                 continue;
             };
             view.servers.push(Seen {
@@ -307,12 +311,23 @@ impl View {
         self.barred.iter().any(|(_, lacks)| *lacks == Lacks::OwnToken)
     }
 
-    /// The server, where there is one only: what the gateway does not understand can go there.
+    /// The server, where there is one only: what the gateway does not understand can go there. Another of which it is
+    /// not known now what it offers counts as well.
     pub(super) fn only(&self) -> Option<&Seen> {
         match self.servers.as_slice() {
-            [only] => Some(only),
+            [only] if self.unknown.is_empty() => Some(only),
             _ => None,
         }
+    }
+
+    /// Whether a server is kept from the caller for what it lacks.
+    pub(super) fn has_barred(&self) -> bool {
+        !self.barred.is_empty()
+    }
+
+    /// A server that could have what nobody is known to have: it is not known now what it offers.
+    pub(super) fn could_have(&self) -> Option<&ObjectName> {
+        self.unknown.first().map(|server| server.name())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    gateway, name, read_until,
+    Proxied, gateway, name, read_until,
     session_server::{Offers, SessionServer},
     streams::{get, listen, send, session, updated},
 };
@@ -263,4 +263,41 @@ async fn templates_beyond_the_bound_are_neither_listed_nor_followed_and_that_is_
         let answer = gateway::ask(&proxied, "", &read).await;
         assert_eq!(answer.body["result"].is_object(), is_offered, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_uri_goes_to_no_server_that_did_not_offer_it_while_it_is_not_known_what_another_offers() {
+    let greedy = Offers {
+        templates: r#"{"uriTemplate":"demo://of/{id}","name":"t"},{"uriTemplate":"{+any}a","name":"all"}"#.to_owned(),
+        ..offers()
+    };
+    let (gone, b) = (
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+        SessionServer::offering(greedy).await,
+    );
+    let nobody = gone.local_addr().unwrap();
+    drop(gone);
+    let desired = gateway::desired(&[nobody, b.address]);
+    let proxied = Proxied::start_with(desired.clone(), Some(gateway::GATEWAY.parse().unwrap())).await;
+    proxied.knows(1).await;
+    let headers = session(&proxied, "").await;
+    for uri in ["secret://of/the/other", "mcpgw+tools+a+demo://a"] {
+        for method in ["resources/read", "resources/subscribe"] {
+            let asked = gateway::request(method, json!({ "uri": uri }));
+            let refused = gateway::ask(&proxied, &headers, &asked).await;
+            assert_eq!(refused.status, 503, "{refused:?}");
+            assert!(refused.body.to_string().contains("MCP server tools/a"), "{refused:?}");
+        }
+    }
+    assert_eq!(b.called(), Vec::<String>::new());
+    for uri in ["demo://1", "demo://of/7", "any://a"] {
+        let read = gateway::request("resources/read", json!({ "uri": uri }));
+        assert_eq!(gateway::ask(&proxied, &headers, &read).await.code(), None);
+    }
+    // Where there is no other, what is not listed may well be there.
+    let mut alone = desired;
+    alone.servers.remove(0);
+    let proxied = gateway::start(alone).await;
+    let read = gateway::request("resources/read", json!({ "uri": "secret://of/the/other" }));
+    assert_eq!(gateway::ask(&proxied, "", &read).await.code(), None);
 }

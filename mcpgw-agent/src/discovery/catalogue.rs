@@ -25,15 +25,47 @@ pub struct Snapshot {
     /// Whether any of the servers says that its lists are for the one who asked.
     pub has_private: bool,
     pub(super) catalogues: HashMap<ObjectName, Arc<Catalogue>>,
+    /// Which generation was the first with what each of them offers.
+    changed: HashMap<ObjectName, u64>,
 }
 
 impl Snapshot {
-    pub(super) fn new(generation: u64, catalogues: HashMap<ObjectName, Arc<Catalogue>>) -> Self {
-        Self {
-            generation,
-            has_private: catalogues.values().any(|catalogue| catalogue.is_private),
-            catalogues,
+    /// The same, where this is what a server offers.
+    pub(crate) fn with(&self, server: &ObjectName, catalogue: &Arc<Catalogue>) -> Self {
+        let mut next = self.next();
+        let before = next.catalogues.insert(server.clone(), Arc::clone(catalogue));
+        match before.is_some_and(|before| before.is_like(catalogue)) {
+            true => next.generation = self.generation,
+            false => drop(next.changed.insert(server.clone(), next.generation)),
         }
+        next.counted()
+    }
+
+    /// The same, where it is not known what a server offers.
+    pub(super) fn without(&self, server: &ObjectName) -> Self {
+        let mut next = self.next();
+        next.catalogues.remove(server);
+        next.changed.remove(server);
+        next.counted()
+    }
+
+    fn next(&self) -> Self {
+        Self {
+            generation: self.generation + 1,
+            has_private: self.has_private,
+            catalogues: self.catalogues.clone(),
+            changed: self.changed.clone(),
+        }
+    }
+
+    fn counted(mut self) -> Self {
+        self.has_private = self.catalogues.values().any(|catalogue| catalogue.is_private);
+        self
+    }
+
+    /// The first generation with what a server offers, as far as anybody could notice; `None` where that is not known.
+    pub fn changed(&self, server: &ObjectName) -> Option<u64> {
+        self.changed.get(server).copied()
     }
 
     /// What a server offers; `None` if it was never seen.

@@ -295,10 +295,7 @@ impl Known {
         let mut before = None;
         self.snapshot.rcu(|snapshot| {
             before = snapshot.catalogues.get(server).cloned();
-            let mut catalogues = snapshot.catalogues.clone();
-            catalogues.insert(server.clone(), Arc::clone(&catalogue));
-            let changed = before.as_ref().is_none_or(|before| !before.is_like(&catalogue));
-            Snapshot::new(snapshot.generation + u64::from(changed), catalogues)
+            snapshot.with(server, &catalogue)
         });
         match missing.is_empty() {
             true => self.state(server, |_| State::Ready),
@@ -357,11 +354,7 @@ impl Known {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(server);
-        self.snapshot.rcu(|snapshot| {
-            let mut catalogues = snapshot.catalogues.clone();
-            catalogues.remove(server);
-            Snapshot::new(snapshot.generation + 1, catalogues)
-        });
+        self.snapshot.rcu(|snapshot| snapshot.without(server));
         self.all_changed(server);
     }
 }

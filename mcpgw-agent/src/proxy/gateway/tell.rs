@@ -88,6 +88,8 @@ impl Lists {
     async fn next(&mut self) -> Option<Vec<ChangeKind>> {
         let told = tokio::select! {
             change = self.changes.recv() => match change {
+                // Of what the client does not see, none of its lists has anything.
+                Ok(change) if !self.hearing.sees(&change.server) => return Some(Vec::new()),
                 Ok(change) => vec![change],
                 // Some changes went by unheard: any list may be another.
                 Err(RecvError::Lagged(_)) => {

@@ -61,6 +61,8 @@ pub(super) struct View {
     /// Which HTTP status denials get: one for all of them, lest it tell which server has what is hidden.
     pub(super) denial_status: DenialStatus,
     prints: OnceLock<Prints>,
+    /// Of each server that it sees, since when that offers what it does.
+    made_of: Vec<(Arc<Server>, Option<u64>)>,
 }
 
 /// One list, in the order of the names at the gateway.
@@ -180,6 +182,7 @@ impl View {
             renamed: HashSet::new(),
             denial_status: DenialStatus::default(),
             prints: OnceLock::new(),
+            made_of: Vec::new(),
         };
         let mut choices = Vec::new();
         for server in plan.servers() {
@@ -192,6 +195,7 @@ impl View {
                 Reach::Hidden => continue,
             };
             view.denial_status = view.denial_status.max(server.denial_status);
+            view.made_of.push((Arc::clone(server), snapshot.changed(server.name())));
             let shared = || snapshot.get(server.name()).filter(|_| !is_personal(server, snapshot));
             let own = own.of(server.name());
             let Some(catalogue) = own.unwrap_or_else(shared) else {
@@ -235,6 +239,12 @@ impl View {
             .collect();
         view.matched = view.templates.all().map(Offered::template).collect();
         view
+    }
+
+    /// Whether all the servers that it sees offer now what they did when it was made; others are none of its matter.
+    pub(super) fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let mut made_of = self.made_of.iter();
+        made_of.all(|(server, changed)| snapshot.changed(server.name()) == *changed)
     }
 
     /// What tells its lists apart from those of another view.

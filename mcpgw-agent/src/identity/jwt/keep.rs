@@ -33,8 +33,11 @@ impl Issuers {
         let mut held = None;
         loop {
             // Whoever else shows it may have asked.
-            let known = self.cache.get(&digest, believed, now());
-            let newest = known.and_then(Result::ok).or(held.take());
+            let known = match self.cache.get(&digest, believed, now()) {
+                Some(Err(refusal)) if !refusal.is_outage() => return refusal,
+                known => known.and_then(Result::ok),
+            };
+            let newest = known.or(held.take());
             match newest.as_deref().map(|verified| verified.renewal(&digest)) {
                 Some(None) => return pending().await,
                 Some(Some(wait)) if !wait.is_zero() => {

@@ -315,10 +315,9 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         }
         // What is left out is not acknowledged, like what nobody has.
         let Some(Owner { seen, own }) = call.view.owner_of(&uri) else {
-            let asked = subscription(&uri);
-            let has_line = listened.has_line() && call.view.lacks(asked.kind, asked.name).is_none();
+            let has_line = listened.has_line();
             if has_line {
-                drop(call.unknown(asked, id, envelope));
+                drop(call.unknown(subscription(&uri), id, envelope));
             }
             listened.note(&uri, false, has_line);
             continue;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! view       what one kind of caller sees: servers, names, lists ready to be sent
+//! list       one of its lists
 //! kind       the kinds of lists
 //! owner      whose a URI is
 //! template   which URIs a resource template stands for
@@ -10,7 +11,10 @@
 //! views      views, made once for each kind of caller
 //! personal   servers that offer something else to each principal
 //! batch      several requests in one body
+//! arrived    what arrives with a request
+//! named      the session that it names
 //! request    one request: which era, which session, on to its method
+//! told       what clients tell their servers, and wait for no answer
 //! introduce  initialize and server/discover
 //! lists      tools/list and its kin
 //! tasks      ids of tasks, sealed; tasks/list
@@ -44,6 +48,7 @@
 //! ```
 
 mod answer;
+mod arrived;
 mod aside;
 mod asked;
 mod batch;
@@ -62,10 +67,12 @@ mod kind;
 mod legacy;
 pub(super) mod limits;
 mod link;
+mod list;
 mod listen;
 mod listens;
 mod lists;
 mod modern;
+mod named;
 mod owner;
 mod personal;
 mod place;
@@ -79,6 +86,7 @@ mod stream;
 mod tasks;
 mod tell;
 mod template;
+mod told;
 mod updates;
 mod uris;
 mod view;
@@ -120,6 +128,7 @@ use crate::{
     telemetry::{CallStart, Carried, Client, Keeping, Path, Record},
     upstream::Behalf,
 };
+use arrived::Arrived;
 use session::{Ended, Session, Sessions};
 use tasks::TaskOwners;
 use view::View;
@@ -304,10 +313,30 @@ pub(super) async fn serve(
                 *caller = unproven;
                 admit(shared, caller, &newest, &head, &path).await?;
             }
-            request::post(shared, caller, &newest, catalog, &head, body, share, received).await
+            let arrived = Arrived {
+                shared,
+                caller,
+                plan: &newest,
+                catalog,
+                head: &head,
+                received,
+            };
+            request::post(arrived, body, share).await
         }
-        (Some(Place::Mcp(catalog)), &Method::GET) => request::get(shared, caller, plan, catalog, &head).await,
-        (Some(Place::Mcp(catalog)), &Method::DELETE) => request::delete(shared, caller, catalog, &head),
+        (Some(Place::Mcp(catalog)), method @ (&Method::GET | &Method::DELETE)) => {
+            let arrived = Arrived {
+                shared,
+                caller,
+                plan,
+                catalog,
+                head: &head,
+                received,
+            };
+            match *method {
+                Method::GET => request::get(arrived).await,
+                _ => request::delete(arrived),
+            }
+        }
         (Some(Place::Health), &Method::GET | &Method::HEAD) => {
             Ok(json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)))
         }

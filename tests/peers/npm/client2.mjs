@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module';
 
 import { fetch } from './http2.mjs';
-import { elicited, rooted, sampled, takeAll } from './steps.mjs';
+import { elicited, rooted, sampled, say, takeAll } from './steps.mjs';
 
 // Packages lie in the tools cache, not beside this script.
 const require = createRequire(`${process.env.MCPGW_NPM_PEERS}/package.json`);
@@ -45,7 +45,7 @@ const sdk = {
 
 const transport = new StreamableHTTPClientTransport(new URL(url), { fetch });
 await client.connect(transport);
-console.log(JSON.stringify(await takeAll(client, sdk, JSON.parse(text))));
+await say(await takeAll(client, sdk, JSON.parse(text)));
 if (!modern) await transport.terminateSession();
 await client.close();
 process.exit(0);

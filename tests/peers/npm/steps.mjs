@@ -154,6 +154,11 @@ export async function takeAll(client, sdk, steps) {
   return out;
 }
 
+// Prints what the steps gave, to the last byte: a process that exits does not wait for what its pipe has no room for.
+export function say(gave) {
+  return new Promise((resolve) => { process.stdout.write(`${JSON.stringify(gave)}\n`, resolve); });
+}
+
 // The page that a user visits, if a server asks for that in these words.
 const VISIT = { message: 'Please sign in.', url: 'https://example.com/visit?who=Ada&then=%2Fhome' };
 

@@ -8,8 +8,7 @@ use http::{HeaderMap, header};
 use serde_json::value::RawValue;
 
 use super::{
-    Kind,
-    held::Held,
+    gathered::Gathered,
     media::is_events,
     message::{Id, Peek, ResultKind},
     sse::{Event, Line, Parser},
@@ -46,7 +45,6 @@ pub enum Answer {
 /// Watches one answer. Feed it every chunk, then ask.
 pub struct AnswerObserver {
     id: Option<Id>,
-    payer: Payer,
     state: State,
 }
 
@@ -71,11 +69,10 @@ impl AnswerObserver {
                 last_id: None,
             }
         } else {
-            State::Json(Gathered::One(Bytes::new()))
+            State::Json(Gathered::new(MAX_OBSERVED, payer))
         };
         Self {
             id: id.and_then(Id::of),
-            payer,
             state,
         }
     }
@@ -84,8 +81,7 @@ impl AnswerObserver {
     pub fn of_json(id: Option<&RawValue>, payer: Payer) -> Self {
         Self {
             id: id.and_then(Id::of),
-            payer,
-            state: State::Json(Gathered::One(Bytes::new())),
+            state: State::Json(Gathered::new(MAX_OBSERVED, payer)),
         }
     }
 
@@ -93,7 +89,7 @@ impl AnswerObserver {
     pub fn feed(&mut self, chunk: &Bytes) {
         let answer = match &mut self.state {
             State::Known(_) => return,
-            State::Json(gathered) => (!gathered.push(chunk, self.payer)).then_some(Answer::Unknown),
+            State::Json(gathered) => (!gathered.push(chunk)).then_some(Answer::Unknown),
             State::Events { parser, last_id } => {
                 parser.feed(chunk);
                 parser.find_map(|event| match event {
@@ -147,18 +143,11 @@ fn look(event: Event, last_id: &mut Option<Line>, id: Option<&Id>) -> Option<Ans
 
 /// The answer in one JSON-RPC message, if it is the answer to `id`.
 fn read(message: &[u8], id: Option<&Id>) -> Option<Answer> {
-    let message = Peek::new(message)
-        .ok()
-        .filter(|message| message.kind == Kind::Response)?;
-    let answered = message.id.and_then(|id| id.id());
-    // A server that could not read the request answers with a null id.
-    if message.is_error() && (answered.is_none() || answered.as_ref() == id) {
+    let message = Peek::new(message).ok().filter(|message| message.answers(id))?;
+    if message.is_error() {
         return Some(Answer::Error {
             code: message.error_code(),
         });
-    }
-    if answered.as_ref() != id {
-        return None;
     }
     let result = message.result().ok()??;
     Some(match result.kind {
@@ -167,48 +156,6 @@ fn read(message: &[u8], id: Option<&Id>) -> Option<Answer> {
             is_error: result.is_error,
         },
     })
-}
-
-/// The bytes of a body, up to [`MAX_OBSERVED`].
-enum Gathered {
-    /// One chunk, as it came.
-    One(Bytes),
-    /// Several, joined: as slices, chunks of a byte each would take more than thirty times their size.
-    Many(Vec<u8>, Held),
-}
-
-impl Gathered {
-    /// Adds a chunk; `false`, and nothing is added, where it becomes too large, or there is no room.
-    fn push(&mut self, chunk: &Bytes, payer: Payer) -> bool {
-        let length = self.bytes().len() + chunk.len();
-        if length > MAX_OBSERVED {
-            return false;
-        }
-        match self {
-            Self::One(one) if one.is_empty() => *one = chunk.clone(),
-            Self::One(one) => {
-                let mut held = Held::new(payer);
-                if !held.hold(length) {
-                    return false;
-                }
-                *self = Self::Many([&**one, chunk].concat(), held);
-            }
-            Self::Many(many, held) => {
-                if !held.hold(length) {
-                    return false;
-                }
-                many.extend_from_slice(chunk);
-            }
-        }
-        true
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::One(one) => one,
-            Self::Many(many, _) => many,
-        }
-    }
 }
 
 #[cfg(test)]

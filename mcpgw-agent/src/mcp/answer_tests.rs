@@ -120,12 +120,3 @@ fn an_event_that_clients_take_no_notice_of_is_no_answer() {
     let stream = format!("{stream}event: message\n{answer}\n\n");
     assert_eq!(observe(EVENTS, &[&stream]), Answer::Result { is_error: false });
 }
-
-#[test]
-fn chunks_of_a_byte_each_are_kept_in_one_buffer() {
-    let mut gathered = Gathered::One(Bytes::new());
-    let byte = Bytes::from_static(b"x");
-    assert!((0..MAX_OBSERVED).all(|_| gathered.push(&byte, Payer::Agent)));
-    assert!(!gathered.push(&byte, Payer::Agent));
-    assert!(matches!(&gathered, Gathered::Many(many, _) if many.capacity() <= 2 * MAX_OBSERVED));
-}

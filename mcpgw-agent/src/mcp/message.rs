@@ -87,6 +87,11 @@ pub enum ResultKind {
     Other,
 }
 
+/// Whether a message answers the request with this id.
+pub fn answers(message: &[u8], asked: Option<&Id>) -> bool {
+    Peek::new(message).is_ok_and(|message| message.answers(asked))
+}
+
 /// Whether a message is a response.
 pub fn is_response(message: &[u8]) -> bool {
     Peek::new(message).is_ok_and(|message| message.kind == Kind::Response)
@@ -224,6 +229,13 @@ impl<'a> Peek<'a> {
         }))
     }
 
+    /// Whether it answers the request with this id. A server that could not read a request answers with an error that has
+    /// none.
+    pub fn answers(&self, asked: Option<&Id>) -> bool {
+        let answered = self.id.and_then(|id| id.id());
+        self.kind == Kind::Response && (answered.as_ref() == asked || answered.is_none() && self.is_error())
+    }
+
     /// Whether it is an error response.
     pub fn is_error(&self) -> bool {
         self.error.is_some()
@@ -260,9 +272,14 @@ pub enum Id {
 impl Id {
     /// `None` for null, and for what cannot be an id.
     pub fn of(raw: &RawValue) -> Option<Self> {
+        Self::parse(raw.get())
+    }
+
+    /// As [`Self::of`], of what is JSON.
+    pub fn parse(json: &str) -> Option<Self> {
         /// Up to here every whole number has a floating-point number of its own.
         const EXACT: f64 = 9_007_199_254_740_992.0;
-        match serde_json::from_str(raw.get()).ok()? {
+        match serde_json::from_str(json).ok()? {
             Self::Number(number) => {
                 let float = number
                     .as_f64()

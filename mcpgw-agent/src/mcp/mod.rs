@@ -14,6 +14,7 @@
 //! error     JSON-RPC errors that clients show
 //! sse       event streams, cut into events and written
 //! held      memory for what must be gathered, one bound for all
+//! gathered  a body, gathered to be read as a whole
 //! media     whether something is an event stream, and whether a client reads one
 //! governed  which requests are for rules to decide, and what they are about
 //! level     how grave what a server logs is
@@ -32,6 +33,7 @@ pub mod definition;
 pub mod envelope;
 mod envelope_error;
 pub mod error;
+pub mod gathered;
 pub mod governed;
 pub mod headers;
 pub mod held;

@@ -31,6 +31,7 @@
 //! lease       how long a stream may stay open
 //! relay       passes an answer on, and closes the call's record
 //! rewrite     changes messages of an answer on their way
+//! carries     whose answers a server may send where
 //! pending     calls whose answers come on another stream
 //! voices      what we say ourselves on the stream of an HTTP+SSE session
 //! limits      every bound, by name
@@ -40,6 +41,7 @@ mod authenticate;
 mod batch;
 mod body;
 mod call;
+mod carries;
 mod challenge;
 mod cluster;
 mod connection;

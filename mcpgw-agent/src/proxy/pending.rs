@@ -24,6 +24,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::{
+    carries::Carries,
     limits::{CANCELLED_TIME, MAX_EVENT_BYTES, MAX_PENDING, MAX_PENDING_ID, MAX_PENDING_PER_WORKLOAD, PENDING_TIME},
     relay::settle,
 };
@@ -319,25 +320,24 @@ pub(super) struct StreamWatch {
     parser: Parser,
     /// An event was too large: nothing can be told any more.
     lost: bool,
-    /// The stream is the only one of its session.
-    only: bool,
+    carries: Carries,
 }
 
 impl StreamWatch {
-    /// For the stream with this key, which this payer asked for; `only` if no other can carry its answers.
-    pub(super) fn new(pending: &Arc<Pending>, key: StreamKey, only: bool, payer: Payer) -> Self {
+    /// For the stream with this key, which this payer asked for.
+    pub(super) fn new(pending: &Arc<Pending>, key: StreamKey, carries: Carries, payer: Payer) -> Self {
         Self {
             pending: Arc::clone(pending),
             key,
             parser: Parser::new(MAX_EVENT_BYTES, payer),
             lost: false,
-            only,
+            carries,
         }
     }
 
     /// Looks at the next chunk.
     pub(super) fn feed(&mut self, chunk: &Bytes) {
-        if self.lost || !self.only && !self.pending.has(&self.key) {
+        if self.lost || !matches!(self.carries, Carries::All) && !self.pending.has(&self.key) {
             return;
         }
         self.parser.feed(chunk);
@@ -349,6 +349,7 @@ impl StreamWatch {
             if let Some(data) = &event.data
                 && let Ok(peek) = Peek::new(data)
                 && peek.kind == Kind::Response
+                && self.carries.may_bring(&peek)
             {
                 self.pending.settle(&self.key, data, &peek);
             }
@@ -358,7 +359,7 @@ impl StreamWatch {
 
 impl Drop for StreamWatch {
     fn drop(&mut self) {
-        if self.only {
+        if matches!(self.carries, Carries::All) {
             self.pending.abandon(&self.key);
         }
     }

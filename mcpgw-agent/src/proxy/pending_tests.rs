@@ -76,7 +76,7 @@ impl Bench {
     /// The server says something on the session's stream.
     fn say(&self, message: &str) {
         let event = format!("data: {message}\n\n");
-        let mut watch = StreamWatch::new(&self.pending, self.key, false, Payer::Agent);
+        let mut watch = StreamWatch::new(&self.pending, self.key, Carries::Any, Payer::Agent);
         watch.feed(&event.into());
     }
 
@@ -185,7 +185,7 @@ fn a_workload_that_has_all_its_calls_takes_no_room_from_others() {
 fn an_answer_that_comes_before_its_call_waits_is_that_calls_answer() {
     let bench = Bench::new();
     let call = bench.begin(7);
-    let mut watch = StreamWatch::new(&bench.pending, bench.key, true, Payer::Agent);
+    let mut watch = StreamWatch::new(&bench.pending, bench.key, Carries::All, Payer::Agent);
     watch.feed(&format!("data: {ANSWER}\n\n").into());
     call.wait(bench.record(), Outcome::Error);
     assert!(bench.pending.lock(&bench.key).is_empty());

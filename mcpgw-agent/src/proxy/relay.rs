@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::task::coop;
 
 use super::{
+    carries::Carries,
     lease::Lease,
     pending::{Pending, PendingCall, StreamKey, StreamWatch},
     rewrite::{RewriteError, Rewriter},
@@ -40,8 +41,6 @@ pub(super) struct Relay {
     voice: Option<Voice>,
     /// How long it may take, where it is a stream that has no end of its own.
     lease: Option<Lease>,
-    /// Dropped with the answer, whatever becomes of it.
-    _held: Option<Box<dyn Send>>,
 }
 
 /// Why an answer cannot be completed.
@@ -75,7 +74,6 @@ impl Relay {
             stream: None,
             voice: None,
             lease: None,
-            _held: None,
         };
         if relay.ready.is_empty() {
             relay.note_end();
@@ -89,9 +87,9 @@ impl Relay {
         self
     }
 
-    /// Looks for the answers of calls that wait for this stream; `only` if no other can carry them.
-    pub(super) fn looking_for(mut self, pending: &Arc<Pending>, key: StreamKey, only: bool) -> Self {
-        self.stream = Some(StreamWatch::new(pending, key, only, self.body.payer()));
+    /// Looks for the answers of calls that wait for this stream.
+    pub(super) fn looking_for(mut self, pending: &Arc<Pending>, key: StreamKey, carries: Carries) -> Self {
+        self.stream = Some(StreamWatch::new(pending, key, carries, self.body.payer()));
         self
     }
 
@@ -104,12 +102,6 @@ impl Relay {
     /// Ends with this, whatever the server does.
     pub(super) fn leased(mut self, lease: Option<Lease>) -> Self {
         self.lease = lease;
-        self
-    }
-
-    /// Keeps something until the answer has ended or was abandoned.
-    pub(super) fn holding(mut self, held: impl Send + 'static) -> Self {
-        self._held = Some(Box::new(held));
         self
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 
 use super::limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER};
 use crate::{
     mcp::{
-        held::Held,
+        gathered::Gathered,
         sse::{self, Event, Line, Parser},
     },
     shares::Payer,
@@ -52,6 +52,14 @@ pub(super) trait Rewrite: Send {
     }
 }
 
+/// A change that there may be.
+impl<R: Rewrite> Rewrite for Option<R> {
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        self.as_mut()
+            .map_or(Rewritten::Keep, |rewrite| rewrite.message(message))
+    }
+}
+
 /// One change, and then another.
 pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
 
@@ -86,8 +94,8 @@ pub(super) struct Rewriter {
 }
 
 enum Form {
-    /// One message, and its share of the memory, which it has until the client has taken all of it.
-    Json(BytesMut, Held),
+    /// One message, which has its share of the memory until the client has taken all of it.
+    Json(Gathered),
     /// A stream of events, and an id that came without data: only the last of several in a row is told the client.
     Events(Parser, Option<Event>),
 }
@@ -98,7 +106,7 @@ impl Rewriter {
         let form = if super::is_events(headers) {
             Form::Events(Parser::new(MAX_EVENT_BYTES, payer), None)
         } else {
-            Form::Json(BytesMut::new(), Held::new(payer))
+            Form::Json(Gathered::new(MAX_REWRITTEN_ANSWER, payer))
         };
         Self {
             form,
@@ -109,12 +117,10 @@ impl Rewriter {
     /// Takes a chunk. Then [`advance`](Self::advance) to its end.
     pub(super) fn feed(&mut self, chunk: &Bytes) -> Result<(), RewriteError> {
         match &mut self.form {
-            Form::Json(whole, held) => {
-                let length = whole.len() + chunk.len();
-                if length > MAX_REWRITTEN_ANSWER || !held.hold(length) {
+            Form::Json(whole) => {
+                if !whole.push(chunk) {
                     return Err(RewriteError::TooLarge);
                 }
-                whole.extend_from_slice(chunk);
             }
             Form::Events(parser, _) => parser.feed(chunk),
         }
@@ -144,8 +150,8 @@ impl Rewriter {
 
     /// The answer has ended.
     pub(super) fn finish(&mut self, ready: &mut VecDeque<Bytes>) -> Result<(), RewriteError> {
-        if let Form::Json(whole, _) = &mut self.form {
-            let message = whole.split().freeze();
+        if let Form::Json(whole) = &mut self.form {
+            let message = whole.take();
             match self.rewrite.message(&message) {
                 Rewritten::Keep => ready.push_back(message),
                 Rewritten::Replace(other) => ready.push_back(other),

@@ -231,6 +231,9 @@ pub struct EventPlace {
     /// What that is about, in the server's own words.
     #[serde(rename = "b")]
     pub subject: Option<String>,
+    /// The id of the call, as it is written in the request.
+    #[serde(rename = "r")]
+    pub request: String,
     /// Until when the call may take, in seconds of Unix time.
     #[serde(rename = "e")]
     pub until: u64,

@@ -21,7 +21,7 @@ use crate::mcp::{
     Kind,
     held::Held,
     level::Level,
-    message::Peek,
+    message::{Id, Peek},
     method::Method,
     seal::{Owner, Sealer, ServerProgress, ServerRequest, Token as _},
     splice::{Splice, json_string},
@@ -32,6 +32,9 @@ use crate::mcp::{
 pub(super) struct Changes {
     /// The call whose answer these messages lead to.
     pub(super) in_flight: Option<InFlight>,
+    /// The request whose answer may come, as the server knows it; `None`: none may. What is another's id is no matter of
+    /// this server's: the client would take what it says for the answer of the server that it asked.
+    pub(super) answers: Option<Id>,
     pub(super) sealer: Sealer,
     /// Seals the ids of events, where the client can resume the stream.
     pub(super) places: Option<Places>,
@@ -79,6 +82,7 @@ impl Changes {
     ) -> Self {
         Self {
             in_flight: None,
+            answers: None,
             hearing,
             places: None,
             uris: None,
@@ -93,11 +97,6 @@ impl Changes {
             reads: false,
             answers_questions: true,
         }
-    }
-
-    /// Whether an answer in JSON is another for the client.
-    pub(super) fn changes_answers(&self) -> bool {
-        self.modern || self.own.is_some() || self.has_tasks || self.uris.is_some()
     }
 
     /// An answer that is held whole, and counts, as the client gets it; `None` where there is no room for that.
@@ -220,8 +219,8 @@ impl Changes {
         let uri = peek.params().ok()?.uri?;
         let own = uri.text()?;
         let server = self.link.server();
-        let session = || self.session.upgrade();
-        let is_promised = || session().is_some_and(|session| session.is_subscribed(server, &own));
+        let session = self.session.upgrade();
+        let is_promised = || session.is_some_and(|session| session.is_subscribed(server, &own));
         let shown = self.hearing.hears(server, &own, is_promised)?;
         if shown == *own {
             return Some(Rewritten::Keep);
@@ -264,10 +263,17 @@ impl Changes {
 
 impl Rewrite for Changes {
     fn message(&mut self, message: &Bytes) -> Rewritten {
-        let Ok(peek) = Peek::new(message) else {
+        // An event that is empty only names its place in the stream.
+        if message.is_empty() {
             return Rewritten::Keep;
+        }
+        // What can be read in two ways could be read as anything by somebody.
+        let Ok(peek) = Peek::new(message) else {
+            return Rewritten::Drop;
         };
+        let is_awaited = || self.answers.as_ref().is_some_and(|id| peek.answers(Some(id)));
         match peek.kind {
+            Kind::Response if !is_awaited() => Rewritten::Drop,
             Kind::Response => self.response(message, &peek),
             Kind::Request => self.question(message, &peek),
             Kind::Notification => match peek.method.as_deref().map(Method::of) {

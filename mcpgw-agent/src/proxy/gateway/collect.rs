@@ -10,9 +10,8 @@ use super::{
 };
 use crate::{
     mcp::{
-        Kind,
         held::Held,
-        message::{self, Peek},
+        message::{self, Id, Peek},
         sse::{Event, Parser},
     },
     upstream::{BodyError, UpstreamBody},
@@ -35,7 +34,8 @@ pub(super) enum CollectError {
     Absent(StatusCode),
 }
 
-/// The message that answers the request with this id, as it is written in the request.
+/// The message that answers the request with this id, as it is written in the request. Any other answer is none: ids of
+/// a client's other requests are no matter of this server's.
 pub(super) async fn answer(response: Response<UpstreamBody>, id: &str) -> Result<Bytes, CollectError> {
     answer_between(response, id, |_| {}).await
 }
@@ -67,22 +67,22 @@ pub(super) enum Said {
 }
 
 /// An answer that is on its way.
-pub(super) struct Answering<'i> {
-    /// Of the request, as it is written there.
-    id: &'i str,
+pub(super) struct Answering {
+    /// Of the request.
+    id: Option<Id>,
     status: StatusCode,
     body: Option<UpstreamBody>,
     /// Where it is a stream.
     parser: Option<Parser>,
 }
 
-impl<'i> Answering<'i> {
+impl Answering {
     /// To the request with this id, as it is written there.
-    pub(super) fn new(response: Response<UpstreamBody>, id: &'i str) -> Self {
+    pub(super) fn new(response: Response<UpstreamBody>, id: &str) -> Self {
         let events = is_events(response.headers());
         let payer = response.body().payer();
         Self {
-            id,
+            id: Id::parse(id),
             status: response.status(),
             parser: events.then(|| Parser::new(MAX_EVENT_BYTES, payer)),
             body: Some(response.into_body()),
@@ -95,8 +95,8 @@ impl<'i> Answering<'i> {
             return match self.body.take() {
                 Some(body) => {
                     let whole = whole(body).await?;
-                    let is_one = message::is_response(&whole);
-                    is_one
+                    let is_it = message::answers(&whole, self.id.as_ref());
+                    is_it
                         .then_some(Said::Answer(whole))
                         .ok_or(CollectError::Absent(self.status))
                 }
@@ -111,7 +111,7 @@ impl<'i> Answering<'i> {
                 let event = event.map_err(|_| CollectError::TooLarge)?;
                 let Some(data) = &event.data else { continue };
                 let Ok(message) = Peek::new(data) else { continue };
-                if message.kind != Kind::Response || message.id.is_some_and(|known| known.get() != self.id) {
+                if !message.answers(self.id.as_ref()) {
                     return Ok(Said::Aside(event));
                 }
                 let answer = Held::counted(data.clone(), body.payer());

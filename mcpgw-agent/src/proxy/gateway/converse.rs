@@ -23,7 +23,7 @@ use crate::{
     mcp::{
         Kind,
         error::{self, code},
-        message::{self, Peek},
+        message::{self, Id, Peek},
         sse::{self, Parser},
     },
     telemetry::{Outcome, Record},
@@ -36,7 +36,8 @@ pub(super) const ASKED_TOO_OFTEN: &str = "the server asked too many times";
 /// What is to be read next.
 pub(super) enum Next {
     Answer(Bytes),
-    Stream(UpstreamBody),
+    /// A stream, and the id of the request whose answer it leads to.
+    Stream(UpstreamBody, Option<Id>),
 }
 
 /// A call whose client hears by events what becomes of it.
@@ -120,7 +121,7 @@ impl Conversation<'_> {
         for round in 1..=MAX_ROUNDS {
             let message = match next {
                 Next::Answer(message) => message,
-                Next::Stream(body) => match self.follow(body).await {
+                Next::Stream(body, id) => match self.follow(body, id.as_ref()).await {
                     Some(message) => message,
                     None => return self.fail("the server's stream ended without an answer".into()).await,
                 },
@@ -137,17 +138,18 @@ impl Conversation<'_> {
     }
 
     /// Passes on what a server says, up to its answer.
-    async fn follow(&self, mut body: UpstreamBody) -> Option<Bytes> {
+    async fn follow(&self, mut body: UpstreamBody, id: Option<&Id>) -> Option<Bytes> {
         let mut parser = Parser::new(MAX_EVENT_BYTES, body.payer());
         loop {
             for event in parser.by_ref() {
                 let event = event.ok()?;
                 let Some(data) = event.data else { continue };
-                match Peek::new(&data).ok().map(|message| message.kind) {
-                    Some(Kind::Response) => return Some(data),
+                let Ok(message) = Peek::new(&data) else { continue };
+                match message.kind {
+                    Kind::Response if message.answers(id) => return Some(data),
                     // Modern servers ask in their answers.
-                    Some(Kind::Request) | None => {}
-                    Some(Kind::Notification) => {
+                    Kind::Request | Kind::Response => {}
+                    Kind::Notification => {
                         // A client that has gone has not taken the call back, and where there is no room for this there
                         // may be some for the answer.
                         let _ = self.feed.offer(sse::event(&data, None, None)).await;
@@ -195,13 +197,12 @@ impl Conversation<'_> {
             .send(round, &members, |_| {})
             .await
             .map_err(|error| error.explain())?;
+        let id = self.asked.sent_id(round);
         if is_events(response.headers()) {
-            return Ok(Next::Stream(response.into_body()));
+            return Ok(Next::Stream(response.into_body(), Id::parse(&id)));
         }
-        let whole = collect::whole(response.into_body())
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(Next::Answer(whole))
+        let answer = collect::answer(response, &id).await;
+        answer.map(Next::Answer).map_err(|error| error.to_string().into())
     }
 
     /// What the client answers, byte for byte.

@@ -29,7 +29,7 @@ use crate::{
         Envelope,
         error::{self, code},
         media::reads_events,
-        message,
+        message::{self, Id},
         version::Era,
     },
     telemetry::Record,
@@ -148,8 +148,8 @@ impl Work {
         let answered = |answer| Begun::Whole(Box::new(answer));
         let next = match self.ask().await {
             Ok(Asking::Goes(next)) => next,
-            Ok(Asking::Answered(status, whole, needs_input)) => {
-                let answer = done(&self.asked, status, whole, self.record, needs_input);
+            Ok(Asking::Answered(whole, needs_input)) => {
+                let answer = done(&self.asked, whole, self.record, needs_input);
                 return begin(answered(Ok(answer)));
             }
             Err(refused) => return begin(answered(refused.ending(Some(&self.asked.id), self.record))),
@@ -180,21 +180,19 @@ impl Work {
             record.answered(response.version());
         }
         for round in 0..MAX_ROUNDS {
-            let (status, streams) = (response.status(), is_events(response.headers()));
-            if streams && self.talks {
-                return Ok(Asking::Goes(Next::Stream(response.into_body())));
+            let id = self.asked.sent_id(round);
+            if self.talks && is_events(response.headers()) {
+                return Ok(Asking::Goes(Next::Stream(response.into_body(), Id::parse(&id))));
             }
-            let whole = match streams {
-                true => collect::answer(response, &self.asked.sent_id(round)).await,
-                false => collect::whole(response.into_body()).await,
-            };
-            let whole = whole.map_err(|error| forward::unanswered(server, &error.into()))?;
+            let whole = collect::answer(response, &id)
+                .await
+                .map_err(|error| forward::unanswered(server, &error.into()))?;
             if !message::is_input_required(&whole) {
                 let whole = match round {
                     0 => whole,
                     _ => self.asked.named(whole),
                 };
-                return Ok(Asking::Answered(status, whole, false));
+                return Ok(Asking::Answered(whole, false));
             }
             let questions = Questions::of(&whole).ok();
             let state = questions.and_then(|questions| questions.only_state());
@@ -202,7 +200,7 @@ impl Work {
                 return Ok(Asking::Goes(Next::Answer(whole)));
             }
             let Some(state) = state else {
-                return Ok(Asking::Answered(status, whole, true));
+                return Ok(Asking::Answered(whole, true));
             };
             let members = [("requestState", state.get().as_bytes())];
             response = self
@@ -219,7 +217,7 @@ impl Work {
 /// What has come of asking the server.
 enum Asking {
     /// The answer, and whether it is a question.
-    Answered(StatusCode, Bytes, bool),
+    Answered(Bytes, bool),
     /// It goes on with this.
     Goes(Next),
 }
@@ -230,7 +228,7 @@ fn taken_back(id: &RawValue) -> Bytes {
 }
 
 /// The answer, whole. Modern servers say some things by the HTTP status that legacy clients look for in the body.
-fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
+fn done(asked: &Asked, whole: Bytes, record: Option<Record>, needs_input: bool) -> Response<Body> {
     let body = match needs_input {
         false => errors::to_legacy(asked.told(whole), asked.reads),
         true => error::body::<()>(Some(&asked.id), code::INPUT_REQUIRED, CANNOT_BE_ASKED, None),
@@ -238,10 +236,5 @@ fn done(asked: &Asked, status: StatusCode, whole: Bytes, record: Option<Record>,
     if let Some(mut record) = record {
         settle(&mut record, &asked.id, StatusCode::OK, &body);
     }
-    let is_answer = message::is_response(&body);
-    let mut response = answer::ok(body);
-    if !is_answer && !status.is_success() {
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
-    }
-    response
+    answer::ok(body)
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::CONTENT_TYPE};
+use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
 use super::{
@@ -28,7 +28,8 @@ use super::{
     uris::Uris,
 };
 use crate::mcp::{
-    AnswerObserver, Envelope, level::Level, media::reads_events, params::MetaKey, splice::Splice, version::Era,
+    AnswerObserver, Envelope, level::Level, media::reads_events, message::Id, params::MetaKey, splice::Splice,
+    version::Era,
 };
 
 /// Members of `_meta` that a server of the legacy era learns when a session is opened.
@@ -137,6 +138,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     }
     let mut changes = Changes {
         in_flight: Some(in_flight),
+        answers: Id::of(&sent_id),
         places: None,
         sealer: call.gateway.sealer.clone(),
         session: Arc::downgrade(&session),
@@ -156,7 +158,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     let streams = events && reads_events(&call.head.headers);
     let limit = seen.server.wanted.timeouts.call;
     if streams {
-        let resumed = Resumed::new(forwarded.method, subject.as_deref(), limit);
+        let resumed = Resumed::new(forwarded.method, subject.as_deref(), &sent_id, limit);
         changes.places = Places::of(&call.gateway.sealer, &session, resumed);
     }
     let response = match events && changes.places.is_none() {
@@ -179,19 +181,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
         *response.status_mut() = status;
         return Ok(response);
     }
-    if !events && !changes.changes_answers() {
-        let (head, body) = response.into_parts();
-        let watch =
-            record.map(|record| Watch::new(record, AnswerObserver::new(Some(id), &head.headers, call.payer), status));
-        let relay = Relay::new(body, watch).holding(changes.in_flight);
-        let mut response = Response::new(Body::relay(relay));
-        *response.status_mut() = status;
-        if let Some(kind) = head.headers.get(CONTENT_TYPE) {
-            response.headers_mut().insert(CONTENT_TYPE, kind.clone());
-        }
-        return Ok(response);
-    }
-    // An answer that changes is held whole, and so is one for a client that reads no event streams.
+    // Held whole: whose answer it is, its last byte may tell.
     let whole = collect::answer_between(response, sent_id.get(), |said| changes.unheard(said)).await;
     let mut changed = |whole| changes.of_answer(whole).ok_or(CollectError::NoRoom);
     let whole = match whole.and_then(&mut changed) {

@@ -51,9 +51,9 @@ pub(super) const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server's own id of an event that a client gets, in bytes: behind an event with a longer one no stream is resumed.
 pub(super) const MAX_EVENT_ID: usize = 1_024;
-/// The longest name of what a call is about whose client resumes the stream itself, in bytes: it is in the ids of events,
-/// beside the server's own id and that of its session.
-pub(super) const MAX_RESUMED_SUBJECT: usize = 1_024;
+/// The longest id of a call whose client resumes the stream itself, and name of what it is about, together and in bytes:
+/// they are in the ids of events, beside the server's own id and that of its session.
+pub(super) const MAX_RESUMED_NAMES: usize = 1_024;
 /// How long a server is left alone that ended a stream for it to be resumed, and did not say for how long.
 pub(super) const FIRST_RESUMPTION: Duration = Duration::from_secs(1);
 /// Shortest and longest time that it may say.

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         call::{Asked, Decided, decide},
+        carries::Carries,
         exchange::Body,
         listened::Listened,
         refused::Refused,
@@ -138,15 +139,17 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         link,
         hearing,
     );
+    let request = of.request();
+    changes.answers.clone_from(&request);
     changes.places = Places::of(&call.gateway.sealer, session, of);
     changes.uris = Uris::of(&call.view, &server);
     let rewriter = Rewriter::new(&head.headers, call.payer, changes);
     let mut relay = Relay::new(body.within(left), None)
         .rewriting(Some(rewriter))
         .leased(Some(lease));
-    if let Key::Own(nonce) = session.key {
+    if let (Key::Own(nonce), Some(request)) = (session.key, request) {
         // The record of the call is still open.
-        relay = relay.looking_for(&call.shared.pending, nonce, false);
+        relay = relay.looking_for(&call.shared.pending, nonce, Carries::One(request));
     }
     Ok(answer::events(Body::relay(relay)))
 }

@@ -1,25 +1,30 @@
 //! Requests to servers that know no sessions: modern client, modern server. The answer passes unchanged, but
-//! for ids of tasks.
+//! for ids of tasks and resources; what answers another request does not pass.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::{
     super::{
         exchange::Body,
+        is_events,
         refused::Refused,
         relay::{Relay, Watch},
-        rewrite::{Both, Rewriter},
+        rewrite::{Both, Rewrite, Rewriter, Rewritten},
     },
     Call,
+    collect::{self, CollectError},
     forward::{self, Forwarded},
-    link,
+    link, settle,
     tasks::{EXTENSION, TaskIds},
     uris::Uris,
 };
 use crate::{
     mcp::{
-        AnswerObserver,
+        AnswerObserver, Kind,
         headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, encoded},
+        held::Held,
+        message::{Id, Peek},
         version::Revision,
     },
     upstream::Endpoint,
@@ -63,35 +68,65 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         Err(error) => return refuse(forward::unreachable(server, &error), record),
     };
     drop(share);
-    let (head, body) = response.into_parts();
-    let watch = record.map(|mut record| {
-        record.answered(head.version);
-        Watch::new(
-            record,
-            AnswerObserver::new(Some(id), &head.headers, call.payer),
-            head.status,
-        )
-    });
-    let has_tasks = seen.catalogue.extensions.contains_key(EXTENSION);
-    let ids = || TaskIds::new(call.gateway, server, call.owner);
-    let rewriter = match (has_tasks, Uris::of(&call.view, server)) {
-        (false, None) => None,
-        (true, None) => Some(Rewriter::new(&head.headers, call.payer, ids())),
-        (false, Some(uris)) => Some(Rewriter::new(&head.headers, call.payer, uris)),
-        (true, Some(uris)) => Some(Rewriter::new(&head.headers, call.payer, Both(ids(), uris))),
+    if let Some(record) = &mut record {
+        record.answered(response.version());
+    }
+    let tasks = seen.catalogue.extensions.contains_key(EXTENSION);
+    let tasks = tasks.then(|| TaskIds::new(call.gateway, server, call.owner));
+    let mut changes = Both(tasks, Uris::of(&call.view, server));
+    let (events, head) = (is_events(response.headers()), response.headers().clone());
+    let status = response.status();
+    let body = if events {
+        let watch = AnswerObserver::new(Some(id), &head, call.payer);
+        let watch = record.map(|record| Watch::new(record, watch, status));
+        let rewriter = Rewriter::new(&head, call.payer, Both(OnlyAnswer(Id::of(id)), changes));
+        Body::relay(Relay::new(response.into_body(), watch).rewriting(Some(rewriter)))
+    } else {
+        // Held whole: whose answer it is, its last byte may tell.
+        let whole = collect::answer(response, id.get()).await;
+        let changed = whole.and_then(|whole| match changes.message(&whole) {
+            Rewritten::Replace(changed) => Held::counted(changed, call.payer).ok_or(CollectError::NoRoom),
+            Rewritten::Keep | Rewritten::Drop => Ok(whole),
+        });
+        match changed {
+            Ok(whole) => {
+                if let Some(record) = &mut record {
+                    settle(record, id, status, &whole);
+                }
+                Body::from(whole)
+            }
+            Err(error) => return refuse(forward::unanswered(server, &error.into()), record),
+        }
     };
-    let mut response = Response::new(Body::relay(Relay::new(body, watch).rewriting(rewriter)));
-    *response.status_mut() = head.status;
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     for name in [http::header::CONTENT_TYPE, http::header::CACHE_CONTROL] {
-        if let Some(value) = head.headers.get(&name) {
+        if let Some(value) = head.get(&name) {
             headers.insert(name, value.clone());
         }
     }
-    if super::super::is_events(headers) {
+    if events {
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
     Ok(response)
+}
+
+/// Of all answers one alone passes.
+struct OnlyAnswer(Option<Id>);
+
+impl Rewrite for OnlyAnswer {
+    fn message(&mut self, message: &Bytes) -> Rewritten {
+        // An event that is empty only names its place in the stream.
+        if message.is_empty() {
+            return Rewritten::Keep;
+        }
+        match Peek::new(message) {
+            Ok(said) if said.kind != Kind::Response || said.answers(self.0.as_ref()) => Rewritten::Keep,
+            // What can be read in two ways could be read as an answer by somebody.
+            Ok(_) | Err(_) => Rewritten::Drop,
+        }
+    }
 }
 
 /// The headers by which a modern request is routed.

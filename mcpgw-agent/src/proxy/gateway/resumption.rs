@@ -20,15 +20,14 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     Call,
-    limits::{FIRST_RESUMPTION, MAX_EVENT_BYTES, MAX_EVENT_ID, MAX_RESUMED_SUBJECT, MAX_RESUMPTIONS, RESUMPTION},
+    limits::{FIRST_RESUMPTION, MAX_EVENT_BYTES, MAX_EVENT_ID, MAX_RESUMED_NAMES, MAX_RESUMPTIONS, RESUMPTION},
     link::Link,
     session::{Key, Session},
 };
 use crate::{
     mcp::{
-        Kind,
         governed::METHODS,
-        message::Peek,
+        message::{self, Id},
         seal::{EventPlace, Nonce, Owner, Sealer, Token as _},
         sse::{Line, Parser},
     },
@@ -52,18 +51,26 @@ pub(super) struct Resumed {
     method: String,
     /// What it is about, as the server calls that.
     subject: Option<String>,
+    /// Its id, as the server knows it.
+    request: String,
     /// In seconds of Unix time.
     until: u64,
 }
 
 impl Resumed {
     /// A call that may take this long from now.
-    pub(super) fn new(method: &str, subject: Option<&str>, limit: Duration) -> Self {
+    pub(super) fn new(method: &str, subject: Option<&str>, request: &RawValue, limit: Duration) -> Self {
         Self {
             method: method.to_owned(),
             subject: subject.map(ToOwned::to_owned),
+            request: request.get().to_owned(),
             until: now().saturating_add(limit.as_secs().max(1)),
         }
+    }
+
+    /// Its id.
+    pub(super) fn request(&self) -> Option<Id> {
+        Id::parse(&self.request)
     }
 
     /// How much time it has; `None` where that is over.
@@ -90,15 +97,11 @@ impl Resumed {
 }
 
 impl Places {
-    /// For a call of a session; `None` for one that callers share, whose streams nobody can resume, and for one about what
-    /// has so long a name that the ids of its events could not be sealed: those are resumed here.
+    /// For a call of a session; `None` for one that callers share, whose streams nobody can resume, and for one with so
+    /// long an id, or about what has so long a name, that the ids of its events could not be sealed: those are resumed here.
     pub(super) fn of(sealer: &Sealer, session: &Session, of: Resumed) -> Option<Self> {
         let Key::Own(nonce) = session.key else { return None };
-        if of
-            .subject
-            .as_ref()
-            .is_some_and(|subject| subject.len() > MAX_RESUMED_SUBJECT)
-        {
+        if of.subject.as_ref().map_or(0, String::len) + of.request.len() > MAX_RESUMED_NAMES {
             return None;
         }
         Some(Self {
@@ -120,6 +123,7 @@ impl Places {
             owner: self.owner,
             method: self.of.method.clone(),
             subject: self.of.subject.clone(),
+            request: self.of.request.clone(),
             until: self.of.until,
         };
         Line::new(place.seal(&self.sealer).ok()?)
@@ -134,6 +138,7 @@ pub(super) fn place(call: &Call<'_>, session: &Session, id: &HeaderValue) -> Opt
     let of = Resumed {
         method: place.method,
         subject: place.subject,
+        request: place.request,
         until: place.until,
     };
     let link = session.open_link(&server).filter(|_| of.is_allowed(call, &server))?;
@@ -153,7 +158,7 @@ pub(super) fn resuming(
         let payer = body.payer();
         let resuming = Box::pin(Resuming {
             link: Arc::clone(link),
-            id: id.to_owned(),
+            id: Id::of(id),
             state: State::Reading(body),
             parser: Parser::new(MAX_EVENT_BYTES, payer),
             last: None,
@@ -171,7 +176,7 @@ pub(super) fn resuming(
 struct Resuming {
     link: Arc<Link>,
     /// Of the request, as the server knows it.
-    id: Box<RawValue>,
+    id: Option<Id>,
     state: State,
     parser: Parser,
     /// Behind which event the stream is resumed.
@@ -209,7 +214,10 @@ impl Resuming {
             self.last = is_one.then(|| HeaderValue::from_bytes(id.as_bytes()).ok()).flatten();
             self.futile = 0;
         }
-        self.answered |= event.data.as_ref().is_some_and(|data| is_answer(data, self.id.get()));
+        self.answered |= event
+            .data
+            .as_ref()
+            .is_some_and(|data| message::answers(data, self.id.as_ref()));
         Some(Ok(event.raw))
     }
 
@@ -247,12 +255,6 @@ impl Resuming {
             Ok(_) | Err(_) => self.ended(None),
         }
     }
-}
-
-/// Whether a message answers the request with this id.
-fn is_answer(message: &[u8], id: &str) -> bool {
-    let is_it = |peek: Peek<'_>| peek.kind == Kind::Response && peek.id.is_none_or(|known| known.get() == id);
-    Peek::new(message).is_ok_and(is_it)
 }
 
 impl Body for Resuming {

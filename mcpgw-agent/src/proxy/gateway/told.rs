@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::{
     super::{
@@ -12,6 +14,7 @@ use super::{
         refused::{Refused, accepted},
     },
     Call, answer, forward,
+    limits::NOTICE_TIMEOUT,
     link::Link,
     session::{Key, Session},
 };
@@ -39,9 +42,11 @@ impl Call<'_> {
         };
         if let Some(session) = &self.session {
             session.set_level(level);
-            for link in self.links_of(session) {
-                link.set_level(level, &mut session.aside()).await;
-            }
+            // Side by side: a server that takes its time is not to keep the others from hearing of it.
+            let told = self.links_of(session).map(async |link: Arc<Link>| {
+                let _ = timeout(NOTICE_TIMEOUT, link.set_level(level, &mut session.aside())).await;
+            });
+            join_all(told).await;
         }
         Ok(answer::ok(answer::empty(id)))
     }
@@ -68,11 +73,13 @@ impl Call<'_> {
             // notification by its name could be a call that nobody decided.
             _ if !is_notification => {}
             _ => {
-                for link in self.links_of(session) {
-                    if let Err(error) = link.notify(self.body.clone()).await {
-                        tracing::debug!(server = %link.server(), %error, "a notification was not delivered");
+                let told = self.links_of(session).map(async |link: Arc<Link>| {
+                    let told = timeout(NOTICE_TIMEOUT, link.notify(self.body.clone())).await;
+                    if !matches!(told, Ok(Ok(_))) {
+                        tracing::debug!(server = %link.server(), ?told, "a notification was not delivered");
                     }
-                }
+                });
+                join_all(told).await;
             }
         }
     }

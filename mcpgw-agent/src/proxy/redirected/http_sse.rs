@@ -18,6 +18,7 @@ use crate::{
         sse::{self, Event, Line},
     },
     proxy::{
+        carries::Carries,
         exchange::Body,
         is_events, now,
         pending::{PendingCall, StreamKey},
@@ -78,13 +79,13 @@ impl Dialled<'_> {
                 server: self.server.name().to_string(),
                 owner: self.caller.session_owner(),
                 stream,
-                filter: self.filter(None),
+                filter: self.filter(None, None),
             },
         );
         let relay = Relay::new(body, None)
             .rewriting(Some(rewriter))
             .leased(Some(self.lease(&self.endpoint, Vec::new(), true)))
-            .looking_for(&self.shared.pending, stream, true)
+            .looking_for(&self.shared.pending, stream, Carries::All)
             .speaking(self.shared.voices.open(stream));
         Ok(Response::from_parts(head, Body::relay(relay)))
     }

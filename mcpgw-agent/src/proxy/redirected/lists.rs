@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, response};
+use serde_json::value::RawValue;
 
 use super::{Dialled, standing::subscription};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         Kind as Message,
         governed::Kind,
         list::{lists, retain},
-        message::Peek,
+        message::{Id, Peek},
         method::Method,
         splice::Splice,
     },
@@ -20,6 +21,7 @@ use crate::{
     proxy::{
         Shared,
         call::annotations,
+        carries::Carries,
         is_events,
         lease::Lease,
         refused::Refused,
@@ -46,24 +48,25 @@ pub(super) struct Filter {
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     server: ObjectName,
-    /// One list, where it is known which one is asked for; else all.
+    /// One list, where it is known which one is asked for, and none where none is; else all.
     lists: &'static [List],
+    /// A list that comes as the answer to something else is none that anybody looked through.
+    carries: Carries,
     /// Where what passes and what does not is counted.
     counted: Option<Arc<Listed>>,
 }
 
 impl Dialled<'_> {
-    /// Filters the answer to a list request, where rules are in force; also an answer of any kind on a stream that
-    /// carries several.
-    pub(super) fn filter(&self, method: Option<Method<'_>>) -> Option<Filter> {
+    /// Filters the answer to the request with this id, where rules are in force; without a method all answers on a stream
+    /// that carries several.
+    pub(super) fn filter(&self, method: Option<Method<'_>>, id: Option<&RawValue>) -> Option<Filter> {
         let lists = match method {
             None => &LISTS[..],
-            Some(Method::Listen) => &[],
             Some(Method::ToolsList) => &LISTS[..1],
             Some(Method::PromptsList) => &LISTS[1..2],
             Some(Method::ResourcesList) => &LISTS[2..3],
             Some(Method::ResourceTemplatesList) => &LISTS[3..],
-            Some(_) => return None,
+            Some(_) => &[],
         };
         let is_stream = matches!(method, None | Some(Method::Listen));
         ((self.server.cuts_lists() || is_stream) && !self.caller.observed).then(|| Filter {
@@ -71,6 +74,10 @@ impl Dialled<'_> {
             caller: Arc::clone(self.caller),
             server: self.server.name().clone(),
             lists,
+            carries: match is_stream {
+                true => Carries::Any,
+                false => Carries::one(id.and_then(Id::of)),
+            },
             counted: None,
         })
     }
@@ -85,7 +92,10 @@ impl Dialled<'_> {
         uris: Vec<String>,
     ) -> Result<(Option<Rewriter>, Option<Lease>), Refused> {
         let is_stream = head.status.is_success() && is_events(&head.headers);
-        let Some(filter) = self.filter(method).filter(|_| is_stream || self.server.cuts_lists()) else {
+        let Some(filter) = self
+            .filter(method, None)
+            .filter(|_| is_stream || self.server.cuts_lists())
+        else {
             return Ok((None, None));
         };
         // What cannot be read passes for as long as nothing is to be kept from the caller.
@@ -99,9 +109,11 @@ impl Dialled<'_> {
 }
 
 impl Filter {
-    /// Counts there what passes and what does not.
-    pub(super) fn counts_in(&mut self, listed: Arc<Listed>) {
-        self.counted = Some(listed);
+    /// Counts there what of a list passes and what does not.
+    pub(super) fn counts_in(&mut self, listed: impl FnOnce() -> Arc<Listed>) {
+        if !self.lists.is_empty() {
+            self.counted = Some(listed());
+        }
     }
 
     /// Filters an answer with this head, which is changed as it must be. An answer that is no message, such as the
@@ -116,8 +128,10 @@ impl Filter {
             .get(header::CONTENT_TYPE)
             .map(HeaderValue::as_bytes)
             .unwrap_or_default();
-        let json = media.to_ascii_lowercase().starts_with(b"application/json");
-        if !status.is_success() || !json && !crate::proxy::is_events(headers) {
+        let events = is_events(headers);
+        // An answer in one piece is not held for its id alone: it may be of any length.
+        let json = media.to_ascii_lowercase().starts_with(b"application/json") && !self.lists.is_empty();
+        if !status.is_success() || !json && !events {
             return Ok(None);
         }
         let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
@@ -164,6 +178,7 @@ impl Filter {
                 let hears = plan.allows(server, &self.caller, subscription(&uri.text()?));
                 return hears.then_some(Rewritten::Keep);
             }
+            Message::Response if !self.carries.may_bring(&peek) => return None,
             Message::Response => peek.result().ok()?,
         };
         let Some(result) = result else {

@@ -34,6 +34,7 @@ pub(super) use session::Known;
 use super::{
     Shared, authenticate,
     body::Share,
+    carries::Carries,
     exchange::{self, Body},
     observed::Answers,
     pending::StreamKey,
@@ -256,7 +257,7 @@ impl Dialled<'_> {
         let mut relay = Relay::new(body, None).rewriting(rewriter).leased(lease);
         if let Some(session) = &session {
             self.shared.redirected.taint(&session.key());
-            relay = relay.looking_for(&self.shared.pending, session.key(), false);
+            relay = relay.looking_for(&self.shared.pending, session.key(), Carries::Any);
         }
         Ok(Response::from_parts(head, Body::relay(relay)))
     }

@@ -318,9 +318,9 @@ impl Dialled<'_> {
         {
             return self.listen(response, envelope, session.as_ref(), to_hear);
         }
-        let mut filter = self.filter(Some(method));
+        let mut filter = self.filter(Some(method), envelope.id);
         if let (Some(filter), Some(record)) = (&mut filter, &mut record) {
-            filter.counts_in(record.lists());
+            filter.counts_in(|| record.lists());
         }
         let noted = record.map(|record| (record, call));
         self.answer(response, read, noted, envelope.id, session, filter)

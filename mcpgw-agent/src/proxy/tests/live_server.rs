@@ -39,6 +39,8 @@ struct State {
     talkative: bool,
     /// It does not answer this method yet.
     held: Option<&'static str>,
+    /// It answers calls as if they had this id.
+    confused: Option<u32>,
     /// It does not say that it has an answer.
     deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
@@ -215,6 +217,11 @@ impl LiveServer {
         self.until(is_unheard, "the end of a stream").await;
     }
 
+    /// From now on it answers calls as if they had this id.
+    pub(super) fn answers_as(&self, id: u32) {
+        self.lock().confused = Some(id);
+    }
+
     /// Waits until a session has an open stream.
     pub(super) async fn is_heard_in(&self, session: &str) {
         let is_heard = || self.lock().sessions.get(session).is_some_and(is_open).then_some(());
@@ -229,6 +236,11 @@ impl LiveServer {
 
     /// Says something on the stream of a call.
     pub(super) async fn say_of(&self, id: &Value, message: &Value) {
+        self.write_of(id, &message.to_string()).await;
+    }
+
+    /// The same, of what need not be JSON.
+    pub(super) async fn write_of(&self, id: &Value, message: &str) {
         let call = || self.lock().calls.get(&id.to_string()).cloned();
         let stream = self.until(call, "a call").await;
         stream.send(format!("data: {message}\n\n").into()).await.unwrap();
@@ -307,6 +319,10 @@ impl LiveServer {
             "tools/call" if message["params"]["name"] == "hang" => {
                 let _broken = Broken(self.clone(), id.clone());
                 std::future::pending().await
+            }
+            "tools/call" => {
+                let id = self.lock().confused.map_or(id, Value::from);
+                return whole(&id, json!({"resultType": "complete", "content": []}));
             }
             _ => json!({"resultType": "complete"}),
         };

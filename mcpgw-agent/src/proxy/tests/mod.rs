@@ -12,6 +12,7 @@ mod engines;
 mod exchange;
 mod expiry;
 mod exposure;
+mod foreign_answers;
 mod gateway;
 mod hearing;
 mod http2;

@@ -231,7 +231,13 @@ async fn a_client_that_leaves_a_stream_that_nobody_can_resume_has_left_its_call(
     let (scripted, address) = Scripted::start().await;
     let proxied = Proxied::start(address).await;
     let session = opened(&proxied, &scripted).await;
-    let (client, mut server) = begun(&proxied, &scripted, &session, "data: {}\n\n").await;
+    let (client, mut server) = begun(
+        &proxied,
+        &scripted,
+        &session,
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n",
+    )
+    .await;
     drop(client);
     ended(&mut server).await;
     resume(&proxied, &scripted, &session).await;
@@ -242,7 +248,10 @@ async fn a_client_that_leaves_a_stream_that_nobody_can_resume_has_left_its_call(
 async fn a_call_that_its_client_takes_back_is_recorded_as_cancelled_however_its_stream_ends() {
     let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"r1"}}"#;
     // A stream that could be resumed, and one that could not; ended, broken off, or with an answer all the same.
-    for event in ["id: 7\ndata: \n\n", "data: {}\n\n"] {
+    for event in [
+        "id: 7\ndata: \n\n",
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n",
+    ] {
         for (end, outcome) in [("0\r\n\r\n", "cancelled"), ("", "cancelled"), (ANSWER, "tool_error")] {
             let (scripted, address) = Scripted::start().await;
             let proxied = Proxied::start(address).await;

@@ -1,0 +1,32 @@
+//! Whose answers a server may send where: a client takes what comes for the answer of the request that it names, whoever
+//! was asked.
+
+use crate::mcp::message::{Id, Peek};
+
+/// The answers that a server may send on one of its ways to a client.
+pub(super) enum Carries {
+    /// All of a session: there is no other way.
+    All,
+    /// Any of a session, beside others.
+    Any,
+    /// That of one request alone.
+    One(Id),
+    /// None.
+    None,
+}
+
+impl Carries {
+    /// That of this request; none where it has no id.
+    pub(super) fn one(id: Option<Id>) -> Self {
+        id.map_or(Self::None, Self::One)
+    }
+
+    /// Whether this message may come there, which is an answer.
+    pub(super) fn may_bring(&self, answer: &Peek<'_>) -> bool {
+        match self {
+            Self::All | Self::Any => true,
+            Self::One(id) => answer.answers(Some(id)),
+            Self::None => false,
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use super::Admission;
 use crate::{
     expression::Variable,
-    resources::{Action, Caller, Capture, ClientTls, Desired, Enforcement, KeyPart, Policy, Rule, Server},
+    resources::{Action, Caller, Capture, ClientTls, Desired, Enforcement, Expose, KeyPart, Policy, Rule, Server},
 };
 
 /// What is doubtful about the rules that govern this server, a sentence each.
@@ -20,6 +20,7 @@ pub fn doubts(server: &Server, desired: &Desired) -> Vec<String> {
         doubts.extend(governing().flat_map(|policy| shared(policy)));
     }
     doubts.extend(governing().flat_map(|policy| about_no_server(policy, desired)));
+    doubts.extend(shown_by_labels_to_nobody(server, desired));
     doubts
 }
 
@@ -99,6 +100,19 @@ fn about_no_server(policy: &Policy, desired: &Desired) -> impl Iterator<Item = S
             index + 1
         ))
     })
+}
+
+/// A selector that none of the namespaces fits that are known: callers whom a token alone names may be of others, so
+/// that this is no mistake for sure.
+fn shown_by_labels_to_nobody(server: &Server, desired: &Desired) -> Option<String> {
+    let Expose::Selected { by, .. } = &server.expose_to else {
+        return None;
+    };
+    let of_servers = desired.servers.iter().map(|server| &server.name.namespace);
+    let of_workloads = desired.workloads.iter().map(|workload| &workload.name.namespace);
+    let mut known = desired.namespaces.keys().chain(of_servers).chain(of_workloads);
+    let nobody = !known.any(|namespace| by.selects_namespace(namespace, &desired.namespaces));
+    nobody.then(|| format!("NoSuchNamespace: exposeTo.selector ({by}) selects none of the namespaces in these files"))
 }
 
 fn denies_by_token(rule: &Rule) -> bool {

@@ -185,6 +185,17 @@ impl<'a> Field<'a> {
         Some(entries.iter().filter_map(entry).collect())
     }
 
+    /// What the mapping here, whose keys the writer chooses, has at `key`; nothing is reported.
+    pub fn entry(&self, key: &str) -> Option<Self> {
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        let mut values = entries.iter();
+        let (_, node) = values.find(|(name, _)| matches!(&name.value, Value::Text(name) if name == key))?;
+        let path = join(&self.path, key);
+        Some(Self { path, node })
+    }
+
     /// The mapping here. Fields that `schema` does not know or support are reported.
     pub fn fields(&self, schema: &Schema, sink: &mut Sink) -> Option<Fields<'a>> {
         let Value::Map(entries) = &self.node.value else {

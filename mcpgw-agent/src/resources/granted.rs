@@ -30,7 +30,7 @@ pub(super) fn hold(server: &mut Server, settings: &Settings, told: &mut Vec<NotG
                 server: server.name.clone(),
                 reason: format!(
                     "exposure of ClusterMCPSettings does not let servers of namespace {namespace} be shown to \
-                     {refused}: exposeTo holds for nobody of these"
+                     {refused}: exposeTo holds no further than exposure does"
                 ),
             });
         }

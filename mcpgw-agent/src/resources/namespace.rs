@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{
     Labels, NAME_OF_NAMESPACE,
-    bounds::MAX_LABELS,
     fields::{Field, Schema, Sink},
     labels, name,
     problem::{At, quote},
@@ -62,7 +61,7 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Parsed> {
     let name_field = metadata.required("name", sink)?;
     let name = name::namespace(&name_field, sink)?;
     let labels = match metadata.optional("labels") {
-        Some(field) => labels::read(&field, sink).filter(|_| ours(name, &field, sink)),
+        Some(field) => labels::read(&field, sink).filter(|labels| ours(name, labels, &field, sink)),
         None => Some(Labels::new()),
     };
     Some(Parsed {
@@ -73,19 +72,18 @@ pub(super) fn read(field: &Field, sink: &mut Sink) -> Option<Parsed> {
 }
 
 /// Whether labels say nothing that something else says; else that is reported.
-fn ours(namespace: &str, field: &Field, sink: &mut Sink) -> bool {
+fn ours(namespace: &str, labels: &Labels, field: &Field, sink: &mut Sink) -> bool {
     let mut ours = true;
-    for (key, field) in field.entries(MAX_LABELS, "", sink).unwrap_or_default() {
-        let elsewhere = ELSEWHERE.iter().find(|(label, _)| *label == key);
-        let reason = match (elsewhere, field.text(sink)) {
-            (Some((_, instead)), _) => format!("is not read from files: {instead}"),
-            (None, Some(other)) if key == NAME_OF_NAMESPACE && other != namespace => {
+    for (key, value) in labels {
+        let reason = match ELSEWHERE.iter().find(|(label, _)| *label == &**key) {
+            Some((_, instead)) => format!("is not read from files: {instead}"),
+            None if **key == *NAME_OF_NAMESPACE && **value != *namespace => {
                 let own = quote(namespace);
-                format!("is {}, and every namespace has its own name there: {own}", quote(other))
+                format!("is {}, and every namespace has its own name there: {own}", quote(value))
             }
-            _ => continue,
+            None => continue,
         };
-        field.report(sink, reason);
+        field.entry(key).as_ref().unwrap_or(field).report(sink, reason);
         ours = false;
     }
     ours

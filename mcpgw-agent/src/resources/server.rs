@@ -228,7 +228,10 @@ fn expose_to(field: &Field, sink: &mut Sink) -> Option<Expose> {
             Some(Expose::Selected { by, within })
         }
         _ => {
-            fields.report(sink, format!("must have one of: namespaces, selector; or {advice}"));
+            fields.report(
+                sink,
+                format!("must have exactly one of: namespaces, selector; or {advice}"),
+            );
             None
         }
     }

@@ -19,7 +19,9 @@ pub struct FileSource;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadErrors {
     /// The directory cannot be listed.
-    #[error("cannot read the configuration directory {directory}: {reason}; create it, or name another with --config")]
+    #[error(
+        "cannot read the configuration directory {directory}: {reason}; name a directory that is there with --config"
+    )]
     Directory {
         /// The directory.
         directory: PathBuf,

@@ -264,7 +264,9 @@ impl Upstreams {
             problems: resolution.and_then(|known| known.error).into_iter().collect(),
         };
         let endpoints = self.get(&server.name).map(|upstream| upstream.status().endpoints);
-        for endpoint in endpoints.into_iter().flatten() {
+        let endpoints = endpoints.unwrap_or_default();
+        let none_can = endpoints.iter().all(|endpoint| endpoint.ejected_for > 0);
+        for endpoint in endpoints {
             let EndpointStatus {
                 address,
                 ejected_for,
@@ -273,8 +275,10 @@ impl Upstreams {
             } = endpoint;
             if ejected_for > 0 {
                 let seconds = ejected_for.div_ceil(1_000);
-                let problem = format!("{address} could not be reached: left alone for {seconds} s");
-                reach.problems.push(problem);
+                reach.problems.push(match none_can {
+                    true => format!("{address} could not be reached; no other can, so calls still try it"),
+                    false => format!("{address} could not be reached: left alone for {seconds} s"),
+                });
             }
             if avoided_by > 0 {
                 let problem =

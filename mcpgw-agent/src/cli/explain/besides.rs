@@ -5,7 +5,7 @@ use super::decision::{described_limit, limit_named};
 use crate::{
     identity::Caller,
     mcp::governed::Kind,
-    policy::{Server, limits::Spender},
+    policy::{Plan, Server, limits::Spender},
     resources::{Asking, Desired, OnFailure, Pin},
 };
 
@@ -22,9 +22,19 @@ pub(super) fn misnamed(server: &Server, kind: Kind, name: &str) -> Option<String
 }
 
 /// A sentence for each of them, in the order in which they are met.
-pub(super) fn of(server: &Server, caller: &Caller, kind: Kind, name: &str, desired: &Desired) -> Vec<String> {
+pub(super) fn of(
+    plan: &Plan,
+    server: &Server,
+    caller: &Caller,
+    kind: Kind,
+    name: &str,
+    desired: &Desired,
+) -> Vec<String> {
     let mut besides = Vec::new();
-    besides.extend(catalogs(server, kind, name, desired));
+    // A catalogue shows nobody a server that it would not see at `/mcp`.
+    if plan.sees(caller, server) {
+        besides.extend(catalogs(server, kind, name, desired));
+    }
     besides.extend(pin(server.wanted.pin).filter(|_| kind == Kind::Tool).map(str::to_owned));
     besides.extend(engine(desired));
     besides.extend(limits(server, caller, kind, name, desired));

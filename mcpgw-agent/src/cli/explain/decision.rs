@@ -94,6 +94,9 @@ pub(super) fn render(found: &Value, desired: &Desired) -> String {
         let (subject, issuer) = (text(&identity["subject"]), text(&identity["issuer"]));
         rendered += &format!("its token is about {subject}, and of {issuer}\n");
     }
+    if !found["engineError"].is_null() {
+        rendered += &format!("{} gave no answer: {}\n", of("engine"), of("engineError"));
+    }
     if PROOF_STATUS.iter().any(|status| found["status"] == *status) && found["rule"].is_null() {
         rendered += &demanded(desired);
     }

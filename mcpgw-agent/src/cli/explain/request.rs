@@ -144,7 +144,7 @@ pub(super) fn answer(question: &Question<'_>, desired: &Desired) -> anyhow::Resu
     };
     let mut besides = Vec::from_iter(besides::misnamed(server, kind, name));
     if decision == "allow" {
-        besides.extend(besides::of(server, &caller, kind, name, desired));
+        besides.extend(besides::of(&plan, server, &caller, kind, name, desired));
     }
     Ok(Answer {
         besides,

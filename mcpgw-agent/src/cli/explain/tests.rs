@@ -254,6 +254,32 @@ fn a_caller_that_proved_too_little_is_explained_with_what_is_wanted_of_it() {
 }
 
 #[test]
+fn an_engine_that_gave_no_answer_is_named_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let line = |id: &str, error: Option<&str>| {
+        let mut line = serde_json::json!({
+            "event": "tool_call", "decision": "deny", "rule": null, "reason": "engine", "decisionId": id,
+            "engine": "extAuthz", "method": "tools/call", "tool": "add", "server": "tools/files",
+        });
+        if let Some(error) = error {
+            line["engineError"] = error.into();
+        }
+        line.to_string()
+    };
+    let lines = [line("a", Some("no answer\nwithin 0.2 s")), line("b", None)];
+    fs::write(&audit, lines.join("\n")).unwrap();
+    let audit = audit.display().to_string();
+    let of = |id| explain(directory.path(), &["--decision", id, "--audit", &audit]).unwrap();
+    let silent = of("a");
+    let told = silent
+        .lines()
+        .find(|line| line.starts_with("extAuthz gave no answer: "));
+    assert!(told.is_some_and(|told| told.ends_with("within 0.2 s")), "{silent}");
+    assert!(!of("b").contains("gave no answer"), "it did, and denied it");
+}
+
+#[test]
 fn a_limit_is_told_from_the_rule_of_the_same_number() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config");
@@ -324,7 +350,7 @@ spec:
 apiVersion: mcpgw.dev/v1alpha1
 kind: MCPServer
 metadata: {name: files, namespace: tools}
-spec: {backend: {addresses: ["10.0.0.5:80"]}, pin: Enforce}
+spec: {backend: {addresses: ["10.0.0.5:80"]}, pin: Enforce, exposeTo: {namespaces: [agents]}}
 ---
 apiVersion: mcpgw.dev/v1alpha1
 kind: MCPCatalog
@@ -385,6 +411,25 @@ fn what_a_call_would_meet_besides_the_rules_is_said_in_its_order() {
         ),
         "{seen}"
     );
+    // Who does not see the server has it of no catalogue either.
+    let hidden = explain_by(
+        &BESIDES.replace("exposeTo: {namespaces: [agents]}", "exposeTo: {namespaces: [others]}"),
+        tempfile::tempdir().unwrap().path(),
+        &[
+            "--server",
+            "tools/files",
+            "--identity",
+            "agents/reader",
+            "--tool",
+            "read",
+        ],
+    )
+    .unwrap();
+    assert!(
+        hidden.contains("does not see the server (exposeTo)") && hidden.contains("counts it"),
+        "{hidden}"
+    );
+    assert!(!hidden.contains("/mcp/few"), "{hidden}");
     // What is denied meets nothing else.
     let denied = of(&["--tool", "rm"]);
     assert!(

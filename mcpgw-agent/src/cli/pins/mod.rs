@@ -150,10 +150,10 @@ impl Diff {
 impl Approve {
     fn execute(self) -> anyhow::Result<()> {
         let client = client(&self.node)?;
+        let pinned = pinned(&client, &self.server)?;
         let tools = match (&self.tool, self.digest) {
             (Some(tool), Some(digest)) => vec![(tool.clone(), digest)],
             _ => {
-                let pinned = pinned(&client, &self.server)?;
                 let (text, shown) = self.shown(&pinned)?;
                 print(&text)?;
                 if shown.is_empty() {
@@ -209,8 +209,20 @@ fn client(node: &NodeArgs) -> anyhow::Result<Client> {
 }
 
 fn pinned(client: &Client, server: &str) -> anyhow::Result<Pinned> {
-    let found = block_on(client.pins_of(server))??;
-    found.with_context(|| format!("{server} is not pinned: give its MCPServer `pin: Warn` or `pin: Enforce`"))
+    match block_on(client.pins_of(server))?? {
+        Some(found) => Ok(found),
+        None => bail!(not_pinned(server, &block_on(client.pins())??)),
+    }
+}
+
+/// That a server is not pinned, and which are.
+fn not_pinned(server: &str, pinned: &[Pinned]) -> String {
+    let known: Vec<&str> = pinned.iter().map(|known| known.server.as_str()).collect();
+    let known = match known.is_empty() {
+        true => "there is none at all".to_owned(),
+        false => format!("there are: {}", known.join(", ")),
+    };
+    format!("there is no pinned server {server} ({known}): `pin: Warn` or `pin: Enforce` of its MCPServer pins it")
 }
 
 fn find<'p>(pinned: &'p Pinned, tool: &str) -> anyhow::Result<&'p PinnedTool> {

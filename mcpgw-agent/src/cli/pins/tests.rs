@@ -108,6 +108,20 @@ fn what_is_approved_is_what_was_shown_and_waits() {
 }
 
 #[test]
+fn of_a_server_that_is_not_pinned_it_is_said_which_are() {
+    let clock = Pinned {
+        server: "tools/clock".to_owned(),
+        ..server(vec![])
+    };
+    assert_eq!(
+        not_pinned("tools/calc", &[server(vec![]), clock]),
+        "there is no pinned server tools/calc (there are: tools/calculator, tools/clock): \
+         `pin: Warn` or `pin: Enforce` of its MCPServer pins it"
+    );
+    assert!(not_pinned("tools/calc", &[]).starts_with("there is no pinned server tools/calc (there is none at all): "));
+}
+
+#[test]
 fn a_tool_or_all_of_them_must_be_named() {
     assert!(approve(&[]).is_err() && approve(&["add", "--all"]).is_err());
     assert!(approve(&["add", "--digest", "sha256:12"]).is_err());

@@ -285,6 +285,42 @@ fn a_rule_about_a_server_that_is_not_there_is_pointed_out() {
 }
 
 #[test]
+fn a_selector_that_shows_a_server_to_no_namespace_that_is_known_is_pointed_out() {
+    use resources::{
+        Expose, LabelSelector, Labels, Mode, NAME_OF_NAMESPACE, Namespaces, NetworkNamespace, Server, Workload,
+    };
+    let shown_by = |key: &str, value: &str| {
+        let by = LabelSelector {
+            labels: Labels::from([(key.into(), value.into())]),
+            ..LabelSelector::default()
+        };
+        let within = Namespaces::All;
+        let mut server = Server::at(name("tools", "calc"), vec!["10.0.0.1:80".parse().unwrap()]);
+        server.expose_to = Expose::Selected { by, within };
+        server
+    };
+    let agent = Arc::new(Workload {
+        name: name("agents", "a"),
+        service_account: "a".into(),
+        cgroup: "/a".into(),
+        network_namespace: NetworkNamespace::OfCgroup,
+        mode: Mode::Enforce,
+    });
+    let desired = Desired {
+        namespaces: Arc::new([("blue".into(), Labels::from([("team".into(), "blue".into())]))].into()),
+        workloads: vec![agent],
+        ..Desired::default()
+    };
+    let doubts = |key: &str, value: &str| super::super::doubts(&shown_by(key, value), &desired);
+    let expected = "NoSuchNamespace: exposeTo.selector (team=bleu) selects none of the namespaces in these files";
+    assert_eq!(doubts("team", "bleu"), [expected]);
+    assert!(doubts("team", "blue").is_empty());
+    // One that has no labels is known by a workload of it.
+    assert!(doubts(NAME_OF_NAMESPACE, "agents").is_empty());
+    assert_eq!(doubts(NAME_OF_NAMESPACE, "agent").len(), 1);
+}
+
+#[test]
 fn tls_that_can_never_go_on_unread_is_pointed_out() {
     use resources::{ClientTls, Server};
     let doubts = |client_tls, limited, enforcement| {

@@ -299,6 +299,8 @@ async fn a_session_at_the_gateway_belongs_to_its_owner_and_ends_when_it_says_so(
     assert_eq!(ask(&other, &session, &list).await.status, 404);
     assert_eq!(ask(&proxied, &session, &list).await.status, 200);
     let delete = format!("DELETE /mcp HTTP/1.1\r\nHost: a\r\n{session}Connection: close\r\n\r\n");
+    assert_eq!(Answer::of(&other.exchange(&delete).await).status, 404);
+    assert_eq!(ask(&proxied, &session, &list).await.status, 200);
     assert_eq!(Answer::of(&proxied.exchange(delete).await).status, 200);
     assert_eq!(ask(&proxied, &session, &list).await.status, 404);
 }

@@ -176,6 +176,29 @@ fn what_is_wrong_with_a_namespace_or_a_selector_is_said_with_its_place() {
 }
 
 #[test]
+fn what_is_wrong_with_labels_is_said_once() {
+    let many: Vec<String> = (0..=bounds::MAX_LABELS).map(|number| format!("l{number}: x")).collect();
+    for (labels, expected) in [
+        ("{team: 1}", "put it in quotes"),
+        ("{1: blue}", "a field's name must be a string"),
+        ("{team: \"-\"}", "is no value of a label"),
+        ("{\"a b\": c}", "is no key of a label"),
+        ("{mcpgw.dev/mode: true}", "put it in quotes"),
+        ("{mcpgw.dev/mode: off}", "is not read from files"),
+        (
+            "{kubernetes.io/metadata.name: b}",
+            "every namespace has its own name there",
+        ),
+        ("{}", "must not be empty"),
+        ("[]", "must be a mapping"),
+        (&format!("{{{}}}", many.join(", ")), "entries; at most"),
+    ] {
+        let found = problems(&namespace("a", labels));
+        assert!(found.len() == 1 && found[0].contains(expected), "{labels}: {found:#?}");
+    }
+}
+
+#[test]
 fn no_more_namespaces_have_labels_than_there_is_room_for() {
     let many: String = (0..=bounds::MAX_NAMESPACES)
         .map(|number| namespace(&format!("n{number}"), "{a: b}"))

@@ -356,7 +356,7 @@ fn a_server_is_exposed_to_some_namespaces_or_to_all() {
         refused(
             &format!("exposeTo: {both_or_none}"),
             "spec.exposeTo",
-            "must have one of: namespaces, selector",
+            "must have exactly one of: namespaces, selector",
         );
     }
     refused(

@@ -252,6 +252,26 @@ async fn a_server_that_is_silent_within_its_answer_or_takes_too_long_in_all_ends
 }
 
 #[tokio::test]
+async fn a_server_none_of_whose_endpoints_can_be_reached_is_said_to_be_tried_by_every_call() {
+    let closed = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let all = [closed().await, closed().await];
+    for addresses in [&all[..1], &all] {
+        let (upstreams, upstream) = with(server(addresses));
+        for _ in 0..3 {
+            // Each is dialled, whatever became of the one before.
+            let error = ask(&upstream, post("body")).await.unwrap_err();
+            assert!(matches!(error, UpstreamError::Unreachable(_)), "{error:?}");
+        }
+        let problem = |address| format!("{address} could not be reached; no other can, so calls still try it");
+        let expected: Vec<String> = addresses.iter().map(problem).collect();
+        assert_eq!(upstreams.reach(upstream.server()).problems, expected);
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_cannot_be_reached_is_left_alone_until_one_call_has_tried_it() {
     let (good, dead) = (Scripted::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
     let gone = dead.local_addr().unwrap();
@@ -273,7 +293,7 @@ async fn an_endpoint_that_cannot_be_reached_is_left_alone_until_one_call_has_tri
         let reach = upstreams.reach(upstream.server());
         assert_eq!(reach.problems.len(), 1);
         assert!(
-            reach.problems[0].starts_with(&format!("{gone} could not be reached")),
+            reach.problems[0].starts_with(&format!("{gone} could not be reached: left alone for ")),
             "{reach:?}"
         );
         // It has come back: of the calls after its time, one tries it, and then it is one of the two.

@@ -124,12 +124,7 @@ impl Session {
     /// The session at a server, opened if it is not; anew, with the same subscriptions, where the server is another
     /// than it was, or is no longer at the address that had the session.
     pub(super) async fn link(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
-        let server = &upstream.server().name;
-        let (link, is_new) = self.place(server).link(self, upstream).await?;
-        if is_new {
-            self.outlet.attach(self, server);
-        }
-        Ok(link)
+        self.place(&upstream.server().name).link(self, upstream).await
     }
 
     /// The session at a server that lost `lost`: a new one, with the same subscriptions.

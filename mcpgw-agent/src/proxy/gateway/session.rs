@@ -410,12 +410,7 @@ fn oldest<'a>(among: impl Iterator<Item = &'a Arc<Session>>) -> Option<(Payer, K
 /// Ends what a session has open at servers, in the background.
 fn close(session: Arc<Session>) {
     session.outlet.close();
-    // Sessions end within the runtime that serves them.
-    tokio::spawn(async move {
-        for link in session.open_links() {
-            link.close().await;
-        }
-    });
+    session.open_links().iter().for_each(|link| link.close());
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

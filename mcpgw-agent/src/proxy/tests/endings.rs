@@ -99,6 +99,23 @@ async fn a_session_that_is_opened_for_a_request_that_went_away_is_heard_by_the_c
 }
 
 #[tokio::test]
+async fn servers_that_do_not_answer_hold_up_no_ending_at_others() {
+    let servers = [LiveServer::start().await, LiveServer::start().await];
+    let proxied = start(desired(&servers.each_ref().map(|server| server.address))).await;
+    let session = session(&proxied).await;
+    for tool in ["a_add", "b_add"] {
+        let call = request("tools/call", json!({"name": tool, "arguments": {}}));
+        assert_eq!(ask(&proxied, &session, &call).await.code(), None);
+    }
+    servers.iter().for_each(|server| server.is_deaf(true));
+    delete(&proxied, &session).await;
+    for server in &servers {
+        let (opened, _) = server.got("tools/call").remove(0);
+        server.is_ended(&opened).await;
+    }
+}
+
+#[tokio::test]
 async fn a_session_at_a_server_that_is_another_now_is_ended_there() {
     let server = LiveServer::start().await;
     let mut desired = desired(&[server.address]);

@@ -39,7 +39,7 @@ struct State {
     talkative: bool,
     /// It does not answer this method yet.
     held: Option<&'static str>,
-    /// It does not say that it has an answer.
+    /// It does not say that it has an answer, or that a session is ended.
     deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
     busy: Option<usize>,
@@ -122,7 +122,7 @@ impl LiveServer {
         self.lock().held = method;
     }
 
-    /// From now on lets whoever answers a question wait, or no longer.
+    /// From now on lets whoever answers a question, or ends a session, wait, or no longer.
     pub(super) fn is_deaf(&self, deaf: bool) {
         self.lock().deaf = deaf;
     }

@@ -174,9 +174,8 @@ async fn serve_stream(
     let response = match held.turn.clone() {
         Some(turn) => Box::pin(exchange::serve(shared, caller, turn, request)).await?,
         None => {
-            let mut refused = Refused::no_streams();
-            refused.report(&shared.telemetry, &caller, shared.path_to(caller.destination));
-            refused.response()
+            let path = shared.path_to(caller.destination);
+            Refused::no_streams().answered(&shared.telemetry, &caller, path)
         }
     };
     Ok(response.map(|body| HeldBody {

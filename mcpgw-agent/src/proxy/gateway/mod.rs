@@ -12,7 +12,6 @@
 //! personal   servers that offer something else to each principal
 //! batch      several requests in one body
 //! arrived    what arrives with a request
-//! named      the session that it names
 //! request    one request: which era, which session, on to its method
 //! told       what clients tell their servers, and wait for no answer
 //! introduce  initialize and server/discover
@@ -31,6 +30,7 @@
 //! resumption streams that end before the answer, for their client to resume them
 //! standing   a stream, decided again as the request that opened it
 //! session    what is open at servers on behalf of one client
+//! sessions   all of them: which one a request names, or shares
 //! calls      calls that wait for their answers, and how each is taken back
 //! place      where the session at one server is, or will be
 //! link       one session at one server
@@ -72,7 +72,6 @@ mod listen;
 mod listens;
 mod lists;
 mod modern;
-mod named;
 mod owner;
 mod personal;
 mod place;
@@ -80,6 +79,7 @@ mod reach;
 mod request;
 mod resumption;
 mod session;
+mod sessions;
 mod shares;
 mod standing;
 mod stream;
@@ -129,7 +129,8 @@ use crate::{
     upstream::Behalf,
 };
 use arrived::Arrived;
-use session::{Ended, Session, Sessions};
+use session::Session;
+use sessions::{Ended, Sessions};
 use tasks::TaskOwners;
 use view::View;
 use views::Views;

@@ -280,18 +280,20 @@ pub(super) fn undecided(
     server: &ObjectName,
     start: CallStart<'_>,
 ) -> Refused {
-    let (id, status) = (start.request_id, StatusCode::SERVICE_UNAVAILABLE);
-    let mut record = telemetry.call(CallStart {
+    let id = start.request_id;
+    let reason = "unknown_owner";
+    let record = telemetry.call(CallStart {
         kind: governed.kind,
         name: governed.name,
         called_as: governed.name,
         verdict: Verdict::Deny,
-        reason: Some("unknown_owner"),
+        reason: Some(reason),
         ..start
     });
-    record.status(status.as_u16());
     let message = format!("It is not known now whether MCP server {server} has this resource; try again later");
-    Refused::new(status, "unknown_owner", message).recorded(None).to(id)
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason, message)
+        .to(id)
+        .of(record)
 }
 
 /// What the audit log has of the arguments: nothing, and at no cost, unless settings or a policy ask for it.

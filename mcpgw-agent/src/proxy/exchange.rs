@@ -116,8 +116,5 @@ pub(super) async fn serve(
         Some(_) => gateway::serve(&shared, &mut caller, &mut turn, &plan, request).await,
         None => redirected::serve(&shared, &mut caller, &mut turn, &plan, request, None).await,
     };
-    Ok(answer.unwrap_or_else(|mut refused| {
-        refused.report(&shared.telemetry, &caller, path);
-        refused.response()
-    }))
+    Ok(answer.unwrap_or_else(|refused| refused.answered(&shared.telemetry, &caller, path)))
 }

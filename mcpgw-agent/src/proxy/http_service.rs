@@ -60,12 +60,12 @@ pub(super) async fn one<S: AsyncRead + AsyncWrite + Send + Unpin>(
     shared: &Arc<Shared>,
 ) -> Ended<S> {
     let payer = Payer::of_sender(caller);
-    let place = room.connection(payer);
+    let seat = room.connection(payer);
     let service = service_fn(|request| {
         Box::pin(exchange::serve(
             Arc::clone(shared),
             Arc::clone(caller),
-            Turn::of(room, payer).on(&place),
+            Turn::of(room, payer).on(&seat),
             request,
         ))
     });
@@ -110,9 +110,9 @@ pub(super) async fn two<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     shared: &Arc<Shared>,
 ) -> Ended<S> {
     let (open, payer) = (Arc::new(AtomicUsize::new(0)), Payer::of_sender(caller));
-    let place = room.connection(payer);
+    let seat = room.connection(payer);
     let service = service_fn(|request| {
-        let held = Held::new(&open, Turn::of_stream(room, payer).map(|turn| turn.on(&place)));
+        let held = Held::new(&open, Turn::of_stream(room, payer).map(|turn| turn.on(&seat)));
         let (shared, caller) = (Arc::clone(shared), Arc::clone(caller));
         async move { serve_stream(shared, caller, held, request).await }
     });
@@ -174,9 +174,8 @@ async fn serve_stream(
     let response = match held.turn.clone() {
         Some(turn) => Box::pin(exchange::serve(shared, caller, turn, request)).await?,
         None => {
-            let mut refused = Refused::no_streams();
-            refused.report(&shared.telemetry, &caller, shared.path_to(caller.destination));
-            refused.response()
+            let path = shared.path_to(caller.destination);
+            Refused::no_streams().answered(&shared.telemetry, &caller, path)
         }
     };
     Ok(response.map(|body| HeldBody {

@@ -271,11 +271,16 @@ impl Refused {
         }
     }
 
-    /// Counts and audits it.
-    pub(super) fn report(&mut self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) {
-        if self.is_recorded {
-            return;
+    /// The answer, counted and audited: a client that is told what the line in the audit log is found by must be told
+    /// the id of that line.
+    pub(super) fn answered(mut self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) -> Response<Body> {
+        if !self.is_recorded {
+            self.report(telemetry, caller, path);
         }
+        self.response()
+    }
+
+    fn report(&mut self, telemetry: &Telemetry, caller: &Arc<Caller>, path: Path) {
         let status = Some(self.status.as_u16());
         let who = Who::Caller(Arc::clone(caller));
         let decision_id = self.is_traceable.then(|| telemetry.decision_id());
@@ -292,8 +297,7 @@ impl Refused {
         });
     }
 
-    /// The answer.
-    pub(super) fn response(&self) -> Response<Body> {
+    fn response(&self) -> Response<Body> {
         let body = error::body(self.id.as_deref(), self.code, &self.message, self.data.as_ref());
         let mut response = json(self.status, body);
         if self.closing {

@@ -56,8 +56,8 @@ impl Room {
         Self::new(tasks, WORKLOADS_AT_GATEWAY, PART_AT_GATEWAY)
     }
 
-    /// The place of a connection among those of the token that is shown on it: there is none until one is.
-    pub(super) fn connection(&self, payer: Payer) -> Place {
+    /// The seat of a connection among those of the token that is shown on it: it is nothing until one is.
+    pub(super) fn connection(&self, payer: Payer) -> Seat {
         Arc::new(Mutex::new(self.borne.none(payer)))
     }
 
@@ -81,18 +81,18 @@ impl Room {
 #[derive(Clone)]
 pub(super) struct Turn {
     bodies: BodyBudget,
-    /// A place among the calls over HTTP/2; `None` over HTTP/1.1.
-    stream: Option<Place>,
-    /// Its connection's place among those of a token; `None` where no token makes a caller known.
-    connection: Option<Place>,
+    /// A seat among the calls over HTTP/2; `None` over HTTP/1.1.
+    stream: Option<Seat>,
+    /// Its connection's seat among those of a token; `None` where no token makes a caller known.
+    connection: Option<Seat>,
     payer: Payer,
 }
 
-/// A place of somebody's who may turn out to be another.
-pub(super) type Place = Arc<Mutex<Share>>;
+/// A seat that is somebody's who may turn out to be another.
+pub(super) type Seat = Arc<Mutex<Share>>;
 
 impl Turn {
-    /// Of a request over HTTP/1.1, which needs no other place than its connection's.
+    /// Of a request over HTTP/1.1, which needs no other seat than its connection's.
     pub(super) fn of(room: &Room, payer: Payer) -> Self {
         Self {
             bodies: room.bodies.clone(),
@@ -102,8 +102,8 @@ impl Turn {
         }
     }
 
-    /// On a connection with this place.
-    pub(super) fn on(self, connection: &Place) -> Self {
+    /// On a connection with this seat.
+    pub(super) fn on(self, connection: &Seat) -> Self {
         Self {
             connection: Some(Arc::clone(connection)),
             ..self
@@ -112,9 +112,9 @@ impl Turn {
 
     /// Of a request over HTTP/2, until its last clone is dropped; `None` where this payer has too many in flight.
     pub(super) fn of_stream(room: &Room, payer: Payer) -> Option<Self> {
-        let place = room.streams.take(payer).ok()?;
+        let share = room.streams.take(payer).ok()?;
         Some(Self {
-            stream: Some(Arc::new(Mutex::new(place))),
+            stream: Some(Arc::new(Mutex::new(share))),
             ..Self::of(room, payer)
         })
     }
@@ -130,10 +130,10 @@ impl Turn {
             return Ok(());
         }
         let payer = Payer::of_sender(caller);
-        let charged = |place: &Place| {
-            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let charged = |seat: &Seat| {
+            let mut share = seat.lock().unwrap_or_else(PoisonError::into_inner);
             // That of a connection is nothing until it is known whose it is.
-            place.charge(payer) && place.resize(1)
+            share.charge(payer) && share.resize(1)
         };
         if !self.connection.as_ref().is_none_or(charged) {
             return Err(Refused::no_connections());

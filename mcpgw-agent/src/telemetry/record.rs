@@ -151,8 +151,9 @@ pub struct Record {
     payload: Option<Payload>,
     client: Option<Box<Client>>,
     keeping: Keeping,
-    /// What became of the list that was asked for.
+    /// What it is about that has no line of its own.
     beyond: Option<Box<Beyond>>,
+    /// What became of the list that was asked for.
     listed: Option<Arc<Listed>>,
     /// The trace that its caller says it is part of, where we trace it not.
     callers_trace: Option<TraceId>,

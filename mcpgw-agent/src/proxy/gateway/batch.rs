@@ -44,13 +44,9 @@ pub(super) async fn serve(
         let wants_answer = envelope.kind == Kind::Request;
         let arrived = Arrived { head: &head, ..arrived };
         let answered = request::one(arrived, &envelope, &element, Share::default());
-        let response = match answered.await {
-            Ok(response) => response,
-            Err(mut refused) => {
-                refused.report(&arrived.shared.telemetry, arrived.caller, Path::Gateway);
-                refused.response()
-            }
-        };
+        let response = answered
+            .await
+            .unwrap_or_else(|refused| refused.answered(&arrived.shared.telemetry, arrived.caller, Path::Gateway));
         let mut messages = Messages::of(response, payer);
         while let Some(message) = messages.next().await?.filter(|_| wants_answer) {
             if message::is_response(&message) {

@@ -18,7 +18,7 @@ use super::{
     modern,
     owner::Owner,
     tasks,
-    view::{Kind as List, Named, Seen},
+    view::{Kind as ListKind, Named, Seen},
 };
 use crate::{
     mcp::{
@@ -149,10 +149,10 @@ fn find<'c>(call: &'c Call<'_>, asked: Governed<'_>) -> Option<Found<'c>> {
         left_out: false,
     };
     match asked.kind {
-        Kind::Tool => named(List::Tools),
-        Kind::Prompt => named(List::Prompts),
+        Kind::Tool => named(ListKind::Tools),
+        Kind::Prompt => named(ListKind::Prompts),
         Kind::Resource => {
-            let template = || named(List::Templates);
+            let template = || named(ListKind::Templates);
             let of_template = (asked.method == "completion/complete").then(template).flatten();
             of_template.or_else(|| {
                 view.owner_of(asked.name).map(|Owner { seen, own }| Found {

@@ -290,11 +290,10 @@ impl Link {
         self.upstream.ask(&self.endpoint, self.payer, request).await
     }
 
-    /// Ends the session at the server.
-    pub(super) async fn close(&self) {
-        let Some(request) = self.ending() else { return };
-        if let Err(error) = self.upstream.ask(&self.endpoint, self.payer, request).await {
-            tracing::debug!(server = %self.server(), %error, "a session could not be ended at its server");
+    /// Ends the session at the server, in the background.
+    pub(super) fn close(&self) {
+        if let Some(request) = self.ending() {
+            end_session(&self.upstream, &self.endpoint, self.payer, request);
         }
     }
 
@@ -364,9 +363,7 @@ impl Link {
 /// When nobody has it any more, it is ended.
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(request) = self.ending() {
-            end_session(&self.upstream, &self.endpoint, self.payer, request);
-        }
+        self.close();
     }
 }
 

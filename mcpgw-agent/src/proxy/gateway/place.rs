@@ -42,31 +42,33 @@ impl Place {
     }
 
     /// The session, opened if it is not; anew where the server is another than it was, or is no longer at the address
-    /// that had the session. `true` beside one that was not there before.
+    /// that had the session.
     pub(super) async fn link(
         self: &Arc<Self>,
         session: &Arc<Session>,
         upstream: &Arc<Upstream>,
-    ) -> Result<(Arc<Link>, bool), LinkError> {
+    ) -> Result<Arc<Link>, LinkError> {
         let known = || self.open().filter(|link| link.is_of(upstream));
         if let Some(link) = known() {
-            return Ok((link, false));
+            return Ok(link);
         }
         let turn = Arc::clone(&self.opening).lock_owned().await;
         if let Some(link) = known() {
-            return Ok((link, false));
+            return Ok(link);
         }
         let (place, session, upstream) = (Arc::clone(self), Arc::clone(session), Arc::clone(upstream));
         // Goes on where nobody waits for it any more: what the server was asked for is then there for the next who
         // comes, and is not left at the server by somebody who never heard its name.
         let opening = tokio::spawn(async move {
             let _turn = turn;
-            place.open_anew(&session, &upstream).await
+            let link = place.open_anew(&session, &upstream).await?;
+            // Here, so that it is heard also where nobody waits for it any more.
+            session.outlet.attach(&session, link.server());
+            Ok(link)
         });
-        match opening.await {
-            Ok(opened) => Ok((opened?, true)),
-            Err(ended) => Err(LinkError::Refused(ended.to_string())),
-        }
+        opening
+            .await
+            .unwrap_or_else(|ended| Err(LinkError::Refused(ended.to_string())))
     }
 
     async fn open_anew(&self, session: &Session, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {

@@ -15,7 +15,7 @@ use super::{
     batch, forward, introduce, listen, lists, personal,
     session::Key,
     tasks,
-    view::Kind as List,
+    view::Kind as ListKind,
 };
 use crate::{
     mcp::{
@@ -136,10 +136,10 @@ impl Call<'_> {
                 Ok(answer::ok(body))
             }
             Method::Ping => Ok(answer::ok(answer::empty(id))),
-            Method::ToolsList => list(List::Tools),
-            Method::PromptsList => list(List::Prompts),
-            Method::ResourcesList => list(List::Resources),
-            Method::ResourceTemplatesList => list(List::Templates),
+            Method::ToolsList => list(ListKind::Tools),
+            Method::PromptsList => list(ListKind::Prompts),
+            Method::ResourcesList => list(ListKind::Resources),
+            Method::ResourceTemplatesList => list(ListKind::Templates),
             Method::SetLevel => self.set_level(id, envelope).await,
             Method::Subscribe | Method::Unsubscribe => listen::subscribe(self, id, envelope).await,
             Method::Listen => listen::listen(self, id, envelope).await,

@@ -1,16 +1,15 @@
-//! Sessions at the gateway: what is open at servers on behalf of one client.
+//! A session at the gateway: what is open at servers on behalf of one client.
 //!
 //! A client's session id is sealed and says all that a session needs to begin with, so that nothing is lost when
 //! the agent starts anew. What is kept here is what a server has of it: it is opened on first use, and again when
 //! it was forgotten.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -21,10 +20,7 @@ use super::{
     super::subscribed::{self, Full, Subscribed},
     aside::Aside,
     calls::Calls,
-    limits::{
-        MAX_ENDED, MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD, MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD, MAX_SESSIONS,
-        MAX_SESSIONS_PER_WORKLOAD, MAX_SUBSCRIPTIONS, SESSION_IDLE,
-    },
+    limits::{MAX_NOTICES, MAX_NOTICES_PER_WORKLOAD, MAX_ORPHANS, MAX_ORPHANS_PER_WORKLOAD, MAX_SUBSCRIPTIONS},
     link::{Facts, Link, LinkError, Voice},
     listens::Listens,
     place::Place,
@@ -37,7 +33,7 @@ use crate::{
         seal::{Nonce, Owner},
     },
     resources::ObjectName,
-    shares::{self, Payer, Taken},
+    shares::{self, Payer},
     upstream::Upstream,
 };
 
@@ -83,7 +79,6 @@ pub(super) struct Session {
     pub(super) voice: Voice,
     /// Used by every caller of the owner that has no session of its own, so that ids of requests may repeat.
     pub(super) shared: bool,
-    /// Seconds since the agent's start.
     used: AtomicU64,
     places: Mutex<HashMap<ObjectName, Arc<Place>>>,
     pub(super) calls: Calls,
@@ -100,7 +95,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn new(key: Key, owner: Owner, payer: Payer, facts: Facts, rooms: Rooms) -> Self {
+    /// One in which nothing is open yet.
+    pub(super) fn new(key: Key, owner: Owner, payer: Payer, facts: Facts, rooms: Rooms) -> Self {
         Self {
             key,
             owner,
@@ -124,12 +120,7 @@ impl Session {
     /// The session at a server, opened if it is not; anew, with the same subscriptions, where the server is another
     /// than it was, or is no longer at the address that had the session.
     pub(super) async fn link(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<Link>, LinkError> {
-        let server = &upstream.server().name;
-        let (link, is_new) = self.place(server).link(self, upstream).await?;
-        if is_new {
-            self.outlet.attach(self, server);
-        }
-        Ok(link)
+        self.place(&upstream.server().name).link(self, upstream).await
     }
 
     /// The session at a server that lost `lost`: a new one, with the same subscriptions.
@@ -239,7 +230,13 @@ impl Session {
         asked.is_some_and(|asked| asked.send(message.clone()).is_ok())
     }
 
-    fn touch(&self, now: u64) {
+    /// When it was used last, in seconds since the agent's start.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// It is used `now`, in seconds since the agent's start.
+    pub(super) fn touch(&self, now: u64) {
         self.used.store(now, Ordering::Relaxed);
     }
 }
@@ -264,195 +261,6 @@ impl Drop for Question {
     }
 }
 
-/// All sessions of this node.
-pub(super) struct Sessions {
-    started: Instant,
-    open: RwLock<Open>,
-    pub(super) rooms: Rooms,
-}
-
-/// The sessions that are open. Those of one workload lie together, so that one that opens many has its own looked
-/// through for it, and no others.
-#[derive(Default)]
-struct Open {
-    by_payer: HashMap<Payer, HashMap<Key, Arc<Session>>>,
-    /// How many there are in all.
-    count: usize,
-}
-
-impl Open {
-    fn get(&self, payer: Payer, key: &Key) -> Option<&Arc<Session>> {
-        self.by_payer.get(&payer)?.get(key)
-    }
-
-    fn of(&self, payer: Payer) -> impl Iterator<Item = &Arc<Session>> {
-        self.by_payer.get(&payer).into_iter().flat_map(HashMap::values)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Arc<Session>> {
-        self.by_payer.values().flat_map(HashMap::values)
-    }
-
-    fn has_room(&self, payer: Payer) -> Result<(), Taken> {
-        let own = self.by_payer.get(&payer).map_or(0, HashMap::len);
-        if own >= MAX_SESSIONS_PER_WORKLOAD {
-            Err(Taken::ByOwner)
-        } else if self.count >= MAX_SESSIONS {
-            Err(Taken::ByAll)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn insert(&mut self, session: Arc<Session>) {
-        let own = self.by_payer.entry(session.payer).or_default();
-        if own.insert(session.key, session).is_none() {
-            self.count += 1;
-        }
-    }
-
-    fn remove(&mut self, payer: Payer, key: &Key) -> Option<Arc<Session>> {
-        let own = self.by_payer.get_mut(&payer)?;
-        let removed = own.remove(key)?;
-        if own.is_empty() {
-            self.by_payer.remove(&payer);
-        }
-        self.count -= 1;
-        Some(removed)
-    }
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            open: RwLock::default(),
-            rooms: Rooms::default(),
-        }
-    }
-}
-
-impl Sessions {
-    /// The session with this key; `make` tells the facts of one that is not open. `None` where there is no room for
-    /// another, because something goes on in all that there are.
-    pub(super) fn get(
-        &self,
-        key: Key,
-        (owner, payer): (Owner, Payer),
-        make: impl FnOnce() -> Facts,
-    ) -> Option<Arc<Session>> {
-        let now = self.started.elapsed().as_secs();
-        let known = self
-            .open
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(payer, &key)
-            .cloned();
-        let session = match known {
-            Some(known) => known,
-            None => self.insert(key, (owner, payer), make())?,
-        };
-        session.touch(now);
-        Some(session)
-    }
-
-    fn insert(&self, key: Key, (owner, payer): (Owner, Payer), facts: Facts) -> Option<Arc<Session>> {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = open.get(payer, &key) {
-            return Some(Arc::clone(known));
-        }
-        let oldest = match open.has_room(payer) {
-            Ok(()) => None,
-            Err(Taken::ByOwner) => Some(oldest(open.of(payer))?),
-            Err(Taken::ByAll) => Some(oldest(open.all())?),
-        };
-        if let Some((payer, key)) = oldest {
-            open.remove(payer, &key).into_iter().for_each(close);
-        }
-        let session = Arc::new(Session::new(key, owner, payer, facts, self.rooms.clone()));
-        open.insert(Arc::clone(&session));
-        Some(session)
-    }
-
-    /// Forgets a session and ends what it has open at servers.
-    pub(super) fn end(&self, session: &Session) {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let ended = open.remove(session.payer, &session.key);
-        drop(open);
-        ended.into_iter().for_each(close);
-    }
-
-    /// Forgets the sessions that were not used for long.
-    pub(super) fn sweep(&self) {
-        let now = self.started.elapsed().as_secs();
-        let is_idle = |session: &Arc<Session>| {
-            let unused = now.saturating_sub(session.used.load(Ordering::Relaxed));
-            unused > SESSION_IDLE.as_secs() && !is_used(session)
-        };
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let idle = open.all().filter(|session| is_idle(session));
-        let idle: Vec<(Payer, Key)> = idle.map(|session| (session.payer, session.key)).collect();
-        let ended = idle.iter().filter_map(|(payer, key)| open.remove(*payer, key));
-        let ended: Vec<Arc<Session>> = ended.collect();
-        drop(open);
-        ended.into_iter().for_each(close);
-    }
-}
-
-/// Whether something goes on in a session: whoever uses it holds it.
-fn is_used(session: &Arc<Session>) -> bool {
-    Arc::strong_count(session) > 1 || session.outlet.is_open()
-}
-
-/// The session among these that was unused for longest; `None` where all are used.
-fn oldest<'a>(among: impl Iterator<Item = &'a Arc<Session>>) -> Option<(Payer, Key)> {
-    among
-        .filter(|session| !is_used(session))
-        .min_by_key(|session| session.used.load(Ordering::Relaxed))
-        .map(|session| (session.payer, session.key))
-}
-
-/// Ends what a session has open at servers, in the background.
-fn close(session: Arc<Session>) {
-    session.outlet.close();
-    // Sessions end within the runtime that serves them.
-    tokio::spawn(async move {
-        for link in session.open_links() {
-            link.close().await;
-        }
-    });
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// Sessions that their clients ended, as long as their ids could still be used. Of too many the oldest are forgotten, and
-/// all of them when the agent ends: an id that was ended is of use to its owner alone, who could as well begin anew.
-#[derive(Default)]
-pub(super) struct Ended(Mutex<(HashSet<Nonce>, VecDeque<Nonce>)>);
-
-impl Ended {
-    /// Remembers that a session was ended.
-    pub(super) fn insert(&self, key: Nonce) {
-        let (keys, order) = &mut *lock(&self.0);
-        if !keys.insert(key) {
-            return;
-        }
-        order.push_back(key);
-        if order.len() > MAX_ENDED
-            && let Some(oldest) = order.pop_front()
-        {
-            keys.remove(&oldest);
-        }
-    }
-
-    /// Whether a session was ended.
-    pub(super) fn contains(&self, key: &Nonce) -> bool {
-        lock(&self.0).0.contains(key)
-    }
-}
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, request::Parts};
 
 use super::{
-    Call, Place, admit,
+    Call,
+    entry::{Place, admit},
     hearing::{Hearing, Promise},
 };
 use crate::{

@@ -16,7 +16,7 @@ use super::{
     listen::Wanted,
     stream::Feed,
     updates::SUBSCRIPTION_ID,
-    view::{Kind as List, View},
+    view::{Kind as ListKind, View},
 };
 use crate::{
     discovery::{Change, ChangeKind},
@@ -41,11 +41,11 @@ impl Prints {
     }
 }
 
-const fn lists(kind: ChangeKind) -> &'static [List] {
+const fn lists(kind: ChangeKind) -> &'static [ListKind] {
     match kind {
-        ChangeKind::Tools => &[List::Tools],
-        ChangeKind::Prompts => &[List::Prompts],
-        ChangeKind::Resources => &[List::Resources, List::Templates],
+        ChangeKind::Tools => &[ListKind::Tools],
+        ChangeKind::Prompts => &[ListKind::Prompts],
+        ChangeKind::Resources => &[ListKind::Resources, ListKind::Templates],
     }
 }
 

@@ -131,9 +131,10 @@ impl Views {
             Arc::clone(&kept.view)
         });
         drop(making);
+        // Before it is let go, so that of several who let go at once the last finds the table's own alone.
         let mut turns = lock(&self.making);
-        // The table's own, and this.
-        if Arc::strong_count(&turn) == 2 {
+        drop(turn);
+        if turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             turns.remove(&key);
         }
         view

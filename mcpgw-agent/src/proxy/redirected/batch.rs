@@ -53,9 +53,9 @@ pub(super) async fn serve(
                     .await
                 {
                     Ok(response) => response,
-                    Err(mut refused) => {
-                        refused.report(&dialled.shared.telemetry, dialled.caller, Path::Redirected);
-                        refused.to(id.as_deref()).response()
+                    Err(refused) => {
+                        let refused = refused.to(id.as_deref());
+                        refused.answered(&dialled.shared.telemetry, dialled.caller, Path::Redirected)
                     }
                 }
             }

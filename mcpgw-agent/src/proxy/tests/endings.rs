@@ -8,8 +8,9 @@ use super::{
     Answer, Proxied,
     cancellation::{BOTH, send, session},
     gateway::{GATEWAY, ask, desired, request, start},
+    listening::stream,
     live_server::LiveServer,
-    post,
+    post, read_until,
     reload::put_in_force,
     session_server::SessionServer,
 };
@@ -73,6 +74,45 @@ async fn a_session_that_is_opened_for_a_client_that_went_away_is_there_for_its_n
     assert_eq!(ask(&proxied, &session, &add()).await.code(), None);
     assert_eq!(server.got("tools/call").pop().unwrap().0, opened);
     assert_eq!(server.got("initialize").len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_opened_for_a_request_that_went_away_is_heard_by_the_client_that_listens() {
+    let server = LiveServer::start().await;
+    let proxied = start(desired(&[server.address])).await;
+    let session = session(&proxied).await;
+    let mut client = stream(&proxied, &session).await;
+    let before = server.got("initialize").len();
+    server.holds(Some("initialize"));
+    let call = send(&proxied, &format!("{BOTH}{session}"), &add()).await;
+    let opened = last(&server, before + 1).await;
+    drop(call);
+    // The gateway knows that nobody waits for it any more.
+    while !proxied.telemetry.render().contains(r#"outcome="cancelled""#) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.holds(None);
+    server.is_heard_in(&opened).await;
+    let uri = server.uri("a");
+    server.update(&opened, &uri);
+    read_until(&mut client, &uri).await;
+}
+
+#[tokio::test]
+async fn servers_that_do_not_answer_hold_up_no_ending_at_others() {
+    let servers = [LiveServer::start().await, LiveServer::start().await];
+    let proxied = start(desired(&servers.each_ref().map(|server| server.address))).await;
+    let session = session(&proxied).await;
+    for tool in ["a_add", "b_add"] {
+        let call = request("tools/call", json!({"name": tool, "arguments": {}}));
+        assert_eq!(ask(&proxied, &session, &call).await.code(), None);
+    }
+    servers.iter().for_each(|server| server.is_deaf(true));
+    delete(&proxied, &session).await;
+    for server in &servers {
+        let (opened, _) = server.got("tools/call").remove(0);
+        server.is_ended(&opened).await;
+    }
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ struct State {
     held: Option<&'static str>,
     /// It answers calls as if they had this id.
     confused: Option<u32>,
-    /// It does not say that it has an answer.
+    /// It does not say that it has an answer, or that a session is ended.
     deaf: bool,
     /// It takes every stream for one that is open already; how many it took so.
     busy: Option<usize>,
@@ -124,7 +124,7 @@ impl LiveServer {
         self.lock().held = method;
     }
 
-    /// From now on lets whoever answers a question wait, or no longer.
+    /// From now on lets whoever answers a question, or ends a session, wait, or no longer.
     pub(super) fn is_deaf(&self, deaf: bool) {
         self.lock().deaf = deaf;
     }

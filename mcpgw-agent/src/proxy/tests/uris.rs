@@ -281,12 +281,14 @@ async fn a_uri_goes_to_no_server_that_did_not_offer_it_while_it_is_not_known_wha
     let proxied = Proxied::start_with(desired.clone(), Some(gateway::GATEWAY.parse().unwrap())).await;
     proxied.knows(1).await;
     let headers = session(&proxied, "").await;
+    let mut told = Vec::new();
     for uri in ["secret://of/the/other", "mcpgw+tools+a+demo://a"] {
         for method in ["resources/read", "resources/subscribe"] {
             let asked = gateway::request(method, json!({ "uri": uri }));
             let refused = gateway::ask(&proxied, &headers, &asked).await;
             assert_eq!(refused.status, 503, "{refused:?}");
             assert!(refused.body.to_string().contains("MCP server tools/a"), "{refused:?}");
+            told.push(refused.body["error"]["data"]["decisionId"].clone());
         }
     }
     assert_eq!(b.called(), Vec::<String>::new());
@@ -294,6 +296,10 @@ async fn a_uri_goes_to_no_server_that_did_not_offer_it_while_it_is_not_known_wha
         let read = gateway::request("resources/read", json!({ "uri": uri }));
         assert_eq!(gateway::ask(&proxied, &headers, &read).await.code(), None);
     }
+    let lines = proxied.finish().await;
+    let recorded = lines.iter().filter(|line| line["reason"] == "unknown_owner");
+    let recorded: Vec<Value> = recorded.map(|line| line["decisionId"].clone()).collect();
+    assert_eq!(recorded, told, "the client is told what the line is found by");
     // Where there is no other, what is not listed may well be there.
     let mut alone = desired;
     alone.servers.remove(0);

@@ -1,12 +1,16 @@
 use std::sync::Weak;
 
+use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
     mcp::version::Era,
-    proxy::gateway::calls::{Cancel, InFlight},
+    proxy::gateway::{
+        calls::{Cancel, InFlight},
+        limits::{MAX_NOTICES_PER_WORKLOAD, MAX_ORPHANS_PER_WORKLOAD},
+    },
 };
 
 fn whose(owner: &str) -> (Owner, Payer) {

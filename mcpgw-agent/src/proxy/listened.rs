@@ -4,16 +4,29 @@
 use super::limits::MAX_LISTENED_ON_RECORD;
 use crate::telemetry::{Beyond, Record};
 
-/// What came of all that one request wants to listen to.
-#[derive(Default)]
-pub(super) struct Listened {
+/// What came of all that one request wants to listen to. Dropped before all is decided, because the client has left, it
+/// tells what was.
+pub(super) struct Listened<'r> {
     granted: usize,
     refused: usize,
     lines: usize,
     rest: Beyond,
+    /// Makes the record of the request itself.
+    make: Option<Box<dyn FnOnce() -> Record + Send + 'r>>,
 }
 
-impl Listened {
+impl<'r> Listened<'r> {
+    /// Nothing yet; `make` makes the record of the request itself, if there has to be one.
+    pub(super) fn new(make: impl FnOnce() -> Record + Send + 'r) -> Self {
+        Self {
+            granted: 0,
+            refused: 0,
+            lines: 0,
+            rest: Beyond::default(),
+            make: Some(Box::new(make)),
+        }
+    }
+
     /// Whether the next one gets a line of its own.
     pub(super) fn has_line(&self) -> bool {
         self.lines < MAX_LISTENED_ON_RECORD
@@ -38,13 +51,21 @@ impl Listened {
     }
 
     /// The record of the request itself names what has no line of its own; it is not made where there is nothing such.
-    pub(super) fn record(self, make: impl FnOnce() -> Record) -> Option<Record> {
-        if self.rest.is_empty() {
-            return None;
-        }
+    pub(super) fn record(mut self) -> Option<Record> {
+        self.made()
+    }
+
+    fn made(&mut self) -> Option<Record> {
+        let make = self.make.take().filter(|_| !self.rest.is_empty())?;
         let mut record = make();
         record.lists().add(self.granted, self.refused);
-        record.beyond(self.rest);
+        record.beyond(std::mem::take(&mut self.rest));
         Some(record)
+    }
+}
+
+impl Drop for Listened<'_> {
+    fn drop(&mut self) {
+        drop(self.made());
     }
 }

@@ -310,7 +310,11 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
         return Err(Refused::rejection(tasks::not_declared()).to(Some(id)));
     }
     let mut by_server: HashMap<ObjectName, Wishes<'_>> = HashMap::new();
-    let (mut promised, mut listened) = (Vec::new(), Listened::default());
+    let mut promised = Vec::new();
+    let mut listened = Listened::new(|| {
+        let start = call.start("subscriptions/listen", id, envelope);
+        call.shared.telemetry.call(start)
+    });
     let mut seen_uris = HashSet::new();
     for uri in std::mem::take(&mut filter.resource_subscriptions) {
         if !seen_uris.insert(uri.clone()) {
@@ -344,11 +348,7 @@ pub(super) async fn listen(call: &Call<'_>, id: &RawValue, envelope: &Envelope<'
             Wishes::at(&mut by_server, seen).tasks.push(TaskId { own, sealed });
         }
     }
-    let record = || {
-        let start = call.start("subscriptions/listen", id, envelope);
-        call.shared.telemetry.call(start)
-    };
-    if let Some(mut record) = listened.record(record) {
+    if let Some(mut record) = listened.record() {
         record.status(StatusCode::OK.as_u16());
         record.outcome(Outcome::Ok, None);
     }
@@ -448,7 +448,7 @@ async fn hears(
     seen: &Seen,
     (asked, called_as): (Governed<'_>, &str),
     envelope: &Envelope<'_>,
-    listened: &mut Listened,
+    listened: &mut Listened<'_>,
 ) -> bool {
     let on_record = listened.has_line();
     let asked = Asked {

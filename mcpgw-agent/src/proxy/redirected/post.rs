@@ -146,7 +146,7 @@ impl Dialled<'_> {
     ) -> Result<Judged, Refused> {
         let to_hear = self.to_hear(envelope)?;
         let (uris, _) = &to_hear;
-        let mut listened = Listened::default();
+        let mut listened = Listened::new(|| self.start("subscriptions/listen", envelope, body.len()));
         for (number, uri) in uris.iter().enumerate() {
             let governed = Governed {
                 method: "resources/subscribe",
@@ -169,22 +169,13 @@ impl Dialled<'_> {
                     listened.note(uri, false, true);
                     let behind = uris.iter().skip(number + 1);
                     behind.for_each(|uri| listened.note(uri, false, false));
-                    self.note(envelope, body.len(), listened);
+                    note(listened);
                     return Ok(Err(answer));
                 }
             }
         }
-        self.note(envelope, body.len(), listened);
+        note(listened);
         Ok(Ok((None, Some(to_hear))))
-    }
-
-    /// Records which resources a client may hear of, of those that it wants to, and which not, where not each has a line
-    /// of its own.
-    fn note(&self, envelope: &Envelope<'_>, request_bytes: usize, listened: Listened) {
-        let record = listened.record(|| self.start("subscriptions/listen", envelope, request_bytes));
-        if let Some(mut record) = record {
-            record.outcome(Outcome::Ok, None);
-        }
     }
 
     /// The record of a request that nobody decides: for a list, which is cut to what the caller may have, or one that
@@ -431,6 +422,14 @@ impl Dialled<'_> {
         };
         let relay = Relay::behind(read, body, watch).rewriting(rewriter);
         Ok(Response::from_parts(head, Body::relay(relay)))
+    }
+}
+
+/// Records which resources a client may hear of, of those that it wants to, and which not, where not each has a line of
+/// its own.
+fn note(listened: Listened<'_>) {
+    if let Some(mut record) = listened.record() {
+        record.outcome(Outcome::Ok, None);
     }
 }
 

@@ -15,13 +15,19 @@ use http::Response;
 use http_body_util::Full;
 use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::{
-    Answer, Proxied, desired, limits, post,
+    Answer, Proxied,
+    cancellation::{BOTH, modern, send},
+    desired, limits, post,
     upstreams::{Upstream, dead},
 };
-use crate::resources::{Engine, ExtAuthz, KeyPart, Limit, OnFailure, Policy};
+use crate::{
+    proxy::limits::MAX_LISTENED_ON_RECORD,
+    resources::{Engine, ExtAuthz, KeyPart, Limit, OnFailure, Policy},
+};
 
 /// An engine that answers every question with this status of gRPC, and nothing else.
 async fn engine(grpc_status: &'static str) -> SocketAddr {
@@ -30,6 +36,11 @@ async fn engine(grpc_status: &'static str) -> SocketAddr {
 
 /// The same, counting the questions.
 async fn counting_engine(grpc_status: &'static str, questions: Arc<AtomicUsize>) -> SocketAddr {
+    tiring_engine(grpc_status, questions, usize::MAX).await
+}
+
+/// The same, which answers so many and no more.
+async fn tiring_engine(grpc_status: &'static str, questions: Arc<AtomicUsize>, most: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -37,8 +48,11 @@ async fn counting_engine(grpc_status: &'static str, questions: Arc<AtomicUsize>)
             let (stream, _) = listener.accept().await.unwrap();
             let questions = Arc::clone(&questions);
             let service = service_fn(move |_| {
-                questions.fetch_add(1, Relaxed);
+                let is_tired = questions.fetch_add(1, Relaxed) >= most;
                 async move {
+                    if is_tired {
+                        std::future::pending::<()>().await;
+                    }
                     let response = Response::builder()
                         .header("content-type", "application/grpc")
                         .header("grpc-status", grpc_status);
@@ -127,6 +141,33 @@ async fn an_engine_is_asked_about_subscriptions_also_where_no_rules_govern_a_ser
     let answer = Answer::of(&proxied.exchange(post(headers, body)).await);
     assert_eq!(answer.code(), Some(5030), "{answer:?}");
     assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_is_decided_what_it_may_listen_to_leaves_the_names_of_what_was() {
+    const UNAVAILABLE: &str = "14";
+    let (upstream, questions) = (Upstream::start().await, Arc::<AtomicUsize>::default());
+    let decided = MAX_LISTENED_ON_RECORD + 2;
+    let engine = tiring_engine(UNAVAILABLE, Arc::clone(&questions), decided).await;
+    let proxied = asking(&upstream, engine, OnFailure::Open).await;
+    let uris: Vec<String> = (0..=decided).map(|number| format!("file:///{number}")).collect();
+    let params = json!({ "notifications": { "resourceSubscriptions": uris } });
+    let (headers, listen) = modern(1, "subscriptions/listen", None, params);
+    let client = send(&proxied, &format!("{BOTH}{headers}"), &listen).await;
+    let asked = async {
+        while questions.load(Relaxed) <= decided {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
+    drop(client);
+    let lines = proxied.finish().await;
+    let line = lines
+        .iter()
+        .find(|line| line["method"] == "subscriptions/listen")
+        .unwrap();
+    assert_eq!(line["outcome"], "cancelled", "{line}");
+    assert_eq!(line["granted"], json!(uris[MAX_LISTENED_ON_RECORD..decided]), "{line}");
 }
 
 #[tokio::test]

@@ -46,6 +46,18 @@ async fn waiting(
     (client, id)
 }
 
+/// Servers of both eras, each behind a gateway for clients of each: whether those are modern.
+async fn in_all_eras() -> Vec<(LiveServer, Proxied, bool)> {
+    let mut all = Vec::new();
+    for is_modern in [false, true] {
+        for server in [LiveServer::start().await, LiveServer::modern().await] {
+            let proxied = start(desired(&[server.address])).await;
+            all.push((server, proxied, is_modern));
+        }
+    }
+    all
+}
+
 /// The server forges answers on the stream of a call before it gives the right one.
 async fn forges(server: &LiveServer, id: &Value, client: &mut TcpStream) {
     // Also one with the client's own id, where the server knows the request by another.
@@ -61,20 +73,13 @@ async fn forges(server: &LiveServer, id: &Value, client: &mut TcpStream) {
 
 #[tokio::test]
 async fn on_the_stream_of_a_call_no_other_request_is_answered() {
-    for server_is_modern in [false, true] {
-        for client_is_modern in [false, true] {
-            let server = match server_is_modern {
-                true => LiveServer::modern().await,
-                false => LiveServer::start().await,
-            };
-            let proxied = start(desired(&[server.address])).await;
-            let headers = match client_is_modern {
-                true => String::new(),
-                false => session(&proxied).await,
-            };
-            let (mut client, id) = waiting(&proxied, &server, &headers, "a_wait", client_is_modern).await;
-            forges(&server, &id, &mut client).await;
-        }
+    for (server, proxied, is_modern) in in_all_eras().await {
+        let headers = match is_modern {
+            true => String::new(),
+            false => session(&proxied).await,
+        };
+        let (mut client, id) = waiting(&proxied, &server, &headers, "a_wait", is_modern).await;
+        forges(&server, &id, &mut client).await;
     }
 }
 
@@ -99,23 +104,16 @@ async fn on_the_stream_of_a_session_no_request_is_answered() {
 
 #[tokio::test]
 async fn an_answer_in_one_piece_to_another_request_is_none() {
-    for server_is_modern in [false, true] {
-        for client_is_modern in [false, true] {
-            let server = match server_is_modern {
-                true => LiveServer::modern().await,
-                false => LiveServer::start().await,
-            };
-            let proxied = start(desired(&[server.address])).await;
-            let params = json!({"name": "a_add", "arguments": {}});
-            let (headers, call) = match client_is_modern {
-                true => modern(5, "tools/call", Some("a_add"), params),
-                false => (session(&proxied).await, request("tools/call", params)),
-            };
-            assert_eq!(ask(&proxied, &headers, &call).await.code(), None);
-            server.answers_as(6);
-            let answer = ask(&proxied, &headers, &call).await;
-            assert_eq!(answer.status, 502, "{answer:?}");
-        }
+    for (server, proxied, is_modern) in in_all_eras().await {
+        let params = json!({"name": "a_add", "arguments": {}});
+        let (headers, call) = match is_modern {
+            true => modern(5, "tools/call", Some("a_add"), params),
+            false => (session(&proxied).await, request("tools/call", params)),
+        };
+        assert_eq!(ask(&proxied, &headers, &call).await.code(), None);
+        server.answers_as(6);
+        let answer = ask(&proxied, &headers, &call).await;
+        assert_eq!(answer.status, 502, "{answer:?}");
     }
 }
 

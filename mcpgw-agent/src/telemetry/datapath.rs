@@ -1,9 +1,13 @@
 //! Instruments that read the datapath's status, which is what the kernel says.
 
+use mcpgw_common::Reason;
 use opentelemetry::{KeyValue, metrics::Meter};
 use tokio::sync::watch::Receiver;
 
 use crate::datapath::status::{DatapathStatus, State};
+
+/// Where in the kernel something is refused: what [`Reason::layer`] says.
+const LAYERS: [&str; 3] = ["connect", "bind", "sock_ops"];
 
 /// Creates the instruments; each scrape reads the status as it is then.
 pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
@@ -15,6 +19,27 @@ pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
             for count in &seen.borrow().connects {
                 let decision = KeyValue::new("decision", count.decision.clone());
                 counter.observe(count.count, &[decision, KeyValue::new("reason", count.reason.clone())]);
+            }
+        })
+        .build();
+    let seen = status.clone();
+    meter
+        .u64_observable_counter("mcpgw_bypass_dropped")
+        .with_description("Ways round that the kernel refused, by where it did, since its maps were made.")
+        .with_callback(move |counter| {
+            let status = seen.borrow();
+            for layer in LAYERS {
+                let refused = Reason::ALL
+                    .into_iter()
+                    .filter(|reason| reason.decision() == "refuse" && reason.layer() == layer)
+                    .flat_map(|reason| {
+                        status
+                            .connects
+                            .iter()
+                            .filter(move |count| count.reason == reason.name())
+                    });
+                let dropped = refused.map(|count| count.count).sum();
+                counter.observe(dropped, &[KeyValue::new("layer", layer)]);
             }
         })
         .build();

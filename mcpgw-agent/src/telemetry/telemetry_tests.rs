@@ -9,6 +9,14 @@ use crate::{
     resources::ObjectName,
 };
 
+fn connects(decision: &str, reason: &str, count: u64) -> ConnectCount {
+    ConnectCount {
+        decision: decision.to_owned(),
+        reason: reason.to_owned(),
+        count,
+    }
+}
+
 fn name(namespace: &str, name: &str) -> ObjectName {
     ObjectName {
         namespace: namespace.into(),
@@ -187,11 +195,12 @@ fn metrics_have_exactly_their_names() {
             entries: 3,
             capacity: 9,
         }],
-        connects: vec![ConnectCount {
-            decision: "redirect".to_owned(),
-            reason: "governed".to_owned(),
-            count: 5,
-        }],
+        connects: vec![
+            connects("redirect", "governed", 5),
+            connects("refuse", "gateway_only", 3),
+            connects("refuse", "quota", 1),
+            connects("refuse", "listener_port_bound", 2),
+        ],
         ..DatapathStatus::default()
     };
     bench.telemetry.observe_datapath(watch::channel(status).1);
@@ -210,6 +219,9 @@ fn metrics_have_exactly_their_names() {
         "mcpgw_plan_generation 7",
         concat!("mcpgw_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         r#"mcpgw_connects_total{decision="redirect",reason="governed"} 5"#,
+        r#"mcpgw_bypass_dropped_total{layer="connect"} 4"#,
+        r#"mcpgw_bypass_dropped_total{layer="bind"} 2"#,
+        r#"mcpgw_bypass_dropped_total{layer="sock_ops"} 0"#,
         r#"mcpgw_pods{state="enforced"} 1"#,
         r#"mcpgw_pods{state="refused"} 1"#,
         r#"mcpgw_pods{state="pending"} 0"#,

@@ -27,4 +27,6 @@ pub mod shares;
 pub mod source;
 pub mod telemetry;
 pub mod upstream;
+#[cfg(test)]
+mod waiting;
 mod web;

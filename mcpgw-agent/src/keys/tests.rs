@@ -5,9 +5,11 @@ use std::{
 };
 
 use super::*;
-use crate::mcp::seal::{Purpose, Sealer};
+use crate::{
+    mcp::seal::{Purpose, Sealer},
+    waiting::until,
+};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 struct Place {
@@ -168,15 +170,6 @@ fn a_write_that_fails_leaves_nothing_behind() {
     assert_eq!(place.names(), ["keys"]);
 }
 
-async fn until(condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect("in time");
-}
-
 fn current(sealer: &Sealer) -> String {
     sealer.keys().current.id().to_string()
 }
@@ -190,10 +183,16 @@ async fn a_rotation_comes_into_force_by_itself() {
     let token = sealer.seal(Purpose::Session, b"x").unwrap();
     let following = tokio::spawn(ring.follow());
     let second = KeyFile::rotate(&place.path).unwrap();
-    until(|| current(&sealer) == second.current.id().to_string()).await;
+    until("the next keys", async || {
+        current(&sealer) == second.current.id().to_string()
+    })
+    .await;
     assert!(sealer.open(Purpose::Session, &token).is_ok());
     let third = KeyFile::rotate(&place.path).unwrap();
-    until(|| current(&sealer) == third.current.id().to_string()).await;
+    until("the next keys", async || {
+        current(&sealer) == third.current.id().to_string()
+    })
+    .await;
     assert!(sealer.open(Purpose::Session, &token).is_err());
     following.abort();
 }

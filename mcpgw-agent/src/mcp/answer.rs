@@ -89,7 +89,7 @@ impl AnswerObserver {
     pub fn feed(&mut self, chunk: &Bytes) {
         let answer = match &mut self.state {
             State::Known(_) => return,
-            State::Json(gathered) => (!gathered.push(chunk)).then_some(Answer::Unknown),
+            State::Json(gathered) => gathered.push(chunk).is_err().then_some(Answer::Unknown),
             State::Events { parser, last_id } => {
                 parser.feed(chunk);
                 parser.find_map(|event| match event {

@@ -29,19 +29,21 @@ impl Gathered {
         }
     }
 
-    /// Adds a chunk; `false`, and nothing is added, where it becomes too large, or there is no room.
-    #[must_use]
-    pub fn push(&mut self, chunk: &Bytes) -> bool {
+    /// Adds a chunk.
+    ///
+    /// # Errors
+    /// Nothing is added: it would become too large, or there is no room.
+    pub fn push(&mut self, chunk: &Bytes) -> Result<(), Full> {
         let length = self.bytes().len() + chunk.len();
         if length > self.max {
-            return false;
+            return Err(Full::TooLarge);
         }
         match &mut self.bytes {
             Chunks::One(one) if one.is_empty() => *one = chunk.clone(),
             Chunks::One(one) => {
                 let mut held = Held::new(self.payer);
                 if !held.hold(length) {
-                    return false;
+                    return Err(Full::NoRoom);
                 }
                 let mut many = BytesMut::with_capacity(length);
                 many.extend_from_slice(one);
@@ -50,12 +52,12 @@ impl Gathered {
             }
             Chunks::Many(many, held) => {
                 if !held.hold(length) {
-                    return false;
+                    return Err(Full::NoRoom);
                 }
                 many.extend_from_slice(chunk);
             }
         }
-        true
+        Ok(())
     }
 
     /// What there is.
@@ -73,6 +75,23 @@ impl Gathered {
             Chunks::Many(many, _) => many.split().freeze(),
         }
     }
+
+    /// The same; it counts until nobody has it any more.
+    pub fn keep(self) -> Bytes {
+        match self.bytes {
+            Chunks::One(one) => one,
+            Chunks::Many(many, mut held) => held.keep(many.freeze()),
+        }
+    }
+}
+
+/// Why no more is gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// It would be larger than is wanted.
+    TooLarge,
+    /// What is large has all the memory that there is for that.
+    NoRoom,
 }
 
 #[cfg(test)]
@@ -85,11 +104,11 @@ mod tests {
     fn one_chunk_is_not_copied_and_chunks_of_a_byte_each_are_kept_in_one_buffer() {
         let chunk = Bytes::from_static(b"whole");
         let mut gathered = Gathered::new(MAX, Payer::Agent);
-        assert!(gathered.push(&chunk));
+        assert_eq!(gathered.push(&chunk), Ok(()));
         assert_eq!(gathered.take().as_ptr(), chunk.as_ptr());
         let byte = Bytes::from_static(b"x");
-        assert!((0..MAX).all(|_| gathered.push(&byte)));
-        assert!(!gathered.push(&byte));
+        assert!((0..MAX).all(|_| gathered.push(&byte).is_ok()));
+        assert_eq!(gathered.push(&byte), Err(Full::TooLarge));
         assert!(matches!(&gathered.bytes, Chunks::Many(many, _) if many.capacity() <= 2 * MAX));
         assert_eq!(gathered.take().len(), MAX);
         assert!(gathered.bytes().is_empty());

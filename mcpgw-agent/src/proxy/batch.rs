@@ -15,6 +15,7 @@ use crate::{
     mcp::{
         Envelope,
         batch::split,
+        gathered::Gathered,
         headers,
         held::Held,
         method::Method,
@@ -85,9 +86,8 @@ pub(super) struct Messages {
     body: Body,
     /// Absent where the whole body is one message.
     events: Option<Parser>,
-    whole: BytesMut,
-    held: Held,
-    ended: bool,
+    /// What came of that message; absent where all has come.
+    whole: Option<Gathered>,
 }
 
 impl Messages {
@@ -96,9 +96,7 @@ impl Messages {
         Self {
             events: is_events(answer.headers()).then(|| Parser::new(MAX_EVENT_BYTES, payer)),
             body: answer.into_body(),
-            whole: BytesMut::new(),
-            held: Held::new(payer),
-            ended: false,
+            whole: Some(Gathered::new(MAX_REWRITTEN_ANSWER, payer)),
         }
     }
 
@@ -114,26 +112,19 @@ impl Messages {
                     return Ok(Some(data));
                 }
             }
-            if self.ended {
+            let Some(whole) = &mut self.whole else {
                 return Ok(None);
-            }
+            };
             let Some(frame) = self.body.frame().await else {
-                self.ended = true;
-                let whole = std::mem::take(&mut self.whole);
-                return Ok((!whole.is_empty()).then(|| self.held.keep(whole.freeze())));
+                let whole = self.whole.take().map(Gathered::keep);
+                return Ok(whole.filter(|whole| !whole.is_empty()));
             };
             let Ok(chunk) = frame.map_err(broken)?.into_data() else {
                 continue;
             };
             match &mut self.events {
                 Some(parser) => parser.feed(&chunk),
-                None => {
-                    let length = self.whole.len() + chunk.len();
-                    if length > MAX_REWRITTEN_ANSWER || !self.held.hold(length) {
-                        return Err(too_large());
-                    }
-                    self.whole.put(chunk);
-                }
+                None => whole.push(&chunk).map_err(|_| too_large())?,
             }
         }
     }

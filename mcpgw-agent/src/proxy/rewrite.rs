@@ -9,6 +9,7 @@ use super::limits::{MAX_EVENT_BYTES, MAX_REWRITTEN_ANSWER};
 use crate::{
     mcp::{
         gathered::Gathered,
+        splice::Splice,
         sse::{self, Event, Line, Parser},
     },
     shares::Payer,
@@ -23,6 +24,16 @@ pub(super) enum Rewritten {
     Replace(Bytes),
     /// Nothing.
     Drop,
+}
+
+impl Rewritten {
+    /// What is changed in a few places, or in none.
+    pub(super) fn by(splice: Splice<'_>) -> Self {
+        match splice.is_empty() {
+            true => Self::Keep,
+            false => Self::Replace(splice.finish()),
+        }
+    }
 }
 
 /// The id of an event on its way to the client.
@@ -117,11 +128,7 @@ impl Rewriter {
     /// Takes a chunk. Then [`advance`](Self::advance) to its end.
     pub(super) fn feed(&mut self, chunk: &Bytes) -> Result<(), RewriteError> {
         match &mut self.form {
-            Form::Json(whole) => {
-                if !whole.push(chunk) {
-                    return Err(RewriteError::TooLarge);
-                }
-            }
+            Form::Json(whole) => whole.push(chunk).map_err(|_| RewriteError::TooLarge)?,
             Form::Events(parser, _) => parser.feed(chunk),
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! Instruments that read the datapath's status, which is what the kernel says.
 
+use std::collections::BTreeMap;
+
 use mcpgw_common::Reason;
 use opentelemetry::{KeyValue, metrics::Meter};
 use tokio::sync::watch::Receiver;
 
 use crate::datapath::status::{DatapathStatus, State};
-
-/// Where in the kernel something is refused: what [`Reason::layer`] says.
-const LAYERS: [&str; 3] = ["connect", "bind", "sock_ops"];
 
 /// Creates the instruments; each scrape reads the status as it is then.
 pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
@@ -28,18 +27,13 @@ pub(super) fn observe(meter: &Meter, status: &Receiver<DatapathStatus>) {
         .with_description("Ways round that the kernel refused, by where it did, since its maps were made.")
         .with_callback(move |counter| {
             let status = seen.borrow();
-            for layer in LAYERS {
-                let refused = Reason::ALL
-                    .into_iter()
-                    .filter(|reason| reason.decision() == "refuse" && reason.layer() == layer)
-                    .flat_map(|reason| {
-                        status
-                            .connects
-                            .iter()
-                            .filter(move |count| count.reason == reason.name())
-                    });
-                let dropped = refused.map(|count| count.count).sum();
-                counter.observe(dropped, &[KeyValue::new("layer", layer)]);
+            let mut dropped = BTreeMap::<_, u64>::new();
+            for reason in Reason::ALL.into_iter().filter(|reason| reason.decision() == "refuse") {
+                let counts = status.connects.iter().filter(|count| count.reason == reason.name());
+                *dropped.entry(reason.layer()).or_default() += counts.map(|count| count.count).sum::<u64>();
+            }
+            for (layer, count) in dropped {
+                counter.observe(count, &[KeyValue::new("layer", layer)]);
             }
         })
         .build();

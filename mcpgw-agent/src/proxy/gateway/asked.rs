@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::value::RawValue;
 
-use super::{link, session::Session, uris::Uris};
+use super::{super::rewrite::Rewritten, link, session::Session, uris::Uris};
 use crate::{
     mcp::{Envelope, message::Peek, params::MetaKey, splice::Splice, version::Revision},
     shares::Payer,
@@ -30,9 +30,9 @@ pub(super) struct Asked {
 impl Asked {
     /// An answer, with the URIs that the client knows.
     pub(super) fn told(&self, answer: Bytes) -> Bytes {
-        match &self.uris {
-            Some(uris) => uris.changed(answer),
-            None => answer,
+        match self.uris.as_ref().map(|uris| uris.changed(&answer)) {
+            Some(Rewritten::Replace(changed)) => changed,
+            Some(Rewritten::Keep | Rewritten::Drop) | None => answer,
         }
     }
 

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{
-    super::rewrite::{EventId, Rewrite, Rewritten},
+    super::{
+        carries::Carries,
+        rewrite::{EventId, Rewrite, Rewritten},
+    },
     calls::InFlight,
     decline::decline,
     errors,
@@ -21,7 +24,7 @@ use crate::mcp::{
     Kind,
     held::Held,
     level::Level,
-    message::{Id, Peek},
+    message::Peek,
     method::Method,
     seal::{Owner, Sealer, ServerProgress, ServerRequest, Token as _},
     splice::{Splice, json_string},
@@ -32,9 +35,8 @@ use crate::mcp::{
 pub(super) struct Changes {
     /// The call whose answer these messages lead to.
     pub(super) in_flight: Option<InFlight>,
-    /// The request whose answer may come, as the server knows it; `None`: none may. What is another's id is no matter of
-    /// this server's: the client would take what it says for the answer of the server that it asked.
-    pub(super) answers: Option<Id>,
+    /// The request whose answer may come, as the server knows it.
+    pub(super) carries: Carries,
     pub(super) sealer: Sealer,
     /// Seals the ids of events, where the client can resume the stream.
     pub(super) places: Option<Places>,
@@ -82,7 +84,7 @@ impl Changes {
     ) -> Self {
         Self {
             in_flight: None,
-            answers: None,
+            carries: Carries::None,
             hearing,
             places: None,
             uris: None,
@@ -127,7 +129,7 @@ impl Changes {
         if let Some(uris) = &self.uris {
             uris.change(message, peek, &mut splice);
         }
-        finished(splice)
+        Rewritten::by(splice)
     }
 
     /// What a modern client expects in every answer.
@@ -242,7 +244,7 @@ impl Changes {
             splice.replace(token.span(), progress.get().as_bytes().to_vec());
         }
         self.tasks.seal(message, peek, &mut splice);
-        finished(splice)
+        Rewritten::by(splice)
     }
 
     /// Whether the client hears this of what the server logs.
@@ -271,9 +273,8 @@ impl Rewrite for Changes {
         let Ok(peek) = Peek::new(message) else {
             return Rewritten::Drop;
         };
-        let is_awaited = || self.answers.as_ref().is_some_and(|id| peek.answers(Some(id)));
         match peek.kind {
-            Kind::Response if !is_awaited() => Rewritten::Drop,
+            Kind::Response if !self.carries.may_bring(&peek) => Rewritten::Drop,
             Kind::Response => self.response(message, &peek),
             Kind::Request => self.question(message, &peek),
             Kind::Notification => match peek.method.as_deref().map(Method::of) {
@@ -290,13 +291,5 @@ impl Rewrite for Changes {
     fn event_id(&mut self, id: &Line) -> EventId {
         let sealed = self.places.as_ref().and_then(|places| places.seal(&self.link, id));
         sealed.map_or(EventId::None, EventId::Other)
-    }
-}
-
-/// A message with what changed in it.
-fn finished(splice: Splice<'_>) -> Rewritten {
-    match splice.is_empty() {
-        true => Rewritten::Keep,
-        false => Rewritten::Replace(splice.finish()),
     }
 }

@@ -1,6 +1,6 @@
 //! Waits for the one answer to a request, whatever form the server gives it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     mcp::{
+        gathered::{Full, Gathered},
         held::Held,
         message::{self, Id, Peek},
         sse::{Event, Parser},
@@ -128,20 +129,14 @@ impl Answering {
 }
 
 /// A whole body. It counts among what is held until nobody has it any more.
-pub(super) async fn whole(mut body: UpstreamBody) -> Result<Bytes, CollectError> {
-    let (mut whole, mut held) = (BytesMut::new(), Held::new(body.payer()));
+async fn whole(mut body: UpstreamBody) -> Result<Bytes, CollectError> {
+    let mut whole = Gathered::new(MAX_ANSWER_BYTES, body.payer());
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
-        if whole.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(CollectError::TooLarge);
-        }
-        if whole.is_empty() && http_body::Body::is_end_stream(&body) {
-            return Ok(chunk);
-        }
-        if !held.hold(whole.len() + chunk.len()) {
-            return Err(CollectError::NoRoom);
-        }
-        whole.extend_from_slice(&chunk);
+        whole.push(&chunk).map_err(|full| match full {
+            Full::TooLarge => CollectError::TooLarge,
+            Full::NoRoom => CollectError::NoRoom,
+        })?;
     }
-    Ok(held.keep(whole.freeze()))
+    Ok(whole.keep())
 }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     super::{
+        carries::Carries,
         exchange::Body,
         is_events,
         refused::Refused,
@@ -138,7 +139,7 @@ pub(super) async fn ask(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Res
     }
     let mut changes = Changes {
         in_flight: Some(in_flight),
-        answers: Id::of(&sent_id),
+        carries: Carries::one(Id::of(&sent_id)),
         places: None,
         sealer: call.gateway.sealer.clone(),
         session: Arc::downgrade(&session),

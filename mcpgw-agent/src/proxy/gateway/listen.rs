@@ -140,7 +140,7 @@ async fn resume(call: &Call<'_>, session: &Arc<Session>, last: &HeaderValue) -> 
         hearing,
     );
     let request = of.request();
-    changes.answers.clone_from(&request);
+    changes.carries = Carries::one(request.clone());
     changes.places = Places::of(&call.gateway.sealer, session, of);
     changes.uris = Uris::of(&call.view, &server);
     let rewriter = Rewriter::new(&head.headers, call.payer, changes);

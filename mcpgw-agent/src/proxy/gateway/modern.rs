@@ -1,11 +1,11 @@
 //! Requests to servers that know no sessions: modern client, modern server. The answer passes unchanged, but
 //! for ids of tasks and resources; what answers another request does not pass.
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::{
     super::{
+        carries::Carries,
         exchange::Body,
         is_events,
         refused::Refused,
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{
     mcp::{
-        AnswerObserver, Kind,
+        AnswerObserver,
         headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, encoded},
         held::Held,
-        message::{Id, Peek},
+        message::Id,
         version::Revision,
     },
     upstream::Endpoint,
@@ -79,7 +79,7 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
     let body = if events {
         let watch = AnswerObserver::new(Some(id), &head, call.payer);
         let watch = record.map(|record| Watch::new(record, watch, status));
-        let rewriter = Rewriter::new(&head, call.payer, Both(OnlyAnswer(Id::of(id)), changes));
+        let rewriter = Rewriter::new(&head, call.payer, Both(Carries::one(Id::of(id)), changes));
         Body::relay(Relay::new(response.into_body(), watch).rewriting(Some(rewriter)))
     } else {
         // Held whole: whose answer it is, its last byte may tell.
@@ -110,23 +110,6 @@ pub(super) async fn pass(call: &Call<'_>, forwarded: Forwarded<'_>) -> Result<Re
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
     Ok(response)
-}
-
-/// Of all answers one alone passes.
-struct OnlyAnswer(Option<Id>);
-
-impl Rewrite for OnlyAnswer {
-    fn message(&mut self, message: &Bytes) -> Rewritten {
-        // An event that is empty only names its place in the stream.
-        if message.is_empty() {
-            return Rewritten::Keep;
-        }
-        match Peek::new(message) {
-            Ok(said) if said.kind != Kind::Response || said.answers(self.0.as_ref()) => Rewritten::Keep,
-            // What can be read in two ways could be read as an answer by somebody.
-            Ok(_) | Err(_) => Rewritten::Drop,
-        }
-    }
 }
 
 /// The headers by which a modern request is routed.

@@ -172,10 +172,7 @@ impl Rewrite for TaskIds {
         };
         let mut splice = Splice::new(message);
         self.seal(message, &peek, &mut splice);
-        match splice.is_empty() {
-            true => Rewritten::Keep,
-            false => Rewritten::Replace(splice.finish()),
-        }
+        Rewritten::by(splice)
     }
 }
 

@@ -44,7 +44,13 @@ impl Call<'_> {
             session.set_level(level);
             // Side by side: a server that takes its time is not to keep the others from hearing of it.
             let told = self.links_of(session).map(async |link: Arc<Link>| {
-                let _ = timeout(NOTICE_TIMEOUT, link.set_level(level, &mut session.aside())).await;
+                let mut aside = session.aside();
+                if timeout(NOTICE_TIMEOUT, link.set_level(level, &mut aside))
+                    .await
+                    .is_err()
+                {
+                    tracing::debug!(server = %link.server(), "the logging level was not taken in time");
+                }
             });
             join_all(told).await;
         }

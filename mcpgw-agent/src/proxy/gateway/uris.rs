@@ -85,20 +85,21 @@ impl Uris {
         }
     }
 
-    /// The same message, with its URIs changed.
-    pub(super) fn changed(&self, message: Bytes) -> Bytes {
-        let Ok(peek) = Peek::new(&message) else { return message };
-        let mut splice = Splice::new(&message);
-        self.change(&message, &peek, &mut splice);
-        splice.finish()
+    /// What becomes of a message whose URIs are changed.
+    pub(super) fn changed(&self, message: &Bytes) -> Rewritten {
+        let Ok(peek) = Peek::new(message) else {
+            return Rewritten::Keep;
+        };
+        let mut splice = Splice::new(message);
+        if peek.kind == Kind::Response {
+            self.change(message, &peek, &mut splice);
+        }
+        Rewritten::by(splice)
     }
 }
 
 impl Rewrite for Uris {
     fn message(&mut self, message: &Bytes) -> Rewritten {
-        match Peek::new(message) {
-            Ok(peek) if peek.kind == Kind::Response => Rewritten::Replace(self.changed(message.clone())),
-            _ => Rewritten::Keep,
-        }
+        self.changed(message)
     }
 }

@@ -9,11 +9,12 @@ use crate::{
     mcp::{
         Kind,
         error::{self, code},
-        message::Peek,
+        message::{Id, Peek},
     },
     proxy::{
         batch::{Answers, Messages, messages},
         body::Share,
+        carries::Carries,
         exchange::Body,
         refused::Refused,
     },
@@ -40,7 +41,7 @@ pub(super) async fn serve(
     }
     let mut answers = Answers::of(dialled.payer);
     for (envelope, element) in messages {
-        let wants_answer = envelope.kind == Kind::Request;
+        let (wants_answer, asked) = (envelope.kind == Kind::Request, envelope.id.and_then(Id::of));
         // One answer has no status of its own.
         let response = match dialled.decide(&envelope, &element, DenialStatus::Ok).await? {
             Err(denied) => denied,
@@ -60,7 +61,7 @@ pub(super) async fn serve(
                 }
             }
         };
-        let answer = only_answer(dialled, session.as_ref(), response).await?;
+        let answer = only_answer(dialled, session.as_ref(), response, &Carries::one(asked)).await?;
         if let Some(answer) = answer.filter(|_| wants_answer) {
             answers.add(&answer)?;
         }
@@ -75,18 +76,19 @@ async fn only_answer(
     dialled: &Dialled<'_>,
     session: Option<&Opened>,
     response: Response<Body>,
+    carries: &Carries,
 ) -> Result<Option<Bytes>, Refused> {
     let mut messages = Messages::of(response, dialled.payer);
     while let Some(message) = messages.next().await? {
         let Ok(peek) = Peek::new(&message) else { continue };
         match (peek.kind, peek.id.and_then(|id| id.raw())) {
-            (Kind::Response, _) => return Ok(Some(message)),
+            (Kind::Response, _) if carries.may_bring(&peek) => return Ok(Some(message)),
             (Kind::Request, Some(id)) => {
                 let why = "No client can be asked while it waits for a batch";
                 let declined = error::body::<()>(Some(id), code::METHOD_NOT_FOUND, why, None);
                 dialled.send(dialled.own_request(declined, session), session).await?;
             }
-            (Kind::Request | Kind::Notification, _) => {}
+            (Kind::Request | Kind::Response | Kind::Notification, _) => {}
         }
     }
     Ok(None)

@@ -203,10 +203,7 @@ impl Filter {
         if let Some(counted) = &self.counted {
             counted.add(shown, hidden);
         }
-        Some(match splice.is_empty() {
-            true => Rewritten::Keep,
-            false => Rewritten::Replace(splice.finish()),
-        })
+        Some(Rewritten::by(splice))
     }
 }
 

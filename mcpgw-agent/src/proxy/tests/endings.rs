@@ -14,7 +14,10 @@ use super::{
     reload::put_in_force,
     session_server::SessionServer,
 };
-use crate::mcp::headers::{MAX_REVISION_NAME, MAX_SESSION_ID};
+use crate::{
+    mcp::headers::{MAX_REVISION_NAME, MAX_SESSION_ID},
+    waiting::until,
+};
 
 fn add() -> Value {
     request("tools/call", json!({"name": "a_add", "arguments": {}}))
@@ -88,9 +91,10 @@ async fn a_session_that_is_opened_for_a_request_that_went_away_is_heard_by_the_c
     let opened = last(&server, before + 1).await;
     drop(call);
     // The gateway knows that nobody waits for it any more.
-    while !proxied.telemetry.render().contains(r#"outcome="cancelled""#) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the end of the call", async || {
+        proxied.telemetry.render().contains(r#"outcome="cancelled""#)
+    })
+    .await;
     server.holds(None);
     server.is_heard_in(&opened).await;
     let uri = server.uri("a");
@@ -162,9 +166,7 @@ async fn a_session_in_which_a_server_cannot_be_asked_what_it_offers_is_ended_the
     let server = SessionServer::start().await;
     server.begin_with(0, MAX_REVISION_NAME + 1);
     let proxied = Proxied::start_with(desired(&[server.address]), Some(GATEWAY.parse().unwrap())).await;
-    while server.opened() == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("a session", async || server.opened() > 0).await;
     server.has_no_more_than(0).await;
     drop(proxied);
 }

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     proxy::limits::MAX_LISTENED_ON_RECORD,
     resources::{Engine, ExtAuthz, KeyPart, Limit, OnFailure, Policy},
+    waiting::until,
 };
 
 /// An engine that answers every question with this status of gRPC, and nothing else.
@@ -154,12 +155,10 @@ async fn a_client_that_leaves_while_it_is_decided_what_it_may_listen_to_leaves_t
     let params = json!({ "notifications": { "resourceSubscriptions": uris } });
     let (headers, listen) = modern(1, "subscriptions/listen", None, params);
     let client = send(&proxied, &format!("{BOTH}{headers}"), &listen).await;
-    let asked = async {
-        while questions.load(Relaxed) <= decided {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
+    until("the question that is not answered", async || {
+        questions.load(Relaxed) > decided
+    })
+    .await;
     drop(client);
     let lines = proxied.finish().await;
     let line = lines

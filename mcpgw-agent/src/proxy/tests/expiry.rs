@@ -18,6 +18,7 @@ use super::{
 use crate::{
     identity::jwt::tests::review::{Api, good, token},
     resources::{Authentication, KeySource},
+    waiting::until,
 };
 
 #[tokio::test]
@@ -39,9 +40,7 @@ async fn a_stream_ends_soon_after_the_api_server_no_longer_knows_its_token() {
     read_until(&mut open, "\r\n\r\n").await;
     // Nobody calls, and it is asked about all the same.
     let asked = api.asked();
-    while api.asked() < asked + 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("two questions", async || api.asked() >= asked + 2).await;
     api.says(&token, json!({"error": "the pod is gone"}));
     timeout(2 * LASTING, open.read_to_end(&mut Vec::new()))
         .await
@@ -75,12 +74,10 @@ async fn a_subscription_at_a_modern_server_ends_with_its_token_and_goes_on_with_
         .await
         .expect("the stream outlives the token")
         .unwrap();
-    let ended = async {
-        while server.is_waiting(&subscription) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(2 * LASTING, ended).await.expect("it outlives the token");
+    until("the end of the subscription", async || {
+        !server.is_waiting(&subscription)
+    })
+    .await;
     server.forget_calls();
     // The same user, the same session, another token.
     let id = headers.split_once("\r\n").unwrap().0;

@@ -18,6 +18,7 @@ use crate::{
     resources::{AuditSettings, Authentication, OnFull},
     shares::Shares,
     telemetry::{FREE, OWN, Path, Refusal, Who},
+    waiting::until,
 };
 
 /// Longer than anything here takes.
@@ -130,12 +131,7 @@ async fn one_token_has_its_part_of_the_connections_however_many_addresses_it_com
     assert_eq!(listed(&mut again, &greedy).await.as_deref(), Some("200"));
     assert_eq!(listed(&mut open[0], &greedy).await.as_deref(), Some("503"));
     drop((open, others, again));
-    let given_back = async {
-        while borne.taken() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, given_back).await.unwrap();
+    until("what was taken", async || borne.taken() == 0).await;
     drop(attested);
     let lines = proxied.finish().await;
     let refused = lines.iter().filter(|line| line["reason"] == "too_many_connections");
@@ -211,12 +207,7 @@ async fn bodies_that_drip_take_the_part_of_their_own_token() {
         stream.write_all(head.as_bytes()).await.unwrap();
         dripping.push(stream);
     }
-    let taken = async {
-        while bodies.taken() < MAX_BODY {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, taken).await.unwrap();
+    until("the bodies", async || bodies.taken() >= MAX_BODY).await;
     assert_eq!(list(&proxied, &world.user("modest")).await.status, 200);
     assert_eq!(bodies.taken(), MAX_BODY, "the others wait");
 }

@@ -1,7 +1,5 @@
 //! How much clients can have kept by subscribing.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{
@@ -17,6 +15,7 @@ use crate::{
     mcp::governed::MAX_SUBSCRIBED_URI,
     proxy::limits::{MAX_SUBSCRIBED_BYTES, MAX_SUBSCRIBED_BYTES_PER_WORKLOAD},
     shares::{Payer, Share},
+    waiting::until,
 };
 
 /// So many URIs, each as long as it may be.
@@ -64,12 +63,7 @@ async fn what_modern_clients_listen_to_has_a_share_of_the_room_until_they_go_awa
         read_until(&mut open[1], "200 OK").await;
         assert!(taken(&proxied) <= MAX_SUBSCRIBED_BYTES_PER_WORKLOAD);
         drop(open);
-        let empty = async {
-            while taken(&proxied) > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), empty).await.unwrap();
+        until("the end of the streams", async || taken(&proxied) == 0).await;
     }
 }
 

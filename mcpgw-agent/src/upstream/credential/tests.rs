@@ -6,7 +6,6 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use crate::{
     resources::{ObjectName, Server},
     shares::Payer,
     upstream::{Upstream, Upstreams},
+    waiting::until,
 };
 
 /// Answers every request with the next of its answers, the last one for ever, and keeps what it was asked.
@@ -166,16 +166,6 @@ fn write(path: &Path, text: &str) {
     let next = path.with_extension("next");
     std::fs::write(&next, text).unwrap();
     std::fs::rename(next, path).unwrap();
-}
-
-async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    for _ in 0..500 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("not in time: {what}");
 }
 
 fn endpoint(peer: &Peer, secret: &Path) -> TokenEndpoint {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::waiting::until;
 
 struct File {
     dir: tempfile::TempDir,
@@ -26,16 +27,6 @@ impl File {
         std::fs::write(&next, document(keys)).unwrap();
         std::fs::rename(next, self.path()).unwrap();
     }
-}
-
-async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    for _ in 0..1_000 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("not in time: {what}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use super::{
     review::{Api, good, token},
     *,
 };
+use crate::waiting::until;
 
 /// For how long an answer is good here.
 const GOOD_FOR: Duration = Duration::from_secs(2);
@@ -28,9 +29,7 @@ fn payer() -> Payer {
 
 /// Waits until the API server was asked so often.
 async fn until_asked(api: &Api, times: usize) {
-    while api.asked() < times {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the API server is asked", async || api.asked() >= times).await;
 }
 
 #[tokio::test]

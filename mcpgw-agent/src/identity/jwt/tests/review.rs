@@ -20,7 +20,7 @@ use super::{
     limits::{REVIEWS_AT_A_TIME, REVIEWS_PER_CALLER},
     *,
 };
-use crate::resources::Review;
+use crate::{resources::Review, waiting::until};
 
 /// What it needs to be asked.
 const OWN: &str = "the-agents-own-token";
@@ -346,9 +346,7 @@ async fn whoever_shows_many_unknown_tokens_has_few_of_them_asked_about_and_the_f
     api.says(&token, good());
     token.clone_into(&mut api.let_through.lock().unwrap());
     let modest = async {
-        while api.asked() < REVIEWS_PER_CALLER {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("it is asked", async || api.asked() >= REVIEWS_PER_CALLER).await;
         issuers.verify_for(&token, payer("modest")).await
     };
     tokio::select! {
